@@ -1,0 +1,169 @@
+"""From decoded JSON to records, and an error that names what does not fit. The only module that knows cattrs.
+
+JSON has no dates and no exact decimals, and the API sends "" and null alike for what is missing; the hooks below say
+once what each type of field may hold.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import attrs
+import cattrs
+
+from .errors import DecodeError
+from .models import CallRecord, R
+
+__all__ = ["milliseconds", "natural", "required", "structure_field", "structure_record"]
+
+Hook = Callable[[Any, Any], Any]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LONGEST_INTEGER = 18
+
+
+def text(value: Any, _: Any = None) -> str | None:
+    """Return text as it came, a number as its digits; None for "" and null."""
+    if isinstance(value, str):
+        return value or None
+    if value is None:
+        return None
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return str(value)
+    message = "text is expected"
+    raise ValueError(message)
+
+
+def amount(value: Any, _: Any = None) -> Decimal | None:
+    """Return money or a rate, exactly as its digits read; None for "" and null."""
+    digits = text(value)
+    if digits is None:
+        return None
+    try:
+        number = Decimal(digits)
+    except InvalidOperation:
+        number = Decimal("NaN")
+    # Decimal also reads "1_000" and the digits of other scripts; neither is an amount.
+    if not number.is_finite() or "_" in digits or not digits.isascii():
+        message = "an amount such as 0.15 is expected"
+        raise ValueError(message)
+    return number
+
+
+def integer(value: Any, _: Any = None) -> int | None:
+    """Return a whole number, from its digits too; None for "" and null."""
+    if type(value) is int or value is None:
+        return value
+    number = amount(value)
+    if number is None:
+        return None
+    if number.adjusted() > _LONGEST_INTEGER or number != number.to_integral_value():
+        message = "a whole number is expected"
+        raise ValueError(message)
+    return int(number)
+
+
+def instant(value: Any, _: Any = None) -> datetime | None:
+    """Return an aware datetime in the offset that it came with; None for "" and null."""
+    if value is None or value == "":
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        at = datetime.min
+    if at.tzinfo is None:
+        message = "a time with an offset such as 2022-01-18T14:42:40+08:00 is expected"
+        raise ValueError(message)
+    return at
+
+
+def milliseconds(value: Any, _: Any = None) -> datetime | None:
+    """Return the UTC time so many milliseconds after 1970; None for "" and null."""
+    count = integer(value)
+    try:
+        return None if count is None else _EPOCH + timedelta(milliseconds=count)
+    except OverflowError:
+        message = "Unix milliseconds are expected"
+        raise ValueError(message) from None
+
+
+def natural(value: Any, _: Any = None) -> int | None:
+    """Return a number of things, from its digits too; None for "" and null."""
+    count = integer(value)
+    if count is not None and count < 0:
+        message = "a number from 0 is expected"
+        raise ValueError(message)
+    return count
+
+
+def required(value: Any, _: Any = None) -> str:
+    """Return text that must be there."""
+    if not isinstance(value, str) or not value:
+        message = "text is expected"
+        raise ValueError(message)
+    return value
+
+
+def _wire_name(name: str) -> str:
+    """Return the API's name of an attribute: that of `voice_id` is `voiceId`."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def structure_field(value: Mapping[str, Any], name: str, hook: Hook) -> Any:
+    """Return one field of a JSON object.
+
+    Raises:
+        DecodeError: naming the record, the field and the value, if the value is not what the field holds.
+    """
+    try:
+        return hook(value.get(name), None)
+    except ValueError as error:
+        voice_id = value.get("voiceId")
+        voice_id = voice_id if isinstance(voice_id, str) else None
+        whose = f"record {voice_id:.40}: " if voice_id else ""
+        message = f"{whose}{name} is {value.get(name)!r:.80}, but {error}"
+        raise DecodeError(message, voice_id=voice_id, field=name, value=value.get(name)) from None
+
+
+def _structure_calls(cls: type[CallRecord]) -> Hook:
+    """Make the hook of a record class: each field by its type's hook, and what no field names into `extra`."""
+    columns = [
+        (_wire_name(field.name), converter.get_structure_hook(field.type))
+        for field in attrs.fields(cls)
+        if field.name != "extra"
+    ]
+    known = {name for name, _ in columns}
+
+    def structure(value: Mapping[str, Any], _: Any) -> CallRecord:
+        get = value.get
+        extra = {} if value.keys() <= known else {name: value[name] for name in value if name not in known}
+        try:
+            return cls(*[hook(get(name), None) for name, hook in columns], extra=extra)
+        except ValueError:
+            # Only now is it worth the time to find out which field it was.
+            for name, hook in columns:
+                structure_field(value, name, hook)
+            raise
+
+    return structure
+
+
+converter = cattrs.Converter(detailed_validation=False)
+"""Where the hooks are registered: one for each type that a record's field may have, one for all record classes."""
+
+for _type, _hook in ((str, text), (Decimal, amount), (int, integer), (datetime, instant)):
+    converter.register_structure_hook(_type | None, _hook)
+converter.register_structure_hook_factory(
+    lambda cls: isinstance(cls, type) and issubclass(cls, CallRecord), _structure_calls
+)
+
+
+def structure_record(value: Mapping[str, Any], of: type[R]) -> R:
+    """Return a JSON object as a record.
+
+    Raises:
+        DecodeError: if a value is not what its field holds.
+    """
+    return converter.structure(value, of)

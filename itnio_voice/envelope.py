@@ -1,0 +1,128 @@
+"""From the bytes of an answer to what was asked for, or to the error that the answer is. Pure."""
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from .converters import milliseconds, natural, required, structure_field, structure_record
+from .errors import REFUSALS, APIError, DecodeError, ProtocolError, RecordNotFoundError, TimeRangeError
+from .models import R, RecordingURL
+from .paging import Page, PageRequest
+
+__all__ = ["read_page", "read_record", "read_recording_url"]
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_SUCCESS = "0"
+_UNSAFE = re.compile(r"[^\s\w<>{}\[\]():;,.!?'\"/=-]|\w*\d\w*\d\w*\d\w*")
+
+# A number's text is kept: 0.10 is Decimal("0.10"), never a binary float.
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+
+
+def read_page(body: bytes, request: PageRequest, of: type[R]) -> Page[R]:
+    """Read the answer to a page request.
+
+    Some servers answer a page past the last with another page. So a page that is not the one asked for is empty if
+    the answer tells fewer pages than that.
+
+    Raises:
+        APIError: if the vendor refused; `TimeRangeError` names the request's window.
+        ProtocolError: if it is not the vendor's JSON, or is another page than the one asked for.
+        DecodeError: if a value is not what its field holds.
+    """
+    try:
+        data = _data(body)
+    except TimeRangeError as error:
+        error.window = request.window
+        raise
+    if not isinstance(data, dict) or not ("records" in data or "total" in data):
+        raise _broken("the answer's data is not a page", body)
+    total, size, current, pages = (structure_field(data, name, natural) for name in _PAGE_NUMBERS)
+    rows = data.get("records")
+    if rows is None:
+        rows = []
+    if not isinstance(rows, list):
+        message = f"records is {rows!r:.80}, but a list is expected"
+        raise DecodeError(message, field="records", value=rows)
+    if current is not None and current != request.current:
+        if pages is None and total is not None:
+            pages = -(-total // (size or request.size))
+        if pages is None or pages >= request.current:
+            raise _broken(f"page {request.current} was asked for, and page {current} came", body)
+        rows = []
+    records = tuple(_record(row, f"records[{index}]", of) for index, row in enumerate(rows))
+    return Page(records, total, size or request.size, request.current, pages)
+
+
+def read_record(body: bytes, voice_id: str, of: type[R]) -> R:
+    """Read the answer to a question for one record.
+
+    Raises:
+        RecordNotFoundError: if there is none.
+        APIError, ProtocolError, DecodeError: as for `read_page`.
+    """
+    data = _data(body)
+    record = _record(data, "data", of) if data else of()
+    if record == of():
+        message = f"there is no {of.__name__} with the voice_id {voice_id!r}"
+        raise RecordNotFoundError(message)
+    if record.voice_id not in (None, voice_id):
+        raise _broken(f"record {voice_id!r} was asked for, and {record.voice_id!r} came", body)
+    return record
+
+
+def read_recording_url(body: bytes, recording_file_id: str) -> RecordingURL:
+    """Read the answer to a question for a recording's URL.
+
+    Raises:
+        RecordNotFoundError: if there is none.
+        APIError, ProtocolError, DecodeError: as for `read_page`.
+    """
+    data = _data(body)
+    if not data:
+        message = f"there is no recording with the id {recording_file_id!r}"
+        raise RecordNotFoundError(message)
+    if not isinstance(data, dict):
+        raise _broken("the answer's data is not a recording's URL", body)
+    return RecordingURL(structure_field(data, "url", required), structure_field(data, "expireTime", milliseconds))
+
+
+_PAGE_NUMBERS = ("total", "size", "current", "pages")
+
+
+def _record(row: Any, place: str, of: type[R]) -> R:
+    if not isinstance(row, dict):
+        message = f"{place} is {row!r:.80}, but a record is expected"
+        raise DecodeError(message, field=place, value=row)
+    return structure_record(row, of)
+
+
+def _data(body: bytes) -> Any:
+    """Open the envelope; what the vendor refuses is raised."""
+    try:
+        answer = _decoder.decode(body.removeprefix(_BYTE_ORDER_MARK))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _broken(f"the answer is not JSON ({error})", body, transient=True) from None
+    match answer:
+        case {"status": str() | int() as status} if not isinstance(status, bool):
+            if str(status) == _SUCCESS:
+                return answer.get("data")
+            raise _refusal(str(status), answer)
+        case _:
+            raise _broken("the answer is JSON, but not the vendor's: it has no status", body)
+
+
+def _refusal(status: str, answer: Mapping[str, Any]) -> APIError:
+    """Return the error of a status that is not success."""
+    kind = REFUSALS.get(status, APIError)
+    reason = str(answer.get("reason") or "no reason given")
+    return kind(f"{status}: {reason:.200} ({kind.advice})", status=status, reason=reason)
+
+
+def _broken(what: str, body: bytes, *, transient: bool = False) -> ProtocolError:
+    """Return the error for an answer, with an excerpt in which long words with digits in them are left out."""
+    excerpt = _UNSAFE.sub("…", body[:300].decode("utf-8", "replace"))[:120]
+    return ProtocolError(f"{what}: {excerpt!r}", excerpt=excerpt, transient=transient)

@@ -1,0 +1,196 @@
+"""Every error that the library raises, as one tree, split by who can act.
+
+    ItnioError
+    ├── APIError                    the vendor refused; `status`, `reason`
+    │   ├── AuthenticationError     -1   wrong key or secret
+    │   ├── IPRestrictedError       -2   the caller's address is not on the account's list
+    │   ├── UserLockedError         -13  the account is locked
+    │   ├── TimestampExpiredError   -16  the clocks differ too much
+    │   ├── ServerError             -18  the vendor's own fault: later it may work
+    │   ├── ParameterError          -22  a bad request
+    │   └── TimeRangeError          -25  too long, or too far back; `window`
+    ├── ProtocolError               the answer breaks the API's promises; `excerpt`
+    │   └── DecodeError             a value is not what its field holds; `voice_id`, `field`, `value`
+    ├── TransportError              the network failed
+    │   ├── RequestTimeoutError     no whole answer in time
+    │   └── HTTPStatusError         an HTTP status without the vendor's words; `status_code`, `retry_after`
+    ├── IncompleteWindowError       a window's records do not add up; `window`, `expected`, `received`
+    └── RecordNotFoundError         there is no such record
+
+Wrong arguments are ValueErrors, and using a session or a stream in a way that it does not have is a RuntimeError.
+No error holds a request of the HTTP library, nor anything else that shows a secret or a signature.
+"""
+
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from .windows import Window
+
+__all__ = [
+    "APIError",
+    "AuthenticationError",
+    "DecodeError",
+    "HTTPStatusError",
+    "IPRestrictedError",
+    "IncompleteWindowError",
+    "ItnioError",
+    "ParameterError",
+    "ProtocolError",
+    "RecordNotFoundError",
+    "RequestTimeoutError",
+    "ServerError",
+    "TimeRangeError",
+    "TimestampExpiredError",
+    "TransportError",
+    "UserLockedError",
+]
+
+
+class ItnioError(Exception):
+    """Anything that went wrong between us and the API. `transient`: asking again may help."""
+
+    transient: bool = False
+
+
+class APIError(ItnioError):
+    """The vendor refused the request: `status` is its code as text, `reason` its words."""
+
+    advice: ClassVar[str] = "the vendor's list of status codes says what it means"
+
+    def __init__(self, message: str, *, status: str = "", reason: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class AuthenticationError(APIError):
+    """-1: the key or the secret is wrong."""
+
+    advice = "check the API key and secret, and that base_url is the brand's that issued them"
+
+
+class IPRestrictedError(APIError):
+    """-2: the caller's address is not on the account's list."""
+
+    advice = "add this machine's public address to the account's list"
+
+
+class UserLockedError(APIError):
+    """-13: the account is locked."""
+
+    advice = "ask the vendor to unlock the account"
+
+
+class TimestampExpiredError(APIError):
+    """-16: the request's timestamp is too far from the server's clock, also after correcting ours by its Date header."""
+
+    advice = "set this machine's clock"
+
+
+class ServerError(APIError):
+    """-18: the vendor's own fault. Raised only after all retries."""
+
+    advice = "the fault is the vendor's: try again later"
+    transient = True
+
+
+class ParameterError(APIError):
+    """-22: the vendor calls the request bad."""
+
+    advice = "check the filters and ids that were passed"
+
+
+class TimeRangeError(APIError):
+    """-25: the window is too long, or reaches back further than the vendor keeps records.
+
+    `window` is the `Window` that was refused. A stream narrows what is too long by itself; what reaches back too far
+    it leaves out with `expired="skip"`.
+    """
+
+    advice = 'start later, or leave out what has expired with expired="skip"'
+
+    def __init__(self, message: str, *, status: str = "", reason: str = "", window: Window | None = None) -> None:
+        super().__init__(message, status=status, reason=reason)
+        self.window = window
+
+
+class ProtocolError(ItnioError):
+    """The answer is not what the API promises: not the vendor's JSON, or another page than the one asked for.
+
+    `excerpt` is a short, safe piece of it.
+    """
+
+    def __init__(self, message: str, *, excerpt: str = "", transient: bool = False) -> None:
+        super().__init__(message)
+        self.excerpt = excerpt
+        self.transient = transient
+
+
+class DecodeError(ProtocolError):
+    """A value is not what its field holds: `voice_id` of the record (None outside one), wire name `field`, `value`."""
+
+    def __init__(self, message: str, *, voice_id: str | None = None, field: str = "", value: Any = None) -> None:
+        super().__init__(message)
+        self.voice_id = voice_id
+        self.field = field
+        self.value = value
+
+
+class TransportError(ItnioError):
+    """The network failed, after all retries."""
+
+    transient = True
+
+
+class RequestTimeoutError(TransportError):
+    """No whole answer came in time."""
+
+
+def is_passing(status_code: int) -> bool:
+    """Tell whether an HTTP status says that asking again may help."""
+    return status_code == HTTPStatus.TOO_MANY_REQUESTS or status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+class HTTPStatusError(TransportError):
+    """The server, or something before it, answered with an HTTP status and without the vendor's words.
+
+    `retry_after` is the seconds that it asked to wait; None if it did not say.
+    """
+
+    def __init__(self, message: str, *, status_code: int = 0, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.retry_after = retry_after
+        self.transient = is_passing(status_code)
+
+
+class IncompleteWindowError(ItnioError):
+    """A window's records do not add up to what the server says it holds, however often it was asked.
+
+    `window` is the smallest `Window` that was tried, `expected` the server's total (None if it tells none), `received`
+    how many different records came.
+    """
+
+    def __init__(
+        self, message: str, *, window: Window | None = None, expected: int | None = None, received: int = 0
+    ) -> None:
+        super().__init__(message)
+        self.window = window
+        self.expected = expected
+        self.received = received
+
+
+class RecordNotFoundError(ItnioError):
+    """The server has no record, or no recording, of that id."""
+
+
+REFUSALS: dict[str, type[APIError]] = {
+    "-1": AuthenticationError,
+    "-2": IPRestrictedError,
+    "-13": UserLockedError,
+    "-16": TimestampExpiredError,
+    "-18": ServerError,
+    "-22": ParameterError,
+    "-25": TimeRangeError,
+}
+"""The vendor's status codes; any other is an `APIError` itself."""

@@ -1,0 +1,133 @@
+"""What the API's records mean in Python: frozen values that know nothing of JSON or HTTP."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import attrs
+
+__all__ = ["BillPeriod", "CallRecord", "R", "RecordingURL", "SipRecord", "VoiceRecord"]
+
+_BILL_PERIOD = re.compile(r"\s*([0-9]{1,9})\s*\+\s*([0-9]{1,9})\s*")
+_NO_KEY = "-1"
+
+
+@attrs.frozen
+class BillPeriod:
+    """The billing steps of a call, in seconds: `20+20` is `BillPeriod(initial=20, increment=20)`."""
+
+    initial: int
+    increment: int
+
+    @classmethod
+    def parse(cls, text: str | None) -> "BillPeriod | None":
+        """Read the vendor's `initial+increment`; None where the text is something else."""
+        steps = _BILL_PERIOD.fullmatch(text or "")
+        return cls(int(steps[1]), int(steps[2])) if steps else None
+
+
+@attrs.frozen
+class RecordingURL:
+    """Where a recording can be fetched, and until when.
+
+    `expires_at` is aware (UTC), None if the API did not tell it.
+    """
+
+    url: str
+    expires_at: datetime | None
+
+
+@attrs.frozen
+class CallRecord:
+    """The fields that every call record has, whatever its kind.
+
+    Each may be None: the API leaves a field out, or sends null or "", where there is nothing to tell. Times are
+    aware datetimes in the offset that the API sent; do not assume that they are in order. Durations are whole seconds,
+    money and rates are `Decimal`, and text is as it came. `extra` holds the fields that this class does not name,
+    under their wire names.
+    """
+
+    voice_id: str | None = None
+    callee: str | None = None
+    display_num: str | None = None
+    code: str | None = None
+    submit_time: datetime | None = None
+    call_time: datetime | None = None
+    ringing_time: datetime | None = None
+    answer_time: datetime | None = None
+    hangup_time: datetime | None = None
+    call_duration: int | None = None
+    charged_duration: int | None = None
+    termination_code: str | None = None
+    termination_reason: str | None = None
+    cost: Decimal | None = None
+    bill_period: str | None = None
+    rate: Decimal | None = None
+    settle_rate: Decimal | None = None
+    quote_exchange: Decimal | None = None
+    settle_pay: Decimal | None = None
+    currency: str | None = None
+    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False, kw_only=True)
+
+    @property
+    def answered(self) -> bool:
+        """Whether the call was answered: there is an answer time."""
+        return self.answer_time is not None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the call is over: there is a termination code."""
+        return self.termination_code is not None
+
+    @property
+    def billing(self) -> BillPeriod | None:
+        """The billing steps in seconds, read from `bill_period`; None where that is missing or unreadable."""
+        return BillPeriod.parse(self.bill_period)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as JSON-ready values under its attribute names, amounts and times as text."""
+        return {field.name: _plain(getattr(self, field.name)) for field in attrs.fields(type(self))}
+
+
+R = TypeVar("R", bound=CallRecord)
+"""The kind of record that is asked for."""
+
+
+@attrs.frozen
+class VoiceRecord(CallRecord):
+    """A voice-message record: a group call or a voice code (`/recordGroupQuery`)."""
+
+    base_cost: Decimal | None = None
+    voice_file_id: str | None = None
+    feedback_value: str | None = None
+    called_info: str | None = None
+
+    @property
+    def pressed_key(self) -> str | None:
+        """The key that the callee pressed; None for none (the API's `-1`)."""
+        return None if self.feedback_value == _NO_KEY else self.feedback_value
+
+
+@attrs.frozen
+class SipRecord(CallRecord):
+    """A phone (SIP) record (`/recordSipQuery`)."""
+
+    sip_group_name: str | None = None
+    phone_name: str | None = None
+    recording_file_id: str | None = None
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case Decimal():
+            return str(value)
+        case datetime():
+            return value.isoformat()
+        case Mapping():
+            return {key: _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case _:
+            return value

@@ -1,0 +1,137 @@
+"""The pages of a window: which to ask for, and whether what came is the whole of it. Pure."""
+
+import json
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any, Generic
+
+import attrs
+
+from .models import CallRecord, R
+from .windows import Window
+
+__all__ = ["LARGEST_PAGE", "Page", "PageRequest", "Reading", "key"]
+
+LARGEST_PAGE = 100
+"""The largest `size` that the vendor's page allows."""
+
+
+@attrs.frozen
+class PageRequest:
+    """A question to the API: page `current`, counted from 1, of `size` records, of a window and its filters."""
+
+    window: Window
+    current: int
+    size: int
+    filters: Mapping[str, str] = attrs.field(factory=dict)
+
+    def body(self) -> bytes:
+        """Return the JSON that asks it."""
+        times = {"strTime": self.window.start.isoformat(), "endTime": self.window.end.isoformat()}
+        return json.dumps({"current": self.current, "size": self.size, "params": times | dict(self.filters)}).encode()
+
+
+@attrs.frozen
+class Page(Generic[R]):
+    """An answer: its records in the server's order, and what the server says of the whole.
+
+    `total` is the number of records and `pages` the number of pages, None where the server does not tell; `size` and
+    `current` are what was asked for where it does not.
+    """
+
+    records: tuple[R, ...]
+    total: int | None
+    size: int
+    current: int
+    pages: int | None
+
+
+def key(record: CallRecord) -> Hashable:
+    """Return what tells a record from another: its id, or without one its whole content."""
+    return record.voice_id or record
+
+
+@attrs.define
+class Reading(Generic[R]):
+    """One pass over a window: the pages that have come, and what they prove.
+
+    The pass is clean when every page told the same total, brought as many records as its place says, and shared none
+    with another. `before` is what an earlier pass over the same window found, None if that pass does not count.
+    """
+
+    window: Window
+    passes: int = 1
+    before: frozenset[Hashable] | None = None
+    pages: dict[int, Page[R]] = attrs.field(factory=dict, init=False)
+    keys: set[Hashable] = attrs.field(factory=set, init=False)
+    rows: int = attrs.field(default=0, init=False)
+    doubtful: bool = attrs.field(default=False, init=False)
+    _empty: bool = attrs.field(default=False, init=False)
+    _repeated: bool = attrs.field(default=False, init=False)
+
+    @property
+    def total(self) -> int | None:
+        """How many records the server says that the window holds; None before its first page, or if it never says."""
+        return self.pages[1].total if self.pages else None
+
+    @property
+    def depth(self) -> int:
+        """How many records are known to be there."""
+        return self.rows if self.total is None else self.total
+
+    def wanted(self) -> Iterator[int]:
+        """Tell which pages are still to be asked for, in order.
+
+        A server may cap the size of its pages silently, so the first one shows how many there are. If it tells no
+        total, the next page is asked for until one is empty.
+        """
+        if not self.pages:
+            yield 1
+        elif self._empty or self._repeated:
+            return
+        elif self.total is None:
+            yield len(self.pages) + 1
+        else:
+            step = len(self.pages[1].records)
+            for current in range(2, -(-self.total // step) + 1):
+                if current not in self.pages:
+                    yield current
+
+    def add(self, current: int, page: Page[R]) -> None:
+        """Take in an answer."""
+        keys = {key(record) for record in page.records}
+        self._empty |= not keys
+        self._repeated |= bool(keys) and keys <= self.keys
+        self.pages[current] = page
+        self.doubtful |= (
+            page.total != self.total
+            or not keys.isdisjoint(self.keys)
+            or (self.total is not None and len(page.records) != self._place(current, self.total))
+        )
+        self.keys |= keys
+        self.rows += len(page.records)
+
+    def _place(self, current: int, total: int) -> int:
+        """How many records page `current` has if the total is true and pages are as long as the first."""
+        step = len(self.pages[1].records)
+        return max(0, min(step, total - (current - 1) * step))
+
+    @property
+    def read(self) -> bool:
+        """Whether no page is missing."""
+        return next(self.wanted(), None) is None
+
+    @property
+    def found(self) -> frozenset[Hashable] | None:
+        """What the pass found, if it counts: as many records as the total says, and no page that brought nothing new."""
+        counts = self._empty if self.total is None else self.rows == self.total
+        return frozenset(self.keys) if counts and not self._repeated else None
+
+    @property
+    def proven(self) -> bool:
+        """Whether the window is whole: every page read, and the pass clean or the same as the one before."""
+        clean = self.rows == self.total and not self.doubtful
+        return self.read and (clean or (self.before is not None and self.found == self.before))
+
+    def again(self) -> "Reading[R]":
+        """Begin another pass over the same window."""
+        return Reading(self.window, self.passes + 1, self.found)

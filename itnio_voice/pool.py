@@ -1,0 +1,132 @@
+"""The HTTP client that a session makes for itself: httpx in front of httpcore2's connection pool.
+
+httpx 0.28 sits on httpcore 1.0, whose pool loses the connections of cancelled requests (its issue 1093); httpcore2's
+does not. Giving httpx a transport turns its own handling of proxies off, so those of the environment are mounted here.
+"""
+
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from ipaddress import ip_address
+from urllib.request import getproxies
+
+import httpcore2
+import httpx
+
+__all__ = ["PooledTransport", "make_client", "proxy_mounts"]
+
+_KEEPALIVE_SECONDS = 30.0
+
+_ERRORS: Mapping[type[Exception], type[httpx.TransportError]] = {
+    httpcore2.ConnectError: httpx.ConnectError,
+    httpcore2.ConnectTimeout: httpx.ConnectTimeout,
+    httpcore2.LocalProtocolError: httpx.LocalProtocolError,
+    httpcore2.PoolTimeout: httpx.PoolTimeout,
+    httpcore2.ProxyError: httpx.ProxyError,
+    httpcore2.ReadError: httpx.ReadError,
+    httpcore2.ReadTimeout: httpx.ReadTimeout,
+    httpcore2.RemoteProtocolError: httpx.RemoteProtocolError,
+    httpcore2.UnsupportedProtocol: httpx.UnsupportedProtocol,
+    httpcore2.WriteError: httpx.WriteError,
+    httpcore2.WriteTimeout: httpx.WriteTimeout,
+}
+
+
+def make_client(connections: int) -> httpx.AsyncClient:
+    """Return a client with a pool of at most `connections`, certificates checked, and the environment's proxies.
+
+    Raises:
+        ValueError: if a proxy of the environment has a scheme that is not known.
+    """
+    context = httpx.create_ssl_context()
+    mounts = {
+        pattern: PooledTransport(connections, context, httpx.Proxy(proxy)) if proxy else None
+        for pattern, proxy in proxy_mounts(getproxies()).items()
+    }
+    return httpx.AsyncClient(transport=PooledTransport(connections, context), mounts=mounts, timeout=None)
+
+
+def proxy_mounts(proxies: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the proxy of each httpx URL pattern, None where there is to be none.
+
+    `proxies` is as `urllib.request.getproxies` tells it: a URL by scheme, and under `no` the hosts that are asked
+    directly. They are read as httpx reads them: `example.com` is that host and those below it, `.example.com` only
+    those below it, `*` every host.
+    """
+    direct = [host.strip() for host in proxies.get("no", "").split(",") if host.strip()]
+    if "*" in direct:
+        return {}
+    mounts: dict[str, str | None] = {
+        f"{scheme}://": url if "://" in url else f"http://{url}"
+        for scheme in ("http", "https", "all")
+        if (url := proxies.get(scheme))
+    }
+    return mounts | dict.fromkeys(map(_pattern, direct))
+
+
+def _pattern(host: str) -> str:
+    if "://" in host:
+        return host
+    if host.lower() == "localhost":
+        return f"all://{host}"
+    try:
+        address = ip_address(host.partition("/")[0])
+    except ValueError:
+        return f"all://*{host}"
+    return f"all://[{host}]" if address.version == 6 else f"all://{host}"  # noqa: PLR2004 -- IP's version
+
+
+class PooledTransport(httpx.AsyncBaseTransport):
+    """An httpx transport over httpcore2's pool of at most `connections`. It reads each answer whole."""
+
+    def __init__(self, connections: int, context: ssl.SSLContext, proxy: httpx.Proxy | None = None) -> None:
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=context,
+            proxy=_proxy(proxy, context) if proxy else None,
+            max_connections=connections,
+            keepalive_expiry=_KEEPALIVE_SECONDS,
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request over a connection of the pool, and read its answer."""
+        with _as_httpx(request):
+            response = await self._pool.handle_async_request(
+                httpcore2.Request(
+                    request.method,
+                    _url(request.url),
+                    headers=request.headers.raw,
+                    content=request.content,
+                    extensions=request.extensions,
+                )
+            )
+            try:
+                body = await response.aread()
+            finally:
+                await response.aclose()
+        return httpx.Response(response.status, headers=response.headers, stream=httpx.ByteStream(body))
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._pool.aclose()
+
+
+@contextmanager
+def _as_httpx(request: httpx.Request) -> Iterator[None]:
+    """Raise httpcore2's errors as httpx's of the same name."""
+    try:
+        yield
+    except tuple(_ERRORS) as error:
+        raise _ERRORS[type(error)](str(error), request=request) from error
+
+
+def _url(url: httpx.URL) -> httpcore2.URL:
+    return httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+
+
+def _proxy(proxy: httpx.Proxy, context: ssl.SSLContext) -> httpcore2.Proxy:
+    return httpcore2.Proxy(
+        _url(proxy.url),
+        auth=proxy.raw_auth,
+        headers=proxy.headers.raw,
+        ssl_context=context if proxy.url.scheme == "https" else None,
+    )

@@ -1,0 +1,117 @@
+"""How often and how long a call is tried, and what an attempt that failed says of the next one. Pure but for chance."""
+
+import random
+import re
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+import attrs
+
+from .errors import APIError, HTTPStatusError, ItnioError, is_passing
+
+__all__ = ["Attempts", "Retry", "count", "http_date", "positive"]
+
+_DELAY = re.compile(r"[0-9]+(\.[0-9]+)?")
+
+def count(_: object, attribute: "attrs.Attribute[int]", value: int) -> None:
+    """Refuse what is not a number of things from 1."""
+    if type(value) is not int or value < 1:
+        message = f"{attribute.name} must be a whole number from 1, not {value!r}"
+        raise ValueError(message)
+
+
+def positive(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    """Refuse what is not a number above 0."""
+    if type(value) not in {int, float} or not value > 0:
+        message = f"{attribute.name} must be a number above 0, not {value!r}"
+        raise ValueError(message)
+
+
+def _pause(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if type(value) not in {int, float} or not value >= 0:
+        message = f"{attribute.name} must be a number of seconds from 0, not {value!r}"
+        raise ValueError(message)
+
+
+@attrs.frozen(kw_only=True)
+class Retry:
+    """How often and how long a call is tried.
+
+    `attempts` counts every request sent, one that is only signed anew too. `total` bounds, in seconds, all attempts and
+    the waits between them; waiting for a free slot of the session does not count. A wait is `wait_initial` seconds,
+    doubled with each failure, plus up to `jitter` at random, and at most `wait_max`.
+
+    Raises:
+        ValueError: for a number out of range, or something that is not one.
+    """
+
+    attempts: int = attrs.field(default=5, validator=count)
+    total: float = attrs.field(default=120.0, validator=positive)
+    wait_initial: float = attrs.field(default=0.5, validator=_pause)
+    wait_max: float = attrs.field(default=30.0, validator=_pause)
+    jitter: float = attrs.field(default=1.0, validator=_pause)
+
+    def backoff(self, failures: int) -> float:
+        """Return the wait after so many failures, in seconds."""
+        grown = self.wait_initial * 2.0 ** min(failures - 1, 64)
+        return min(self.wait_max, grown + random.uniform(0, self.jitter))  # noqa: S311 -- no secret hangs on it
+
+
+@attrs.define
+class Attempts:
+    """The attempts at one question: what they have cost, and what the last one taught."""
+
+    retry: Retry
+    spent: float = 0.0
+    failures: int = 0
+    transient: bool = False
+    signed_anew: bool = False
+    retry_after: float | None = None
+
+    @property
+    def left(self) -> float:
+        """The seconds that are left."""
+        return self.retry.total - self.spent
+
+    def learn(self, error: ItnioError, status: int, headers: Mapping[str, str], now: float) -> None:
+        """Take in how an attempt failed; `status` is 0 if no answer came."""
+        # A refusal whose words we do not know is retried if the HTTP status says that it is worth it.
+        self.transient = error.transient or (type(error) is APIError and is_passing(status))
+        self.retry_after = _retry_after(headers, now)
+        if isinstance(error, HTTPStatusError):
+            error.retry_after = self.retry_after
+
+    def wait(self, error: BaseException) -> float | bool:
+        """Tell how many seconds to wait before the next attempt; False if there is to be none."""
+        if not isinstance(error, ItnioError):
+            # A cancellation, say: what the attempt before it taught does not count.
+            return False
+        if self.signed_anew:
+            return 0.0
+        if not self.transient:
+            return False
+        self.failures += 1
+        pause = self.retry.backoff(self.failures) if self.retry_after is None else self.retry_after
+        self.spent += pause
+        return pause if self.left > 0 else False
+
+
+def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds that a Retry-After header asks to wait (RFC 9110, 10.2.3); None if there is none."""
+    text = headers.get("retry-after", "").strip()
+    if _DELAY.fullmatch(text):
+        return float(text)
+    until = http_date(text)
+    if until is None:
+        return None
+    return max(0.0, until - (http_date(headers.get("date")) or now))
+
+
+def http_date(text: str | None) -> float | None:
+    """Return an HTTP date in Unix seconds; None if it is none."""
+    try:
+        date = parsedate_to_datetime(text or "")
+    except ValueError:
+        return None
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,258 @@
+"""One request, bounded, signed and retried. The only module that awaits the network."""
+
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+from types import ModuleType
+from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+import anyio
+import attrs
+import stamina
+from attrs.validators import instance_of, optional
+
+from .errors import (
+    HTTPStatusError,
+    ItnioError,
+    ProtocolError,
+    RequestTimeoutError,
+    TimestampExpiredError,
+    TransportError,
+)
+from .pool import make_client
+from .retry import Attempts, Retry, count, http_date, positive
+from .signing import Credentials, Signature, sign
+
+__all__ = ["HTTPClient", "Question", "Transport"]
+
+T = TypeVar("T")
+
+_BLANK = b"***"
+_CONTENT_TYPE = "application/json;charset=UTF-8"
+_SAME_CLOCK = 1.0
+"""Seconds: a Date header tells no more."""
+
+class HTTPClient(Protocol):
+    """What is used of an `httpx.AsyncClient` or an `httpx2.AsyncClient`."""
+
+    def build_request(
+        self, method: str, url: Any, *, content: Any = ..., params: Any = ..., headers: Any = ..., timeout: Any = ...
+    ) -> Any:
+        """Build a request."""
+
+    async def send(self, request: Any, *, follow_redirects: Any = ...) -> Any:
+        """Send it, and read the answer."""
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+
+
+@attrs.frozen
+class Question:
+    """What is asked of the API, before it is signed."""
+
+    method: str
+    path: str
+    content: bytes | None = None
+    params: Mapping[str, str] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def _check_base_url(_: object, __: object, url: str) -> None:
+    """Refuse a base URL that is none, or that would send the signature over an open network."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme not in {"http", "https"} or not host or parts.username or parts.query or parts.fragment:
+        message = f"base_url must be like https://api.itniotech.com/voice, not {parts.scheme}://{host}{parts.path}"
+        raise ValueError(message)
+    if parts.scheme == "http" and not _is_loopback(host):
+        message = f"base_url must be https, for plain http shows the signature to others: {host} is not this machine"
+        raise ValueError(message)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _library(client: HTTPClient) -> ModuleType:
+    """Return httpx or httpx2, whichever the client's class comes from: its errors are there."""
+    for cls in type(client).__mro__:
+        module = sys.modules[cls.__module__.partition(".")[0]]
+        if getattr(module, "AsyncClient", None) is cls:
+            return module
+    message = f"http_client must be an httpx.AsyncClient or an httpx2.AsyncClient, not {client!r}"
+    raise TypeError(message)
+
+
+@attrs.define(eq=False, kw_only=True, repr=False)
+class Transport:
+    """The way to one account's API, for any number of callers at once.
+
+    `concurrency` bounds the requests in flight, first come, first served, and `rate` those sent per second; `timeout`
+    is the seconds that an attempt may take. A `client` that the caller brought is never closed here.
+    """
+
+    credentials: Credentials = attrs.field(validator=instance_of(Credentials))
+    base_url: str = attrs.field(validator=[instance_of(str), _check_base_url])
+    client: HTTPClient | None
+    concurrency: int = attrs.field(validator=count)
+    rate: float | None = attrs.field(validator=optional(positive))
+    timeout: float = attrs.field(validator=positive)
+    retry: Retry = attrs.field(validator=instance_of(Retry))
+    clock: Callable[[], float] = time.time
+
+    _http: HTTPClient = attrs.field(init=False)
+    _network_errors: tuple[type[Exception], ...] = attrs.field(init=False)
+    _timeouts: type[Exception] = attrs.field(init=False)
+    _slots: anyio.Semaphore = attrs.field(init=False)
+    _offset: float = attrs.field(default=0.0, init=False)
+    _next_send: float = attrs.field(default=0.0, init=False)
+    _closed: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._http = make_client(self.concurrency) if self.client is None else self.client
+        library = _library(self._http)
+        self._network_errors = (library.RequestError, OSError)
+        self._timeouts = library.TimeoutException
+        self._slots = anyio.Semaphore(self.concurrency)
+
+    def now(self) -> float:
+        """Return the server's time in Unix seconds, as far as it is known."""
+        return self.clock() + self._offset
+
+    async def aclose(self) -> None:
+        """Send no more requests, and close our own client's connections."""
+        self._closed = True
+        if self.client is None:
+            await self._http.aclose()
+
+    async def send(self, question: Question, read: Callable[[bytes], T]) -> T:
+        """Ask, and return what `read` makes of the answer, with retries.
+
+        `read` is called inside the attempt, so that a failure that the body tells is retried like any other.
+
+        Raises:
+            ItnioError: what `read` raised, or a `TransportError`, after the last attempt.
+            RuntimeError: if the session is closed.
+        """
+        attempts = Attempts(self.retry)
+        async for attempt in stamina.retry_context(on=attempts.wait, attempts=self.retry.attempts, timeout=None):
+            with attempt:
+                return await self._attempt(question, read, attempts)
+        raise AssertionError  # pragma: no cover -- the last attempt returns or raises
+
+    async def _attempt(self, question: Question, read: Callable[[bytes], T], attempts: Attempts) -> T:
+        async with self._slots:
+            await self._pace()
+            if self._closed:
+                message = "this VoiceSession is closed: open another one"
+                raise RuntimeError(message)
+            offset, began = self._offset, time.monotonic()
+            signature = sign(self.credentials, self.now())
+            answer = None
+            try:
+                answer = await self._exchange(question, signature, min(self.timeout, attempts.left))
+                return _judge(answer, _blanking(read, self.credentials.api_secret, signature.digest))
+            except ItnioError as error:
+                status, headers = (0, {}) if answer is None else (answer.status_code, answer.headers)
+                attempts.learn(error, status, headers, self.clock())
+                attempts.signed_anew = isinstance(error, TimestampExpiredError) and self._set_clock(headers, offset)
+                raise
+            finally:
+                attempts.spent += time.monotonic() - began
+
+    def _set_clock(self, headers: Mapping[str, str], offset: float) -> bool:
+        """Learn the offset to the server's clock; tell whether it is another than the request was signed with."""
+        date = http_date(headers.get("date"))
+        if date is not None:
+            self._offset = date - self.clock()
+        return abs(self._offset - offset) > _SAME_CLOCK
+
+    async def _pace(self) -> None:
+        """Wait until `rate` allows another request."""
+        if self.rate is not None:
+            now = time.monotonic()
+            at = max(now, self._next_send)
+            self._next_send = at + 1 / self.rate
+            await anyio.sleep(at - now)
+
+    async def _exchange(self, question: Question, signature: Signature, seconds: float) -> Any:
+        """Send one request and read its answer; what the HTTP library raises becomes ours."""
+        try:
+            with anyio.fail_after(seconds):
+                return await self._http.send(self._request(question, signature), follow_redirects=False)
+        except TimeoutError:
+            message = f"{question}: no whole answer within {seconds:.3g} s"
+            failure: TransportError = RequestTimeoutError(message)
+        except self._network_errors as error:
+            kind = RequestTimeoutError if isinstance(error, self._timeouts) else TransportError
+            failure = kind(f"{question}: {_story(error)}")
+        # Raised out here, so that it has no context: the library's errors hold the request, and so the signature.
+        raise failure
+
+    def _request(self, question: Question, signature: Signature) -> Any:
+        headers = {
+            "Api-Key": signature.api_key,
+            "Timestamp": signature.timestamp,
+            "Sign": signature.digest,
+            "Content-Type": _CONTENT_TYPE,
+        }
+        return self._http.build_request(
+            question.method,
+            self.base_url.rstrip("/") + question.path,
+            content=question.content,
+            params=question.params,
+            headers=headers,
+            timeout=None,
+        )
+
+
+def _judge(answer: Any, read: Callable[[bytes], T]) -> T:
+    """Return what `read` makes of an answer's body, if its HTTP status agrees."""
+    try:
+        result = read(answer.content)
+    except ProtocolError:
+        if answer.is_success:
+            raise
+    else:
+        if answer.is_success:
+            return result
+    message = f"HTTP {answer.status_code} without the vendor's words"
+    raise HTTPStatusError(message, status_code=answer.status_code)
+
+
+def _blanking(read: Callable[[bytes], T], *secrets: str) -> Callable[[bytes], T]:
+    """Make `read` raise its errors without what a server echoed of a secret."""
+    pattern = re.compile(b"|".join(re.escape(secret.encode()) for secret in secrets), re.IGNORECASE)
+
+    def read_safely(body: bytes) -> T:
+        try:
+            return read(body)
+        except ItnioError:
+            blanked = pattern.sub(_BLANK, body)
+            if blanked == body:
+                raise
+        return read(blanked)
+
+    return read_safely
+
+
+def _story(error: BaseException) -> str:
+    """Return an error as text, and what it came from if that says more."""
+    root = error
+    while root.__cause__ or root.__context__:
+        root = root.__cause__ or root.__context__ or root
+    told = _words(error)
+    return told if str(root) in told else f"{told} (from {_words(root)})"
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

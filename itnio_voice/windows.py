@@ -1,0 +1,126 @@
+"""Windows: pairs of whole seconds that a range is asked in. Pure arithmetic, no clock."""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import attrs
+
+__all__ = ["LONGEST", "SECOND", "SHORTEST", "Window", "before", "ceil", "cut", "floor", "gaps", "merge", "split", "whole"]
+
+SECOND = timedelta(seconds=1)
+LONGEST = timedelta(days=31)
+"""The longest window that the vendor's page allows."""
+SHORTEST = 2 * SECOND
+"""The shortest window that still moves on: neighbours share one second."""
+
+
+def _whole_second(_: object, attribute: "attrs.Attribute[datetime]", value: datetime) -> None:
+    if value.utcoffset() is None or value.microsecond:
+        message = f"a window's {attribute.name} is an aware datetime of whole seconds, not {value!r}"
+        raise ValueError(message)
+
+
+def _after_start(window: "Window", _: object, end: datetime) -> None:
+    if end <= window.start:
+        message = f"a window ends after it starts, not at {end} with a start of {window.start}"
+        raise ValueError(message)
+
+
+@attrs.frozen(order=True)
+class Window:
+    """The time from `start` to `end`: aware datetimes of whole seconds, `start < end`.
+
+    Whether the API counts a record that lies exactly on an end is not known. So neighbouring windows overlap by one
+    second, and a record that both hold is told by its id.
+    """
+
+    start: datetime = attrs.field(validator=_whole_second)
+    end: datetime = attrs.field(validator=[_whole_second, _after_start])
+
+    @property
+    def span(self) -> timedelta:
+        """How long the window is."""
+        return self.end - self.start
+
+    def __str__(self) -> str:
+        return f"{self.start.isoformat()} to {self.end.isoformat()}"
+
+
+def floor(at: datetime) -> datetime:
+    """Return the whole second, in UTC, at or before `at`."""
+    return at.astimezone(UTC).replace(microsecond=0)
+
+
+def ceil(at: datetime) -> datetime:
+    """Return the whole second, in UTC, at or after `at`."""
+    return floor(at) + (SECOND if at.microsecond else timedelta())
+
+
+def whole(start: datetime, end: datetime) -> Window:
+    """Return the smallest window that holds a caller's range: `start` floored, `end` ceiled.
+
+    Raises:
+        ValueError: if either is naive, `start` is not before `end`, or either lies at the edge of the calendar.
+    """
+    for name, value in (("start", start), ("end", end)):
+        if not isinstance(value, datetime) or value.utcoffset() is None:
+            message = f"{name} must be a datetime with an offset, such as tzinfo=UTC, not {value!r}"
+            raise ValueError(message)
+    if start >= end:
+        message = f"start must be before end, but {start.isoformat()} is not before {end.isoformat()}"
+        raise ValueError(message)
+    try:
+        window = Window(floor(start), ceil(end))
+        before(window)
+    except OverflowError:
+        message = f"{start.isoformat()} to {end.isoformat()} reaches the edge of the calendar: take a shorter range"
+        raise ValueError(message) from None
+    return window
+
+
+def before(window: Window) -> Window:
+    """Return the second before a window."""
+    return Window(window.start - SECOND, window.start)
+
+
+def cut(window: Window, width: timedelta) -> tuple[Window, Window | None]:
+    """Cut the first `width` off a window: that piece, and the rest (None if nothing is left).
+
+    The two share one second, and their union is the window. `width` is at least `SHORTEST`, so the rest is shorter.
+    """
+    if width >= window.span:
+        return window, None
+    middle = window.start + max(width, SHORTEST)
+    return Window(window.start, middle), Window(middle - SECOND, window.end)
+
+
+def split(window: Window, span: timedelta) -> Iterator[Window]:
+    """Cut a window into pieces of at most `span`, oldest first, neighbours sharing one second."""
+    rest: Window | None = window
+    while rest:
+        piece, rest = cut(rest, span)
+        yield piece
+
+
+def merge(windows: Iterable[Window]) -> tuple[Window, ...]:
+    """Join windows that overlap or touch, oldest first."""
+    merged: list[Window] = []
+    for window in sorted(windows):
+        if merged and window.start <= merged[-1].end:
+            merged[-1] = Window(merged[-1].start, max(merged[-1].end, window.end))
+        else:
+            merged.append(window)
+    return tuple(merged)
+
+
+def gaps(window: Window, done: Iterable[Window]) -> tuple[Window, ...]:
+    """Return the parts of a window that none of `done` covers, oldest first."""
+    missing: list[Window] = []
+    start = window.start
+    for piece in merge(done):
+        if start < piece.start < window.end:
+            missing.append(Window(start, piece.start))
+        start = max(start, piece.end)
+    if start < window.end:
+        missing.append(Window(start, window.end))
+    return tuple(missing)
