@@ -1,0 +1,118 @@
+"""The bytes of an answer: envelope, page and record as JSON text, in the form that the switches ask for."""
+
+import gzip
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from .behaviour import Behaviour
+from .checks import REASONS, SUCCESS, WRONG_PARAMETER
+
+__all__ = ["Answer", "Page", "answer_record", "encode", "page_of", "unfinished"]
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_FASTEST = 1
+
+_KNOWN_AT_THE_END = frozenset(
+    {
+        "answerTime",
+        "hangupTime",
+        "callDuration",
+        "chargedDuration",
+        "terminationCode",
+        "terminationReason",
+        "cost",
+        "settlePay",
+        "feedbackValue",
+    }
+)
+
+
+@attrs.frozen
+class Answer:
+    """What a request is answered.
+
+    `data` is JSON text, None leaves it out; `rows` are the records in it, `offset` those that the query skipped.
+    """
+
+    status: str
+    data: str | None = "null"
+    rows: int = 0
+    offset: int = 0
+
+
+_MISSING: Mapping[str, Answer] = {
+    "null": Answer(SUCCESS, "null"),
+    "empty": Answer(SUCCESS, "{}"),
+    "absent": Answer(SUCCESS, None),
+    "parameter": Answer(WRONG_PARAMETER),
+}
+
+
+@attrs.frozen
+class Page:
+    """Which page is served: `current` is what the answer says, `offset` the rows before it (None: none are served)."""
+
+    total: int
+    size: int
+    current: int
+    pages: int
+    offset: int | None
+
+    def answer(self, rows: Sequence[str], behaviour: Behaviour) -> Answer:
+        """Return the answer with the page's records, each as JSON text."""
+        records = "null" if not rows and behaviour.null_records else f"[{','.join(rows)}]"
+        fields = {
+            "total": self.total,
+            "size": self.size,
+            "current": self.current,
+            "pages": self.pages,
+            "searchCount": "true",
+            "records": records,
+        }
+        shown = ",".join(f'"{name}":{value}' for name, value in fields.items() if name not in behaviour.omits)
+        return Answer(SUCCESS, f"{{{shown}}}", rows=len(rows), offset=self.offset or 0)
+
+
+def page_of(total: int, *, current: int, size: int, behaviour: Behaviour) -> Page:
+    """Return the page to serve where page `current` of `size` records was asked for and there are `total`."""
+    size = min(size, behaviour.max_size)
+    pages = math.ceil(total / size)
+    told, served = current, current
+    if behaviour.always_first_page:
+        told, served = 1, 1
+    elif current > max(pages, 1) and behaviour.past_last != "empty":
+        told, served = (1 if behaviour.past_last == "first" else current), 1
+    return Page(total, size, told, pages, (served - 1) * size if served <= pages else None)
+
+
+def answer_record(record: str | None, behaviour: Behaviour) -> Answer:
+    """Return the answer with one record, as JSON text, or with what stands for none."""
+    return _MISSING[behaviour.missing_record] if record is None else Answer(SUCCESS, record, rows=1)
+
+
+def unfinished(record: str) -> str:
+    """Return a record, as JSON text, as it was while its call was going on."""
+    fields: dict[str, Any] = json.loads(record)
+    return json.dumps({name: value for name, value in fields.items() if name not in _KNOWN_AT_THE_END})
+
+
+def encode(answer: Answer, behaviour: Behaviour, *, compress: bool, cut_short: bool) -> bytes:
+    """Return an answer's body; `compress` is for gzip, `cut_short` for half of the text."""
+    status = answer.status if behaviour.status_as_number else f'"{answer.status}"'
+    text = f'{{"status":{status},"reason":"{REASONS[answer.status]}"'
+    if answer.data is not None:
+        text += f',"data":{_numbers_to_text(answer.data) if behaviour.numbers_as_text else answer.data}'
+    body = f"{text}}}".encode()
+    if cut_short:
+        body = body[: len(body) // 2]
+    if behaviour.byte_order_mark:
+        body = _BYTE_ORDER_MARK + body
+    return gzip.compress(body, _FASTEST) if compress else body
+
+
+def _numbers_to_text(data: str) -> str:
+    return json.dumps(json.loads(data, parse_int=str, parse_float=str))

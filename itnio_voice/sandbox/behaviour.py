@@ -1,0 +1,188 @@
+"""What the stand-in does where the vendor's page is silent, and how it misbehaves: one frozen value of switches."""
+
+import math
+from collections.abc import Callable, Collection, Iterable
+from datetime import timedelta
+from typing import Any, Literal, get_args
+
+import attrs
+from attrs import validators
+
+__all__ = ["Appears", "Behaviour", "Ends", "Fault", "FaultKind", "MissingRecord", "Order", "PastLast", "SelectsBy"]
+
+Ends = Literal["[)", "[]", "(]", "()"]
+Order = Literal["ascending", "descending", "unstable"]
+SelectsBy = Literal["submit_time", "call_time", "hangup_time"]
+PastLast = Literal["empty", "first", "first_silent"]
+Appears = Literal["submitted", "finished"]
+MissingRecord = Literal["null", "empty", "absent", "parameter"]
+FaultKind = Literal[
+    "status_500",
+    "status_502",
+    "status_503",
+    "status_429",
+    "system_error",
+    "html",
+    "empty",
+    "truncated",
+    "half_body",
+    "drop",
+    "hang",
+    "drip",
+]
+
+_LARGEST_PAGE = 100
+_SLOWEST = 0.001
+_PAGE_FIELDS = frozenset({"total", "size", "current", "pages", "records"})
+
+
+_Validator = Callable[[object, "attrs.Attribute[Any]", Any], None]
+
+
+def _one_of(choices: object) -> _Validator:
+    return validators.in_(get_args(choices))
+
+
+def _at_least(lowest: float, highest: float = math.inf) -> _Validator:
+    def check(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:  # noqa: ANN401 - whatever was given
+        if not isinstance(value, int | float) or not lowest <= value <= highest:
+            up_to = "or more" if highest == math.inf else f"to {highest:g}"
+            message = f"{attribute.name} is a number of {lowest:g} {up_to}, not {value!r}"
+            raise ValueError(message)
+
+    return check
+
+
+def _longer_than_nothing(_: object, attribute: "attrs.Attribute[Any]", value: timedelta) -> None:
+    if value <= timedelta():
+        message = f"{attribute.name} must be longer than nothing, not {value!r}"
+        raise ValueError(message)
+
+
+def _page_fields(_: object, attribute: "attrs.Attribute[Any]", value: frozenset[str]) -> None:
+    if value - _PAGE_FIELDS:
+        message = f"{attribute.name} may name {sorted(_PAGE_FIELDS)}, not {sorted(value - _PAGE_FIELDS)}"
+        raise ValueError(message)
+
+
+def _names(values: Iterable[str]) -> frozenset[str]:
+    # Text is an iterable of letters: without this, "total" would be five names.
+    return frozenset([values] if isinstance(values, str) else values)
+
+
+def _addresses(values: Collection[str] | None) -> frozenset[str] | None:
+    return None if values is None else _names(values)
+
+
+def _in_order(values: "Iterable[Fault]") -> "tuple[Fault, ...]":
+    return tuple(values)
+
+
+_share = _at_least(0, 1)
+_not_negative = _at_least(0)
+_optional = validators.optional
+_span_or_none: _Validator = validators.optional(_longer_than_nothing)
+
+
+@attrs.frozen
+class Fault:
+    """Something that goes wrong with a request, before or while it is answered.
+
+    Kinds: `status_500`, `status_502`, `status_503`, `status_429` (that HTTP status with a web page), `system_error`
+    (-18), `html` (HTTP 200 with a web page), `empty` (HTTP 200 without a body), `truncated` (JSON cut short, its length
+    told truly), `half_body` (half of the length told, then the connection ends), `drop` (the connection ends without an
+    answer), `hang` (no answer until the client leaves), `drip` (a byte each 50 ms).
+
+    Raises:
+        ValueError: for an unknown kind, a share outside 0–1, or a negative number.
+    """
+
+    kind: FaultKind = attrs.field(validator=_one_of(FaultKind))
+    """What goes wrong."""
+    share: float = attrs.field(default=1.0, validator=_share)
+    """The share of requests that it befalls, 0–1."""
+    times: int | None = attrs.field(default=None, validator=_optional(_not_negative))
+    """How many requests it befalls at most; None is any number."""
+    retry_after: float | None = attrs.field(default=None, kw_only=True, validator=_optional(_not_negative))
+    """What the `Retry-After` header says, in seconds; None sends no such header."""
+    path: str | None = attrs.field(default=None, kw_only=True)
+    """The only endpoint that it befalls, such as `/recordGroupQuery` or `/recordSip`; None is every one."""
+
+
+@attrs.frozen(kw_only=True)
+class Behaviour:
+    """How the stand-in behaves: the defaults follow the vendor's page, and every unknown and fault is a switch.
+
+    Make a variant with `attrs.evolve(behaviour, …)`.
+
+    Raises:
+        ValueError: for a value that a switch does not have.
+    """
+
+    ends: Ends = attrs.field(default="[]", validator=_one_of(Ends))
+    """Which ends of a range belong to it, as in mathematics."""
+    selects_by: SelectsBy = attrs.field(default="submit_time", validator=_one_of(SelectsBy))
+    """The time that the range selects and sorts by; a record without it goes by its submit time."""
+    order: Order = attrs.field(default="ascending", validator=_one_of(Order))
+    """The order of records; `unstable` ascends, with another order inside each second on each query."""
+    past_last: PastLast = attrs.field(default="empty", validator=_one_of(PastLast))
+    """A page past the last: no records, the first page saying so, or the first page told as the one asked for."""
+    always_first_page: bool = False
+    """Whether every page asked for is answered with the first, told as page 1."""
+
+    appears: Appears = attrs.field(default="submitted", validator=_one_of(Appears))
+    """When a record can be seen: once its call is submitted, or only once it is over."""
+    late_share: float = attrs.field(default=0.0, validator=_share)
+    """The share of records, 0–1, that can be seen only `late_by` later."""
+    late_by: float = attrs.field(default=30.0, validator=_not_negative)
+    """How late the late records are, in seconds."""
+    changes_after: float | None = attrs.field(default=None, validator=_optional(_not_negative))
+    """Seconds after its submit time until which a record shows an unfinished call; None is never."""
+    duplicates: float = attrs.field(default=0.0, validator=_share)
+    """The share of records, 0–1, that are held, counted and listed twice."""
+    missing_record: MissingRecord = attrs.field(default="null", validator=_one_of(MissingRecord))
+    """What a record that is not there gives: `data` null, empty or absent, or the status -22."""
+
+    max_span: timedelta = attrs.field(default=timedelta(days=31), validator=_longer_than_nothing)
+    """The longest range served; a longer one is -25."""
+    retention: timedelta | None = attrs.field(default=timedelta(days=62), validator=_span_or_none)
+    """How far back records are kept; None is for ever."""
+    refuses_beyond_retention: bool = True
+    """Whether a range that reaches back too far is -25, or is served without the records that are gone."""
+    max_size: int = attrs.field(default=_LARGEST_PAGE, validator=_at_least(1, _LARGEST_PAGE))
+    """The largest page served, in records; a larger one asked for (up to 100) is cut without a word."""
+
+    timestamp_tolerance: float = attrs.field(default=300.0, validator=_not_negative)
+    """How far a request's timestamp may be from the server's clock, in seconds; further is -16."""
+    clock_skew: float = 0.0
+    """How far the server's clock is ahead, in seconds: it checks timestamps and is told in the `Date` header."""
+    allowed_addresses: frozenset[str] | None = attrs.field(default=None, converter=_addresses)
+    """The client addresses that are served, others are -2; None serves all."""
+    locked: bool = False
+    """Whether the account is locked: -13."""
+
+    omits: frozenset[str] = attrs.field(factory=frozenset[str], converter=_names, validator=_page_fields)
+    """The fields of a page that are left out: of `total`, `size`, `current`, `pages`, `records`."""
+    null_records: bool = False
+    """Whether a page without records says `records: null`."""
+    numbers_as_text: bool = False
+    """Whether the numbers in `data` are sent as text."""
+    status_as_number: bool = False
+    """Whether `status` is sent as a number."""
+    byte_order_mark: bool = False
+    """Whether a body begins with a byte order mark."""
+    gzip: bool = False
+    """Whether bodies are compressed for clients that accept it."""
+
+    rate_limit: float | None = attrs.field(default=None, validator=_optional(_at_least(_SLOWEST)))
+    """Requests per second, 0.001 or more, of all clients; more are HTTP 429 with `Retry-After`. None is any number."""
+    latency: float = attrs.field(default=0.0, validator=_not_negative)
+    """How long each answer takes, in seconds."""
+    latency_per_row: float = attrs.field(default=0.0, validator=_not_negative)
+    """How long each row before the page takes on top, in seconds."""
+    window_fails_over: int | None = attrs.field(default=None, validator=_optional(_not_negative))
+    """The number of rows over which a query is -18; None is never."""
+    faults: tuple[Fault, ...] = attrs.field(
+        default=(), converter=_in_order, validator=validators.deep_iterable(validators.instance_of(Fault))
+    )
+    """What goes wrong; each request draws them in order, and the first that befalls it counts."""

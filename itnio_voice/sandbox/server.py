@@ -1,0 +1,277 @@
+"""The sandbox: a service, its records and the port it listens on, as one thing to enter and to ask."""
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from threading import RLock
+from types import EllipsisType, TracebackType
+from typing import Any, Self
+
+import anyio
+import anyio.to_thread
+from starlette.types import ASGIApp
+
+from .app import BASE_PATH, Request, Service
+from .behaviour import Behaviour
+from .dataset import Kind, complete, default_end, default_start, generate
+from .listener import HOST, Listener
+from .store import Selection, Store
+
+__all__ = ["Sandbox"]
+
+_AS_THE_PAGE_SAYS = Behaviour()
+_SEED_STEP = 1_000_003
+
+
+class Sandbox:
+    """A stand-in for the vendor's service, with real HTTP on loopback and records made from a seed.
+
+    Enter it with `with` or `async with` (asyncio or trio): it makes its records, then listens in a thread of its own
+    until it is left. Or give `app` to `httpx.ASGITransport`, without a server; then end with `close()`.
+
+    Each account has `records` voice-message and `sip_records` phone records, submitted in `[start, end)` (aware; by
+    default the last 60 days). `accounts` are secrets by key, in place of `api_key` and `api_secret`, which are those of
+    the first account. `port` 0 is a free one. `database` is a path for SQLite: a file that holds records is used as it
+    is. `clock` gives Unix seconds. `on_request` is called with the sandbox and the number of each request, from 1,
+    before it is answered; it runs in the server's thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        records: int = 0,
+        sip_records: int = 0,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        seed: int = 1,
+        behaviour: Behaviour = _AS_THE_PAGE_SAYS,
+        accounts: Mapping[str, str] | None = None,
+        api_key: str = "sandbox-key",
+        api_secret: str = "sandbox-secret",  # noqa: S107 - it guards nothing
+        port: int = 0,
+        database: str | Path = ":memory:",
+        clock: Callable[[], float] = time.time,
+        on_request: "Callable[[Sandbox, int], None] | None" = None,
+    ) -> None:
+        self.accounts = dict(accounts) if accounts else {api_key: api_secret}
+        self.api_key, self.api_secret = next(iter(self.accounts.items()))
+        self.on_request = on_request
+        self._counts: Mapping[Kind, int] = {"group": records, "sip": sip_records}
+        self._start, self._end = start, end
+        self._seed = seed
+        self._port = port
+        self._database = database
+        self._clock = clock
+        self._lock = RLock()
+        self._store: Store | None = None
+        self._listener: Listener | None = None
+        self._service = Service(
+            store=self._opened,
+            accounts=self.accounts,
+            behaviour=behaviour,
+            seed=seed,
+            clock=clock,
+            before=self._before,
+        )
+
+    # Coming and going
+
+    def open(self) -> Self:
+        """Make the records, if that is not done yet, without listening; return the sandbox."""
+        with self._lock:
+            if self._store is None:
+                store = Store(self._database)
+                try:
+                    self._fill(store)
+                except BaseException:
+                    store.close()
+                    raise
+                self._store = store
+        return self
+
+    def serve(self) -> Self:
+        """Make the records and listen, until `close()`; return the sandbox.
+
+        Raises:
+            OSError: where the port is taken.
+        """
+        with self._lock:
+            self.open()
+            if self._listener is None:
+                self._listener = Listener(self._service, self._port)
+        return self
+
+    def close(self) -> None:
+        """Stop listening and forget the records; what was asked is still told. It may be called again."""
+        # Not under the lock: the server's thread may need it to come to an end.
+        with self._lock:
+            listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+        with self._lock:
+            store, self._store = self._store, None
+        if store is not None:
+            store.close()
+
+    def __enter__(self) -> Self:
+        """Make the records and listen."""
+        try:
+            return self.serve()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        """Make the records and listen, without holding up the event loop."""
+        try:
+            return await anyio.to_thread.run_sync(self.serve)
+        except BaseException:
+            await self._aclose()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop, without holding up the event loop."""
+        await self._aclose()
+
+    async def _aclose(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self.close)
+
+    def _fill(self, store: Store) -> None:
+        if len(store):
+            return
+        end = self._end or default_end(self._clock())
+        start = self._start or default_start(end)
+        first = 1
+        for index, account in enumerate(self.accounts):
+            for kind, count in self._counts.items():
+                # Numbered on through accounts and kinds, so that no id comes twice.
+                made = generate(
+                    count, start=start, end=end, seed=self._seed + index * _SEED_STEP, kind=kind, first=first
+                )
+                store.insert(made, kind=kind, account=account)
+                first += count
+
+    def _before(self, number: int) -> None:
+        if self.on_request is not None:
+            self.on_request(self, number)
+
+    def _opened(self) -> Store:
+        with self._lock:
+            self.open()
+            assert self._store is not None  # noqa: S101 - open() has just seen to it
+            return self._store
+
+    # The service
+
+    @property
+    def app(self) -> ASGIApp:
+        """The ASGI application; it makes its records with the first request if they are not made yet."""
+        return self._service
+
+    @property
+    def base_url(self) -> str:
+        """Where the API is: `http://127.0.0.1:PORT/voice`; without a port while nobody listens."""
+        listener = self._listener
+        return f"http://{HOST}{f':{listener.port}' if listener else ''}{BASE_PATH}"
+
+    @property
+    def behaviour(self) -> Behaviour:
+        """How it behaves; setting it takes effect with the next request."""
+        return self._service.behaviour
+
+    @behaviour.setter
+    def behaviour(self, behaviour: Behaviour) -> None:
+        self._service.behaviour = behaviour
+
+    @property
+    def requests(self) -> list[Request]:
+        """The requests so far, in the order in which they were looked at."""
+        return self._service.requests
+
+    def reset_requests(self) -> None:
+        """Forget the requests so far; the next one is number 1."""
+        self._service.reset_requests()
+
+    @property
+    def connections(self) -> int:
+        """How many client connections are open."""
+        listener = self._listener
+        return listener.connections if listener else 0
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being served."""
+        return self._service.in_flight
+
+    @property
+    def most_in_flight(self) -> int:
+        """How many requests were being served at once at most, since the requests were last reset."""
+        return self._service.most_in_flight
+
+    # The records
+
+    def insert(
+        self, *records: Mapping[str, Any | EllipsisType], kind: Kind = "group", account: str | None = None
+    ) -> list[str]:
+        """Add records and return their ids.
+
+        Each is given by its wire fields; the others are those of a short answered call, submitted now if it does not
+        say when. A field given as `...` is left out, as the vendor may do. `account` None is the first.
+
+        Raises:
+            ValueError: for a `submitTime` that cannot be read.
+            KeyError: for an account that there is not.
+        """
+        with self._lock:
+            store, key = self._opened(), self._account(account)
+            first, now = len(store) + 1, self._clock()
+            whole = [
+                complete(record, kind=kind, number=number, now=now) for number, record in enumerate(records, first)
+            ]
+            store.insert(whole, kind=kind, account=key)
+        return [str(record.get("voiceId") or "") for record in whole]
+
+    def delete(self, *voice_ids: str) -> int:
+        """Remove records; return how many there were."""
+        return self._opened().delete(voice_ids)
+
+    def update(self, voice_id: str, **wire_fields: object) -> int:
+        """Change a record's fields, under their wire names (`...` removes one); return how many records there are."""
+        return self._opened().update(voice_id, wire_fields)
+
+    def ids(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        kind: Kind = "group",
+        account: str | None = None,
+    ) -> set[str]:
+        """Return the ids of the records in a range (aware; None has no such end), whether they can be seen or not.
+
+        The range is read as the behaviour says: which of its ends belong to it, and by which time it selects.
+        """
+        selection = Selection(
+            account=self._account(account),
+            kind=kind,
+            behaviour=self.behaviour,
+            now=self._clock(),
+            start=None if start is None else start.timestamp(),
+            end=None if end is None else end.timestamp(),
+        )
+        return self._opened().ids(selection)
+
+    def _account(self, account: str | None) -> str:
+        if account is None:
+            return self.api_key
+        if account not in self.accounts:
+            raise KeyError(account)
+        return account

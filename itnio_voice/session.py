@@ -1,0 +1,240 @@
+"""The face of the library: a session asks one account's API."""
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
+from types import TracebackType
+from typing import Literal, Self, TypedDict, Unpack
+from urllib.parse import quote
+
+from .checkpoint import Checkpoint, fingerprint
+from .endpoints import RECORDING_URL, endpoint_of
+from .envelope import read_page, read_record, read_recording_url
+from .models import R, RecordingURL, VoiceRecord
+from .paging import LARGEST_PAGE, Page, PageRequest
+from .retry import Retry
+from .signing import Credentials
+from .stream import RecordStream
+from .transport import HTTPClient, Question, Transport
+from .walk import Plan, Span, Walk
+from .windows import Window, gaps, whole
+
+__all__ = ["VoiceSession"]
+
+_FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+class _Options(TypedDict, total=False):
+    """What `VoiceSession.from_env` takes, as `VoiceSession` does."""
+
+    base_url: str
+    http_client: HTTPClient | None
+    concurrency: int
+    rate: float | None
+    timeout: float
+    retry: Retry
+
+
+class VoiceSession:
+    """An account's way to its call records.
+
+    Use it as `async with VoiceSession(…) as session`, or without and then `await session.aclose()`. Any number of tasks
+    may use a session at once. It holds no task, lock or cancel scope between calls, so it may be opened in one task and
+    closed in another.
+
+    `base_url` is the brand's API, https unless it is on this machine. `http_client` is your own `httpx.AsyncClient` or
+    `httpx2.AsyncClient`, never closed here. `concurrency` bounds the requests in flight of all its streams together,
+    `rate` the requests sent per second; `timeout` is the seconds that one attempt may take, and `retry` says how often
+    and how long a request is tried.
+
+    Raises:
+        ValueError: for an option out of range, or a base URL that would show the signature to others.
+        TypeError: for credentials, a retry policy or an HTTP client of another kind.
+    """
+
+    def __init__(  # noqa: PLR0913 -- options are keyword-only
+        self,
+        credentials: Credentials,
+        *,
+        base_url: str = "https://api.itniotech.com/voice",
+        http_client: HTTPClient | None = None,
+        concurrency: int = 4,
+        rate: float | None = None,
+        timeout: float = 30.0,  # noqa: ASYNC109
+        retry: Retry = Retry(),  # noqa: B008 -- frozen
+    ) -> None:
+        self._transport = Transport(
+            credentials=credentials,
+            base_url=base_url,
+            client=http_client,
+            concurrency=concurrency,
+            rate=rate,
+            timeout=timeout,
+            retry=retry,
+        )
+        self._span = Span()
+
+    @classmethod
+    def from_env(cls, **options: Unpack[_Options]) -> Self:
+        """Make a session from `ITNIO_API_KEY`, `ITNIO_API_SECRET` and, if it is set, `ITNIO_BASE_URL`.
+
+        Raises:
+            ValueError: if one of the first two is not set, and as the class does.
+        """
+        try:
+            credentials = Credentials(os.environ["ITNIO_API_KEY"], os.environ["ITNIO_API_SECRET"])
+        except KeyError as error:
+            message = f"the environment variable {error} is not set"
+            raise ValueError(message) from None
+        base_url = os.environ.get("ITNIO_BASE_URL")
+        if base_url:
+            options.setdefault("base_url", base_url)
+        return cls(credentials, **options)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the session and its own HTTP client; a second time does nothing."""
+        await self._transport.aclose()
+
+    def records(  # noqa: PLR0913 -- options are keyword-only
+        self,
+        start: datetime,
+        end: datetime | None = None,
+        *,
+        of: type[R] = VoiceRecord,  # type: ignore[assignment]  # a TypeVar has no default before Python 3.13
+        where: Mapping[str, str] | None = None,
+        page_size: int = LARGEST_PAGE,
+        limit: int | None = None,
+        resume: Checkpoint | None = None,
+        expired: Literal["raise", "skip"] = "raise",
+    ) -> RecordStream[R]:
+        """Return the records from `start` to `end` as a stream; requests are sent only when it is read.
+
+        Both are aware datetimes, floored and ceiled to whole seconds; `end` None, or in the future, is now. Adjacent
+        calls tile: `records(a, b)` and `records(b, c)` together give each record once. `of` is the kind of record,
+        `where` the endpoint's filters by Python name, `page_size` the records a page (1 to 100), `limit` the records
+        in all. `resume` goes on from a stream's checkpoint. What is too old for the server is a `TimeRangeError`, or
+        left out with `expired="skip"` and told in `stream.skipped`.
+
+        Raises:
+            ValueError: for an argument out of range, an unknown filter, or a checkpoint of another query.
+        """
+        endpoint = endpoint_of(of)
+        params = endpoint.params(where)
+        _check_size(page_size)
+        if limit is not None and (type(limit) is not int or limit < 0):
+            message = f"limit must be a whole number from 0, or None, not {limit!r}"
+            raise ValueError(message)
+        if expired not in {"raise", "skip"}:
+            message = f'expired must be "raise" or "skip", not {expired!r}'
+            raise ValueError(message)
+        window = whole(start, datetime.fromtimestamp(self._transport.now(), UTC) if end is None else end)
+        if end is None:
+            window = Window(window.start, _FOREVER)
+        checkpoint = Checkpoint(fingerprint(self._transport.credentials.api_key, of.__name__, params, start, end))
+        if resume is not None:
+            checkpoint = _same_query(resume, checkpoint)
+
+        async def ask(window: Window, current: int) -> Page[R]:
+            return await self._ask(PageRequest(window, current, page_size, params), of)
+
+        def walk(whole_windows: bool) -> Walk[R]:  # noqa: FBT001 -- the stream's one question
+            return Walk(
+                Plan(
+                    ask=ask,
+                    gaps=gaps(window, checkpoint.done),
+                    now=self._transport.now,
+                    page_size=page_size,
+                    limit=float("inf") if limit is None else limit,
+                    skip=expired == "skip",
+                    at_once=self._transport.concurrency,
+                    span=self._span,
+                    whole=whole_windows,
+                )
+            )
+
+        return RecordStream(walk, checkpoint, limited=limit is not None)
+
+    async def page(  # noqa: PLR0913 -- options are keyword-only
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        of: type[R] = VoiceRecord,  # type: ignore[assignment]  # a TypeVar has no default before Python 3.13
+        where: Mapping[str, str] | None = None,
+        current: int = 1,
+        page_size: int = LARGEST_PAGE,
+    ) -> Page[R]:
+        """Return page `current` (from 1) of a range, as the vendor has it: one request, no windows, nothing checked.
+
+        Raises:
+            ValueError: for an argument out of range or an unknown filter.
+            ItnioError: as the API and the network do; `TimeRangeError` for more than 31 days or too far back.
+        """
+        params = endpoint_of(of).params(where)
+        _check_size(page_size)
+        if type(current) is not int or current < 1:
+            message = f"current must be a whole number from 1, not {current!r}"
+            raise ValueError(message)
+        return await self._ask(PageRequest(whole(start, end), current, page_size, params), of)
+
+    async def record(self, voice_id: str, *, of: type[R] = VoiceRecord) -> R:  # type: ignore[assignment]  # as above
+        """Return the record of an id.
+
+        Raises:
+            RecordNotFoundError: if there is none.
+            ValueError: for an id that is empty or cannot stand in a path.
+            ItnioError: as the API and the network do.
+        """
+        _check_id("voice_id", voice_id)
+        question = Question("GET", endpoint_of(of).single + quote(voice_id, safe=""))
+        return await self._transport.send(question, partial(read_record, voice_id=voice_id, of=of))
+
+    async def recording_url(self, recording_file_id: str, *, source: Literal["group", "sip"]) -> RecordingURL:
+        """Return where a recording can be fetched, and until when; `source` is the kind of record it belongs to.
+
+        Raises:
+            RecordNotFoundError: if there is none.
+            ValueError: for an empty id or an unknown source.
+            ItnioError: as the API and the network do.
+        """
+        _check_id("recording_file_id", recording_file_id)
+        if source not in {"group", "sip"}:
+            message = f'source must be "group" or "sip", not {source!r}'
+            raise ValueError(message)
+        question = Question("GET", RECORDING_URL, params={"recordingFileId": recording_file_id, "sourceType": source})
+        return await self._transport.send(question, partial(read_recording_url, recording_file_id=recording_file_id))
+
+    async def _ask(self, request: PageRequest, of: type[R]) -> Page[R]:
+        question = Question("POST", endpoint_of(of).query, request.body())
+        return await self._transport.send(question, partial(read_page, request=request, of=of))
+
+
+def _check_size(page_size: int) -> None:
+    if type(page_size) is not int or not 1 <= page_size <= LARGEST_PAGE:
+        message = f"page_size must be a whole number from 1 to {LARGEST_PAGE}, not {page_size!r}"
+        raise ValueError(message)
+
+
+def _check_id(name: str, value: str) -> None:
+    if not isinstance(value, str) or value.strip(". ") == "":
+        message = f"{name} must be an id as the records have it, not {value!r}"
+        raise ValueError(message)
+
+
+def _same_query(resume: Checkpoint, checkpoint: Checkpoint) -> Checkpoint:
+    if not isinstance(resume, Checkpoint):
+        message = f"resume must be a Checkpoint (Checkpoint.parse reads its text), not {resume!r:.80}"
+        raise ValueError(message)  # noqa: TRY004 -- a wrong argument like any other
+    if resume.query != checkpoint.query:
+        message = "resume is the checkpoint of another query: account, kind, filters, start and end must be the same"
+        raise ValueError(message)
+    return resume

@@ -1,0 +1,185 @@
+"""A range's records as a caller reads them: one by one, by page, by window, or all at once."""
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from .checkpoint import Checkpoint
+from .models import R
+from .paging import Page
+from .walk import Piece, Walk
+from .windows import Window
+
+__all__ = ["Progress", "RecordStream", "WindowBatch"]
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Progress:
+    """How far a stream has come.
+
+    Windows done, and planned as far as it can be told; records given, and expected in all: what the server told, and
+    for windows not asked for yet as many per day as so far; None before the first answer.
+    """
+
+    windows_done: int
+    windows_planned: int
+    records: int
+    expected: int | None
+
+
+@attrs.frozen
+class WindowBatch(Generic[R]):
+    """A window that is complete: its records that no window before it gave, and the server's count of all it holds.
+
+    `checkpoint` is the stream's once this window counts as done: write both in one transaction.
+    """
+
+    window: Window
+    records: tuple[R, ...]
+    total: int | None
+    checkpoint: Checkpoint
+
+
+class RecordStream(Generic[R]):
+    """The records of a range, oldest window first; inside a window in the server's order.
+
+    It is read once, in one of these ways: `async for record in stream`, `async for page in stream.pages()`,
+    `async for batch in stream.windows()`, or `await stream.collect()`. Nothing is asked before that.
+    """
+
+    def __init__(self, walk: Callable[[bool], Walk[R]], checkpoint: Checkpoint, *, limited: bool) -> None:
+        self._new_walk = walk
+        self._walk: Walk[R] | None = None
+        self._limited = limited
+        self._checkpoint = checkpoint
+        self._taken: Window | None = None
+        self._records = 0
+        self._windows = 0
+        self._reading = False
+
+    def __aiter__(self) -> AsyncIterator[R]:
+        """Read record by record."""
+        return _Records(self._begin(whole=False))
+
+    def pages(self) -> AsyncIterator[Page[R]]:
+        """Read page by page; each holds only records that were not in one before, and at least one."""
+        return _Steps(self._begin(whole=False)._next_page)
+
+    def windows(self) -> AsyncIterator[WindowBatch[R]]:
+        """Read window by window, each complete: the way to write records and checkpoint in one transaction.
+
+        Raises:
+            ValueError: for a stream with a `limit`, which would end inside a window.
+        """
+        if self._limited:
+            message = "windows() gives whole windows, so it does not go together with a limit: read records or pages"
+            raise ValueError(message)
+        return _Steps(self._begin(whole=True)._next_window)
+
+    async def collect(self) -> list[R]:
+        """Read everything into a list."""
+        self._begin(whole=False)
+        records: list[R] = []
+        while piece := await self._next_piece():
+            records += piece.records
+            self._records = len(records)
+        return records
+
+    @property
+    def progress(self) -> Progress:
+        """How far the stream has come; at any time, after an error too."""
+        walk = self._walk
+        planned, expected = (walk.windows_done + walk.windows_left, walk.expected) if walk else (0, None)
+        return Progress(self._windows, planned, self._records, expected)
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The windows done so far: those after whose last record the caller asked for more."""
+        return self._checkpoint
+
+    @property
+    def skipped(self) -> tuple[Window, ...]:
+        """The windows left out because they are too old for the server, with `expired="skip"`."""
+        return self._walk.skipped if self._walk else ()
+
+    def _begin(self, *, whole: bool) -> "RecordStream[R]":
+        if self._walk:
+            message = "this stream has been read: ask the session for another, with resume=stream.checkpoint to go on"
+            raise RuntimeError(message)
+        self._walk = self._new_walk(whole)
+        return self
+
+    async def _next_piece(self) -> Piece[R] | None:
+        """Return the next piece that the caller can see; what came before has been taken."""
+        if self._walk is None or self._reading:
+            message = "this stream is being read by another task: one task reads a stream"
+            raise RuntimeError(message)
+        self._reading = True
+        try:
+            while True:
+                if self._taken:
+                    self._checkpoint = self._checkpoint.including([self._taken])
+                    self._taken = None
+                    self._windows += 1
+                piece = await self._walk.advance()
+                self._taken = piece.done if piece else None
+                if piece is None or piece.records or piece.window:
+                    return piece
+        finally:
+            self._reading = False
+
+    async def _next_page(self) -> Page[R] | None:
+        while piece := await self._next_piece():
+            if piece.page:
+                self._records += len(piece.records)
+                return attrs.evolve(piece.page, records=tuple(piece.records))
+        return None
+
+    async def _next_window(self) -> WindowBatch[R] | None:
+        piece = await self._next_piece()
+        if piece is None or piece.window is None:
+            return None
+        self._records += len(piece.records)
+        checkpoint = self._checkpoint.including([piece.done] if piece.done else [])
+        return WindowBatch(piece.window, tuple(piece.records), piece.total, checkpoint)
+
+
+class _Records(Generic[R]):
+    """The iterator over records: between two pieces it does not wait."""
+
+    def __init__(self, stream: RecordStream[R]) -> None:
+        self._stream = stream
+        self._piece: Iterator[R] = iter(())
+
+    def __aiter__(self) -> "_Records[R]":
+        return self
+
+    async def __anext__(self) -> R:
+        stream = self._stream
+        while True:
+            for record in self._piece:
+                stream._records += 1  # noqa: SLF001 -- one class with two faces
+                return record
+            piece = await stream._next_piece()  # noqa: SLF001
+            if piece is None:
+                raise StopAsyncIteration
+            self._piece = iter(piece.records)
+
+
+class _Steps(Generic[T]):
+    """An iterator that awaits a method until it returns None."""
+
+    def __init__(self, step: Callable[[], Coroutine[Any, Any, T | None]]) -> None:
+        self._step = step
+
+    def __aiter__(self) -> "_Steps[T]":
+        return self
+
+    async def __anext__(self) -> T:
+        item = await self._step()
+        if item is None:
+            raise StopAsyncIteration
+        return item

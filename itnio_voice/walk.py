@@ -1,0 +1,435 @@
+"""From a range to its records: asks for windows page by page, checks what comes, and narrows what does not fit.
+
+One idea serves a window that is too long, too deep, too slow, or not the same from page to page: take it back, and go
+on from its start with a smaller width. What had been handed out of it is remembered until the walk has passed its end.
+
+A step plans what to ask, asks it, and settles the windows in order. Only asking awaits, so a step that is cancelled has
+changed nothing, and the next one asks again.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from math import ceil as up
+from typing import Generic
+
+import anyio
+import attrs
+
+from .errors import IncompleteWindowError, RequestTimeoutError, ServerError, TimeRangeError
+from .models import R
+from .paging import Page, Reading, key
+from .windows import LONGEST, SECOND, SHORTEST, Window, before, ceil, cut, merge
+
+__all__ = ["Piece", "Plan", "Span", "Walk"]
+
+DEEPEST = 10_000
+"""A window with more records is narrowed: a deep page costs the server time in proportion to its depth."""
+FITTING = DEEPEST // 2
+"""So many records the next window is planned to hold: it still fits if the traffic doubles."""
+PASSES = 5
+"""So often a window that cannot be cut is walked before the walk gives up."""
+RESOLUTION = timedelta(minutes=1)
+"""So exactly the first instant that is still served is looked for."""
+ROUNDS = 8
+"""So many requests, at most, a step asks for each that may be in flight."""
+
+
+@attrs.define
+class Span:
+    """What a session has learned of how long a window may be: the longest answered, and the shortest refused."""
+
+    answered: timedelta = timedelta()
+    refused: timedelta = LONGEST + SECOND
+
+    @property
+    def first(self) -> timedelta:
+        """The width to begin with."""
+        return self.bounded(LONGEST)
+
+    def bounded(self, width: timedelta) -> timedelta:
+        """Return a width that has not been refused."""
+        fits = min(width, LONGEST) if min(width, LONGEST) < self.refused else min(width, self.answered)
+        return max(fits, SHORTEST)
+
+    def answer(self, width: timedelta) -> None:
+        """Take in that a window was answered."""
+        self.answered = max(self.answered, width)
+
+    def refuse(self, width: timedelta) -> None:
+        """Take in that a window was too long."""
+        self.refused = min(self.refused, width)
+        if self.answered >= self.refused:
+            self.answered = SHORTEST
+
+
+@attrs.frozen
+class Plan(Generic[R]):
+    """What a walk is to do.
+
+    `ask` asks for page `current` of a window. `gaps` are the parts of the range to walk, oldest first; none is walked
+    further than `now` says that time has come. `limit` counts records, `at_once` requests. `whole`: hand out a window's
+    records only when they are complete. `skip`: leave out what is too old for the server.
+    """
+
+    ask: Callable[[Window, int], Awaitable[Page[R]]]
+    gaps: Sequence[Window]
+    now: Callable[[], float]
+    page_size: int
+    limit: float
+    skip: bool
+    at_once: int
+    span: Span
+    whole: bool
+
+
+@attrs.frozen
+class Piece(Generic[R]):
+    """What a walk hands out: records not handed out before, and the page that they came in, or the window they fill.
+
+    `done` is the part of the range that is complete once they have been taken, None while there is more to come.
+    """
+
+    records: Sequence[R]
+    page: Page[R] | None = None
+    window: Window | None = None
+    total: int | None = None
+    done: Window | None = None
+
+
+class Walk(Generic[R]):
+    """One walk over a range. `advance` hands out what it finds, piece by piece."""
+
+    def __init__(self, plan: Plan[R]) -> None:
+        self._plan = plan
+        self._gaps = deque(plan.gaps)
+        self._ready: deque[Piece[R]] = deque()
+        self._left = plan.limit
+        self._most = plan.at_once * min(plan.at_once, ROUNDS)
+        # How many requests a step asks, how wide the next window is, and how many pages it will have.
+        self._asks = 1
+        self._width = plan.span.first
+        self._pages_each = 1
+        self._shrinks = 0
+        # The gap that is walked, how far it is complete, the windows open in it, and what is not open yet.
+        self._gap: Window | None = None
+        self._position = datetime.min.replace(tzinfo=UTC)
+        self._open: deque[Reading[R]] = deque()
+        self._rest: Window | None = None
+        self._seam: Reading[R] | None = None
+        self._failed: tuple[Reading[R], Exception] | None = None
+        # The ids of the window before, those handed out of the first open window, and of windows taken back.
+        self._known: set[Hashable] = set()
+        self._given: set[Hashable] = set()
+        self._held: set[Hashable] = set()
+        self._held_until = self._position
+        self._given_pages = 0
+        self._walked = timedelta()
+        self.records = 0
+        self.windows_done = 0
+        self.skipped: tuple[Window, ...] = ()
+
+    async def advance(self) -> Piece[R] | None:
+        """Return the next piece; None at the end."""
+        while not self._ready:
+            if not await self._step():
+                return None
+        return self._ready.popleft()
+
+    async def _step(self) -> bool:
+        if self._left <= 0:
+            return False
+        if self._failed and self._failed[0] is self._open[0]:
+            await self._mend(*self._failed)
+        elif self._open or self._rest or self._enter():
+            asks = self._choose()
+            self._take(asks, await self._fetch(asks))
+            self._settle()
+        else:
+            return False
+        return True
+
+    def _enter(self) -> bool:
+        """Begin the next gap, with the second before it: what is found there is not this walk's."""
+        while self._gaps:
+            gap = self._gaps.popleft()
+            if gap.start < self._now():
+                self._gap, self._position = gap, gap.start
+                self._seam = Reading(before(gap))
+                self._open.append(self._seam)
+                return True
+        return False
+
+    def _begin(self, start: datetime, known: set[Hashable]) -> None:
+        """Go on from the seam of a gap. The clock is read here, for by now the server's may be known."""
+        if self._gap is None:  # pragma: no cover -- a seam has a gap
+            raise AssertionError
+        end = max(self._now(), self._gap.start + SECOND)
+        self._gap = Window(self._gap.start, min(self._gap.end, end))
+        self._rest = Window(start, self._gap.end)
+        self._known, self._seam = known, None
+
+    # What to ask
+
+    def _choose(self) -> list[tuple[Reading[R], int]]:
+        """Choose the next questions: missing pages of open windows, then the first pages of the next windows."""
+        most = int(min(self._asks, max(1, -(-self._left // self._plan.page_size))))
+        asks: list[tuple[Reading[R], int]] = []
+        for reading in self._open:
+            if self._failed and reading is self._failed[0]:
+                return asks
+            asks += [(reading, current) for current in islice(reading.wanted(), most - len(asks))]
+        room = most - len(asks)
+        while self._rest and room > 0 and (not self._open or self._width <= self._plan.span.answered):
+            window, self._rest = cut(self._rest, self._width)
+            reading = Reading(window)
+            self._open.append(reading)
+            asks.append((reading, 1))
+            room -= self._pages_each
+        return asks
+
+    async def _fetch(self, asks: list[tuple[Reading[R], int]]) -> list[Page[R] | Exception | None]:
+        """Ask, several at once. After a failure nothing more is asked: None stands for what was not."""
+        answers: list[Page[R] | Exception | None] = [None] * len(asks)
+        queue = enumerate(asks)
+        failed = False
+
+        async def work() -> None:
+            nonlocal failed
+            for index, (reading, current) in queue:
+                try:
+                    answers[index] = await self._plan.ask(reading.window, current)
+                except Exception as error:  # noqa: BLE001 -- raised later, when all before it has been handed out
+                    answers[index] = error
+                    failed = True
+                if failed:
+                    break
+
+        workers = min(self._plan.at_once, len(asks))
+        if workers == 1:
+            await work()
+        else:
+            async with anyio.create_task_group() as group:
+                for _ in range(workers):
+                    group.start_soon(work)
+        return answers
+
+    # What came
+
+    def _take(self, asks: list[tuple[Reading[R], int]], answers: list[Page[R] | Exception | None]) -> None:
+        """Put the answers to their windows."""
+        for (reading, current), answer in zip(asks, answers, strict=True):
+            if isinstance(answer, Page):
+                reading.add(current, answer)
+                self._plan.span.answer(reading.window.span)
+            elif answer is not None and self._failed is None:
+                self._failed = (reading, answer)
+        if self._failed is None:
+            self._asks = min(2 * self._asks, self._most)
+
+    def _settle(self) -> None:
+        """Take back the first window that does not fit, and hand out what is ready of those before it."""
+        for reading in self._open:
+            width = self._narrower(reading)
+            if width:
+                self._take_back(reading, width)
+                break
+        while self._open and self._left > 0:
+            front = self._open[0]
+            if not self._plan.whole and front is not self._seam:
+                self._hand_out_pages(front)
+            if not front.pages or not front.read or self._left <= 0 or (self._failed and self._failed[0] is front):
+                break
+            if front.proven:
+                self._complete(front)
+            elif front.passes < PASSES:
+                self._hold(front)
+                self._open[0] = front.again()
+                if front is self._seam:
+                    self._seam = self._open[0]
+            else:
+                self._failed = (front, _incomplete(front))
+
+    def _narrower(self, reading: Reading[R]) -> timedelta | None:
+        """Return the width to read a window with instead; None if it may stay."""
+        span = reading.window.span
+        if span <= SHORTEST or not reading.pages:
+            return None
+        if min(reading.depth, self._left) > DEEPEST:
+            return _whole(min(span * FITTING / reading.depth, span / 2))
+        untold = reading.total is None and reading.passes > 1 and reading.read and not reading.proven
+        return _whole(span / 2) if reading.doubtful or untold else None
+
+    def _take_back(self, reading: Reading[R], width: timedelta) -> None:
+        """Close a window and those after it, and go on from its start with another width."""
+        if reading is self._open[0]:
+            self._hold(reading)
+        while self._open and self._open.pop() is not reading:
+            pass
+        if self._gap is None:  # pragma: no cover -- what is open is in a gap
+            raise AssertionError
+        self._failed, self._width = None, width
+        if reading is self._seam:
+            self._gaps.appendleft(self._gap)
+        else:
+            self._rest = Window(reading.window.start, self._gap.end)
+
+    def _hold(self, reading: Reading[R]) -> None:
+        """Remember what was handed out of a window until the walk has passed its end."""
+        self._held |= self._given
+        self._held_until = max(self._held_until, reading.window.end)
+        self._given, self._given_pages = set(), 0
+
+    def _complete(self, reading: Reading[R]) -> None:
+        """Close a window that is whole."""
+        self._open.popleft()
+        if reading is self._seam:
+            self._begin(reading.window.start, reading.keys)
+            return
+        window, total = reading.window, reading.total
+        records: Sequence[R] = ()
+        if self._plan.whole:
+            records = self._new(record for current in sorted(reading.pages) for record in reading.pages[current].records)
+        self._ready.append(Piece(records, None, self._mine(window), total, Window(self._position, window.end)))
+        self._walked += window.span
+        self._position = window.end
+        self._known = reading.keys | self._held
+        if self._held_until <= window.end:
+            self._held = set()
+        self._given, self._given_pages = set(), 0
+        self.windows_done += 1
+        self._shrinks = 0
+        self._pages_each = len(reading.pages)
+        if self._rest is None or window.span >= self._width:
+            wished = window.span * FITTING / reading.depth if reading.depth else LONGEST
+            self._width = self._plan.span.bounded(_whole(min(wished, 2 * window.span)))
+
+    def _mine(self, window: Window) -> Window:
+        """Return a window without the second before the gap that it may begin with."""
+        start = self._gap.start if self._gap else window.start
+        return Window(max(window.start, start), window.end)
+
+    def _hand_out_pages(self, reading: Reading[R]) -> None:
+        """Hand out the pages that follow on those already handed out."""
+        while (page := reading.pages.get(self._given_pages + 1)) and self._left > 0:
+            self._given_pages += 1
+            self._ready.append(Piece(self._new(page.records), page))
+
+    def _new(self, records: Iterable[R]) -> list[R]:
+        """Keep what was not handed out before, as far as the limit goes."""
+        new: list[R] = []
+        for record in records:
+            name = key(record)
+            if name not in self._given and name not in self._known and name not in self._held:
+                self._given.add(name)
+                new.append(record)
+        if len(new) > self._left:
+            del new[int(self._left) :]
+        self._left -= len(new)
+        self.records += len(new)
+        return new
+
+    # What failed
+
+    async def _mend(self, reading: Reading[R], error: Exception) -> None:
+        """Go on after a failure, or raise it."""
+        span = reading.window.span
+        match error:
+            case TimeRangeError() if reading is self._seam:
+                # Too old, for it cannot be too long: there is nothing before the start.
+                self._failed = None
+                self._open.clear()
+                self._begin(reading.window.end, set())
+            case TimeRangeError() if span > SHORTEST and await self._served(reading.window.start):
+                self._plan.span.refuse(span)
+                self._take_back(reading, self._shrunk(span))
+            case TimeRangeError() if self._plan.skip:
+                await self._skip(reading.window.start)
+            case ServerError() | RequestTimeoutError() if span > SHORTEST:
+                self._take_back(reading, self._shrunk(span))
+            case _:
+                self._take_back(reading, span)
+                error.add_note(f"while reading {reading.window}")
+                raise error
+
+    def _shrunk(self, span: timedelta) -> timedelta:
+        """Return a smaller width: half, then a quarter of that, then a sixteenth, …
+
+        So a limit of a minute is found about as soon as one of some days.
+        """
+        self._shrinks += 1
+        return _whole(span / 2 ** 2 ** min(self._shrinks - 1, 5))
+
+    async def _served(self, start: datetime) -> bool:
+        """Ask whether the server still serves two seconds from a start."""
+        try:
+            await self._plan.ask(Window(start, start + SHORTEST), 1)
+        except TimeRangeError:
+            return False
+        return True
+
+    async def _skip(self, refused: datetime) -> None:
+        """Leave out what is too old: look for the first instant that is served, and go on a minute after it."""
+        if self._gap is None:  # pragma: no cover -- what is open is in a gap
+            raise AssertionError
+        end = served = self._gap.end
+        last = end - SHORTEST
+        if refused < last and await self._served(last):
+            served = last
+            while served - refused > RESOLUTION:
+                middle = refused + (served - refused) // (2 * SECOND) * SECOND
+                if await self._served(middle):
+                    served = middle
+                else:
+                    refused = middle
+            # Retention moves on while the walk does.
+            served = min(served + RESOLUTION, last)
+        self.skipped = merge((*self.skipped, Window(self._position, served)))
+        self._failed, self._rest = None, None
+        self._open.clear()
+        if served < end:
+            self._gaps.appendleft(Window(served, end))
+
+    # How far it is
+
+    @property
+    def windows_left(self) -> int:
+        """How many windows are still to come, as far as it can be told."""
+        opened = sum(reading is not self._seam for reading in self._open)
+        return opened + sum(up(window.span / self._width) for window in self._unasked())
+
+    @property
+    def expected(self) -> int | None:
+        """How many records the walk will give: what the server told, and for the rest as many per day as so far."""
+        told = [reading for reading in self._open if reading.pages and reading is not self._seam]
+        untold = [reading.window.span for reading in self._open if not reading.pages]
+        covered = sum((reading.window.span for reading in told), self._walked)
+        unasked = sum((window.span for window in self._unasked()), sum(untold, timedelta()))
+        known = self.records - len(self._given) + sum(reading.depth for reading in told)
+        if unasked and not covered:
+            return None
+        return int(min(known + (known * (unasked / covered) if unasked else 0), self._plan.limit))
+
+    def _unasked(self) -> list[Window]:
+        """Return the windows that nothing has been asked of, up to now."""
+        now = self._now()
+        gaps = [Window(gap.start, min(gap.end, now)) for gap in self._gaps if gap.start < now]
+        return [self._rest, *gaps] if self._rest else gaps
+
+    def _now(self) -> datetime:
+        return ceil(datetime.fromtimestamp(self._plan.now(), UTC))
+
+
+def _whole(width: timedelta) -> timedelta:
+    """Return a width of whole seconds that a window may have."""
+    return max(width // SECOND * SECOND, SHORTEST)
+
+
+def _incomplete(reading: Reading[R]) -> IncompleteWindowError:
+    window, expected, received = reading.window, reading.total, len(reading.keys)
+    message = (
+        f"{window}: the server tells of {'an unknown number of' if expected is None else expected} records, and "
+        f"{received} different ones came, also after {PASSES} passes: try again later, or report it to the vendor"
+    )
+    return IncompleteWindowError(message, window=window, expected=expected, received=received)

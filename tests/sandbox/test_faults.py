@@ -1,0 +1,241 @@
+"""Faults, over real HTTP: what the client sees, how often, and what is left behind."""
+
+import json
+import socket
+import time
+from typing import Any
+
+import attrs
+import httpx
+import pytest
+
+from itnio_voice.sandbox import Behaviour, Fault, Sandbox
+
+from .conftest import Client, Clock, eventually
+
+
+def befall(client: Client, *faults: Fault) -> None:
+    """Set the sandbox's faults."""
+    client.sandbox.behaviour = Behaviour(faults=faults)
+
+
+def raw(client: Client, path: str = "/recordGroup/1") -> bytes:
+    """Return all the bytes that a connection gives until the server ends it."""
+    headers = "".join(f"{name}: {value}\r\n" for name, value in client.headers().items())
+    port = httpx.URL(client.sandbox.base_url).port or 0
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(f"GET /voice{path} HTTP/1.1\r\nHost: sandbox\r\n{headers}\r\n".encode())
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 429])
+def test_http_statuses(client: Client, status: int) -> None:
+    """A gateway's error is an HTTP status with a web page, and may say when to come again."""
+    befall(client, Fault(f"status_{status}", retry_after=7))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+    answer = client.query()
+
+    assert answer.status_code == status
+    assert answer.headers["Retry-After"] == "7"
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert "Date" in answer.headers
+    assert client.sandbox.requests[-1].answered == str(status)
+
+
+def test_system_error(client: Client) -> None:
+    """The vendor's own error comes in its envelope."""
+    befall(client, Fault("system_error"))
+
+    assert client.query().json() == {"status": "-18", "reason": "Port program unusual", "data": None}
+    assert client.sandbox.requests[-1].answered == "-18"
+
+
+def test_html_and_empty(client: Client) -> None:
+    """An answer of status 200 may be a web page, or nothing."""
+    befall(client, Fault("html", times=1), Fault("empty", times=1))
+
+    page, nothing = client.query(), client.query()
+
+    assert (page.status_code, page.text[:15]) == (200, "<!DOCTYPE html>")
+    assert (nothing.status_code, nothing.content) == (200, b"")
+    assert [request.answered for request in client.sandbox.requests] == ["html", "empty"]
+
+
+def test_truncated(client: Client) -> None:
+    """A body may be whole for HTTP but cut short as JSON."""
+    befall(client, Fault("truncated"))
+
+    answer = client.query()
+
+    assert len(answer.content) == int(answer.headers["Content-Length"]) > 0
+    with pytest.raises(json.JSONDecodeError):
+        answer.json()
+    assert client.sandbox.requests[-1].answered == "truncated"
+
+
+def test_half_body(client: Client) -> None:
+    """A connection may end halfway through the body."""
+    befall(client, Fault("half_body"))
+
+    head, _, body = raw(client).partition(b"\r\n\r\n")
+    with pytest.raises(httpx.RemoteProtocolError, match="complete message body"):
+        client.query()
+
+    told = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+    assert 0 < len(body) == told // 2
+    assert client.sandbox.requests[-1].answered == "half_body"
+
+
+def test_drop(client: Client) -> None:
+    """A connection may end without an answer, and the server is fine after it."""
+    befall(client, Fault("drop", times=2))
+
+    nothing = raw(client)
+    with pytest.raises(httpx.RemoteProtocolError, match="without sending"):
+        client.query()
+
+    assert nothing == b""
+    assert client.status() == "0"
+    assert client.sandbox.requests[0].answered == "drop"
+
+
+def test_hang(client: Client) -> None:
+    """There may be no answer; when the client leaves, the request and the connection are over."""
+    befall(client, Fault("hang"))
+
+    with pytest.raises(httpx.ReadTimeout):
+        client.http.get(client.sandbox.base_url + "/recordGroup/1", headers=client.headers(), timeout=0.2)
+
+    assert client.sandbox.most_in_flight == 1
+    assert eventually(lambda: client.sandbox.in_flight == 0)
+    assert eventually(lambda: client.sandbox.connections == 0)
+    assert client.sandbox.requests[-1].answered == "hang"
+
+
+def test_drip(client: Client) -> None:
+    """A body may come byte by byte, and comes whole to those who wait."""
+    befall(client, Fault("drip"))
+    started = time.monotonic()
+
+    answer = client.get("/recordGroup/1")
+
+    assert answer.json()["status"] == "0"
+    assert time.monotonic() - started > 0.045 * len(answer.content)
+
+
+def test_drip_stops_for_nobody(client: Client) -> None:
+    """When the client leaves, the dripping ends."""
+    befall(client, Fault("drip"))
+
+    with client.http.stream("GET", client.sandbox.base_url + "/recordGroup/1", headers=client.headers()) as answer:
+        next(answer.iter_raw())
+
+    assert eventually(lambda: client.sandbox.in_flight == 0)
+
+
+def test_times(client: Client) -> None:
+    """A fault strikes as often as it may; equal ones count each for itself, and a new behaviour keeps the count."""
+    befall(client, Fault("status_500", times=1), Fault("status_500", times=1), Fault("status_503", times=0))
+
+    codes = [client.query().status_code]
+    client.sandbox.behaviour = attrs.evolve(client.sandbox.behaviour, ends="()")
+    codes += [client.query().status_code for _ in range(2)]
+
+    assert codes == [500, 500, 200]
+
+
+def test_share_is_seeded(clock: Clock) -> None:
+    """A share of the requests is struck, and the same ones for the same seed."""
+
+    def codes(seed: int) -> list[int]:
+        behaviour = Behaviour(faults=[Fault("status_503", 0.5)])
+        with Sandbox(seed=seed, behaviour=behaviour, clock=clock) as sandbox, httpx.Client(trust_env=False) as http:
+            client = Client(sandbox, http, clock)
+            return [client.query().status_code for _ in range(40)]
+
+    first = codes(1)
+
+    assert 8 < first.count(503) < 32
+    assert codes(1) == first
+    assert codes(2) != first
+
+
+def test_path(client: Client) -> None:
+    """A fault may befall one endpoint only, with what is below it."""
+    befall(client, Fault("status_500", path="/recordGroup"))
+
+    assert client.get("/recordGroup/1").status_code == 500
+    assert client.query().status_code == 200
+    assert client.get("/recordSip/1").status_code == 200
+
+
+def test_rate_limit(client: Client, clock: Clock) -> None:
+    """Requests beyond the limit are told when to come again, and are served then."""
+    client.sandbox.behaviour = Behaviour(rate_limit=2)
+
+    codes = [client.query().status_code for _ in range(3)]
+    limited = client.query()
+    clock.at += 1
+    later = [client.query().status_code for _ in range(3)]
+
+    assert codes == [200, 200, 429]
+    assert limited.headers["Retry-After"] == "1"
+    assert later == [200, 200, 429]
+    assert client.sandbox.requests[2].answered == "429"
+
+
+def test_slow_rate_limit(client: Client, clock: Clock) -> None:
+    """A limit below one request a second lets one through after the time it tells; lifting it lifts it at once."""
+    client.sandbox.behaviour = Behaviour(rate_limit=0.1)
+
+    assert client.query().status_code == 200
+    assert client.query().headers["Retry-After"] == "10"
+    clock.at += 10
+    assert client.query().status_code == 200
+    client.sandbox.behaviour = Behaviour()
+    assert client.query().status_code == 200
+    client.sandbox.behaviour = Behaviour(rate_limit=5)
+    assert [client.query().status_code for _ in range(6)] == [200] * 5 + [429]
+
+
+def test_latency(client: Client) -> None:
+    """Each answer may take its time, a deep page more."""
+    client.sandbox.insert(*[{"code": str(number)} for number in range(20)])
+    client.sandbox.behaviour = Behaviour(latency=0.1, latency_per_row=0.01)
+
+    def seconds(**page: Any) -> float:  # noqa: ANN401 - as query() has them
+        started = time.monotonic()
+        client.data(**page)
+        return time.monotonic() - started
+
+    assert 0.1 <= seconds(current=1, size=10) < 0.2 <= seconds(current=2, size=10)
+
+
+def test_answers_are_prompt(client: Client) -> None:
+    """Without latency there is none: no answer waits for the client to acknowledge its headers."""
+    started = time.monotonic()
+    for _ in range(20):
+        client.status()
+
+    assert time.monotonic() - started < 20 * 0.03
+
+
+def test_latency_ends_when_the_client_leaves(client: Client) -> None:
+    """A client that does not wait leaves nothing in flight."""
+    client.sandbox.behaviour = Behaviour(latency=30)
+
+    with pytest.raises(httpx.ReadTimeout):
+        client.http.get(client.sandbox.base_url + "/recordGroup/1", headers=client.headers(), timeout=0.1)
+
+    assert eventually(lambda: client.sandbox.in_flight == client.sandbox.connections == 0)
+
+
+def test_half_a_request(client: Client) -> None:
+    """A client that leaves in the middle of its request is no request."""
+    port = httpx.URL(client.sandbox.base_url).port or 0
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"POST /voice/recordGroupQuery HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+        assert eventually(lambda: client.sandbox.in_flight == 1)
+
+    assert eventually(lambda: client.sandbox.in_flight == client.sandbox.connections == 0)
+    assert client.sandbox.requests == []

@@ -1,0 +1,366 @@
+"""Pages and records, over real HTTP: what they hold, and every switch for the unknowns and the form."""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+import attrs
+import httpx
+import pytest
+
+from itnio_voice.sandbox import Behaviour, Sandbox
+
+from .conftest import NOW, Client, Clock, at
+
+MINUTE = NOW - timedelta(seconds=60)
+
+
+def insert(sandbox: Sandbox, *seconds: float, **fields: Any) -> list[str]:  # noqa: ANN401 - wire fields
+    """Insert records submitted some seconds after NOW."""
+    return sandbox.insert(*({"submitTime": at(second)} | fields for second in seconds))
+
+
+def test_pages_tile_the_range(client: Client) -> None:
+    """The pages hold every record once, in order, and tell how many there are."""
+    ids = insert(client.sandbox, *range(-50, 0))
+
+    pages = [client.data(size=20, current=current) for current in (1, 2, 3)]
+
+    assert [record["voiceId"] for page in pages for record in page["records"]] == ids
+    assert {(page["total"], page["size"], page["pages"], page["searchCount"]) for page in pages} == {(50, 20, 3, True)}
+    assert [page["current"] for page in pages] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("ends", "held"), [("[]", 3), ("[)", 2), ("(]", 2), ("()", 1)])
+def test_ends(client: Client, ends: Any, held: int) -> None:  # noqa: ANN401 - one of the literals
+    """Which ends belong to a range is a switch, for answers and for ids() alike."""
+    insert(client.sandbox, -20, -15, -10)
+    client.sandbox.behaviour = Behaviour(ends=ends)
+    start, end = NOW - timedelta(seconds=20), NOW - timedelta(seconds=10)
+
+    assert len(client.listed(start, end)) == held
+    assert client.sandbox.ids(start, end) == set(client.listed(start, end))
+
+
+def test_selects_by(client: Client) -> None:
+    """The range selects and sorts by the time that the switch names; a record without it goes by its submit time."""
+    client.sandbox.insert(
+        {"voiceId": "a", "submitTime": at(-50), "callTime": at(-10), "hangupTime": at(-5)},
+        {"voiceId": "b", "submitTime": at(-40), "callTime": at(-20), "hangupTime": None},
+        {"voiceId": "c", "submitTime": at(-30), "callTime": "", "hangupTime": at(-1)},
+    )
+    orders = {}
+    for name in ("submit_time", "call_time", "hangup_time"):
+        client.sandbox.behaviour = attrs.evolve(client.sandbox.behaviour, selects_by=name)
+        orders[name] = client.listed(MINUTE, NOW)
+
+    assert orders == {
+        "submit_time": ["a", "b", "c"],
+        "call_time": ["c", "b", "a"],
+        "hangup_time": ["b", "a", "c"],
+    }
+    assert client.sandbox.ids(NOW - timedelta(seconds=5)) == {"a", "c"}
+
+
+def test_descending(client: Client) -> None:
+    """The newest record may come first."""
+    ids = insert(client.sandbox, -3, -2, -2, -1)
+    client.sandbox.behaviour = Behaviour(order="descending")
+
+    assert client.listed() == ids[::-1]
+
+
+def test_unstable_order(client: Client) -> None:
+    """Records of one second may come in another order each time; seconds stay in order, and nothing is lost."""
+    ids = insert(client.sandbox, -2, *[-1] * 12, 0)
+    client.sandbox.behaviour = Behaviour(order="unstable")
+
+    orders = [client.listed() for _ in range(8)]
+
+    assert len({tuple(order) for order in orders}) > 1
+    assert all(sorted(order) == sorted(ids) for order in orders)
+    assert {(order[0], order[-1]) for order in orders} == {(ids[0], ids[-1])}
+
+
+@pytest.mark.parametrize(("past_last", "current", "rows"), [("empty", 9, 0), ("first", 1, 2), ("first_silent", 9, 2)])
+def test_past_last(client: Client, past_last: Any, current: int, rows: int) -> None:  # noqa: ANN401 - a literal
+    """A page past the last is empty, or the first, which says so or not."""
+    insert(client.sandbox, -3, -2, -1)
+    client.sandbox.behaviour = Behaviour(past_last=past_last)
+
+    page = client.data(current=9, size=2)
+
+    assert (page["current"], len(page["records"]), page["pages"], page["total"]) == (current, rows, 2, 3)
+
+
+@pytest.mark.parametrize("past_last", ["empty", "first", "first_silent"])
+def test_past_last_of_nothing(client: Client, past_last: Any) -> None:  # noqa: ANN401 - a literal
+    """Where there are no records, every page is empty, whatever its number, and however large."""
+    client.sandbox.behaviour = Behaviour(past_last=past_last)
+
+    assert client.data(current=10**17)["records"] == []
+    assert client.data(current=1)["current"] == 1
+
+
+def test_always_first_page(client: Client) -> None:
+    """A server may answer the first page whatever is asked."""
+    ids = insert(client.sandbox, -3, -2, -1)
+    client.sandbox.behaviour = Behaviour(always_first_page=True)
+
+    page = client.data(current=2, size=2)
+
+    assert page["current"] == 1
+    assert [record["voiceId"] for record in page["records"]] == ids[:2]
+
+
+def test_appears_when_finished(client: Client, clock: Clock) -> None:
+    """A record may appear only once its call is over; count, page and single record agree on it."""
+    client.sandbox.insert(
+        {"voiceId": "over", "submitTime": at(-9), "hangupTime": at(-1)},
+        {"voiceId": "soon", "submitTime": at(-9), "hangupTime": at(5)},
+        {"voiceId": "failed", "submitTime": at(-9), "hangupTime": None, "terminationCode": "404"},
+        {"voiceId": "going", "submitTime": at(-9), "hangupTime": None, "terminationCode": None},
+    )
+    client.sandbox.behaviour = Behaviour(appears="finished")
+    first, total = client.listed(), client.data()["total"]
+    missing = client.get("/recordGroup/soon").json()["data"]
+    clock.at += 5
+
+    assert first == ["over", "failed"]
+    assert total == 2
+    assert missing is None
+    assert client.listed() == ["over", "soon", "failed"]
+
+
+def test_future_records_are_not_seen(client: Client, clock: Clock) -> None:
+    """A record is not there before it was submitted."""
+    insert(client.sandbox, 10)
+    end = NOW + timedelta(minutes=1)
+    before = client.data(NOW, end)["total"]
+    clock.at += 10
+
+    assert before == 0
+    assert client.data(NOW, end)["total"] == 1
+
+
+def test_late_records(client: Client, clock: Clock) -> None:
+    """A share of the records, the same each time, appears later than it would."""
+    ids = insert(client.sandbox, *[-1] * 60)
+    client.sandbox.behaviour = Behaviour(late_share=0.5, late_by=10)
+    early = client.listed()
+    again = client.listed()
+    clock.at += 9
+
+    assert 15 < len(early) < 45
+    assert again == early
+    assert client.listed() == ids
+
+
+def test_changes_after(client: Client, clock: Clock) -> None:
+    """A young record may show a call that goes on: in pages and alone, until it is complete."""
+    insert(client.sandbox, -1, voiceId="1")
+    client.sandbox.behaviour = Behaviour(changes_after=5)
+    young, alone = client.data()["records"][0], client.get("/recordGroup/1").json()["data"]
+    clock.at += 4
+    old = client.data()["records"][0]
+
+    assert young == alone
+    assert set(old) - set(young) == {
+        "answerTime",
+        "hangupTime",
+        "callDuration",
+        "chargedDuration",
+        "terminationCode",
+        "terminationReason",
+        "cost",
+        "settlePay",
+        "feedbackValue",
+    }
+    assert young["voiceId"] == old["voiceId"] == "1"
+
+
+def test_duplicates(client: Client) -> None:
+    """A share of the records may be held twice: counted and listed so."""
+    ids = insert(client.sandbox, *range(-60, 0))
+    client.sandbox.behaviour = Behaviour(duplicates=0.5)
+    some, total = client.listed(), client.data()["total"]
+    client.sandbox.behaviour = Behaviour(duplicates=1.0)
+
+    assert set(some) == set(ids)
+    assert 75 < len(some) == total < 105
+    assert client.data()["total"] == 120
+
+
+def test_max_size(client: Client) -> None:
+    """Pages may be smaller than asked for, and then say so."""
+    insert(client.sandbox, *range(-5, 0))
+    client.sandbox.behaviour = Behaviour(max_size=2)
+
+    page = client.data(size=100, current=3)
+
+    assert (page["size"], page["pages"], len(page["records"])) == (2, 3, 1)
+
+
+@pytest.mark.parametrize("name", ["total", "size", "current", "pages", "records"])
+def test_omits(client: Client, name: str) -> None:
+    """A field of a page may be missing."""
+    client.sandbox.behaviour = Behaviour(omits=frozenset({name}))
+
+    assert set(client.data()) == {"total", "size", "current", "pages", "searchCount", "records"} - {name}
+
+
+def test_null_records(client: Client) -> None:
+    """An empty page may say null; one with records does not."""
+    client.sandbox.behaviour = Behaviour(null_records=True)
+    empty = client.data()["records"]
+    insert(client.sandbox, -1)
+
+    assert empty is None
+    assert len(client.data()["records"]) == 1
+
+
+def test_numbers_as_text(client: Client) -> None:
+    """Numbers in the data may be text; the truth stays true."""
+    insert(client.sandbox, -1, weight=1.5)
+    client.sandbox.behaviour = Behaviour(numbers_as_text=True)
+
+    page = client.data()
+
+    assert (page["total"], page["pages"], page["searchCount"]) == ("1", "1", True)
+    assert page["records"][0]["callDuration"] == "5"
+    assert page["records"][0]["weight"] == "1.5"
+
+
+def test_status_as_number(client: Client) -> None:
+    """The status may be a number."""
+    client.sandbox.behaviour = Behaviour(status_as_number=True)
+
+    assert client.query().json()["status"] == 0
+    assert client.query(size=0).json()["status"] == -22
+
+
+def test_byte_order_mark(client: Client) -> None:
+    """A body may begin with a byte order mark."""
+    client.sandbox.behaviour = Behaviour(byte_order_mark=True)
+
+    content = client.query().content
+
+    assert content.startswith(b"\xef\xbb\xbf")
+    assert json.loads(content.decode("utf-8-sig"))["status"] == "0"
+
+
+def test_gzip(client: Client) -> None:
+    """Bodies may be compressed, for clients that say that they accept it."""
+    client.sandbox.behaviour = Behaviour(gzip=True)
+
+    compressed = client.get("/recordGroup/1")
+    plain = client.get("/recordGroup/1", **{"Accept-Encoding": "identity"})
+
+    assert compressed.headers["Content-Encoding"] == "gzip"
+    assert "Content-Encoding" not in plain.headers
+    assert compressed.json() == plain.json()
+
+
+def test_text_of_any_script(client: Client) -> None:
+    """Text comes as it was put in, and the body says that it is JSON."""
+    insert(client.sandbox, -1, calledInfo="验证码 é 🙂")
+
+    answer = client.query()
+
+    assert answer.json()["data"]["records"][0]["calledInfo"] == "验证码 é 🙂"
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Date"] == "Sun, 01 Nov 2026 00:00:00 GMT"
+
+
+def test_one_record(client: Client) -> None:
+    """Each kind of record is found by its id, under its own path."""
+    client.sandbox.insert({"voiceId": "g"})
+    client.sandbox.insert({"voiceId": "s"}, kind="sip")
+
+    group, sip = client.get("/recordGroup/g").json()["data"], client.get("/recordSip/s").json()["data"]
+
+    assert "voiceFileId" in group
+    assert "recordingFileId" in sip
+    assert client.get("/recordSip/g").json()["data"] is None
+
+
+@pytest.mark.parametrize(
+    ("switch", "answer"),
+    [
+        ("null", {"status": "0", "reason": "success", "data": None}),
+        ("empty", {"status": "0", "reason": "success", "data": {}}),
+        ("absent", {"status": "0", "reason": "success"}),
+        ("parameter", {"status": "-22", "reason": "Parameter exception", "data": None}),
+    ],
+)
+def test_missing_record(client: Client, switch: Any, answer: dict[str, Any]) -> None:  # noqa: ANN401 - a literal
+    """What is not there is told in one of four ways, for records and recordings alike."""
+    client.sandbox.behaviour = Behaviour(missing_record=switch)
+
+    assert client.get("/recordGroup/404").json() == answer
+    assert client.get("/getRecordingFileUrl?recordingFileId=404").json() == answer
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "field"),
+    [
+        ("", "group", "voiceFileId"),
+        ("&sourceType=group", "group", "voiceFileId"),
+        ("&sourceType=sip", "sip", "recordingFileId"),
+    ],
+)
+def test_recording_url(client: Client, source: str, kind: Any, field: str) -> None:  # noqa: ANN401 - a literal
+    """A recording's address is on the sandbox, holds for an hour, and gives a sound file."""
+    client.sandbox.insert({field: "a b.wav"}, kind=kind)
+
+    data = client.get(f"/getRecordingFileUrl?recordingFileId=a%20b.wav{source}").json()["data"]
+
+    assert data["expireTime"] == (NOW.timestamp() + 3600) * 1000
+    assert data["url"].startswith(client.sandbox.base_url)
+    assert httpx.get(data["url"], trust_env=False).content.startswith(b"RIFF")
+
+
+@pytest.mark.parametrize("query", ["", "?recordingFileId=", "?recordingFileId=1&sourceType=video"])
+def test_recording_parameters(client: Client, query: str) -> None:
+    """Without an id, or from a source that is not known, there is no address."""
+    assert client.get(f"/getRecordingFileUrl{query}").json()["status"] == "-22"
+
+
+def test_filters(client: Client) -> None:
+    """Phone records can be asked for by group and phone, exactly."""
+    for group, phone in (("sales", "1"), ("sales", "2"), ("support", "1")):
+        client.sandbox.insert({"voiceId": group + phone, "sipGroupName": group, "phoneName": phone}, kind="sip")
+
+    def ids(**filters: str) -> set[str]:
+        return set(client.listed(kind="sip", filters=filters))
+
+    assert ids() == {"sales1", "sales2", "support1"}
+    assert ids(sipGroupName="sales") == {"sales1", "sales2"}
+    assert ids(sipGroupName="sales", phoneName="2") == {"sales2"}
+    assert ids(phoneName="1") == {"sales1", "support1"}
+    assert ids(phoneName="Sales") == set()
+    assert client.data(kind="sip", filters={"phoneName": "1"})["total"] == 2
+
+
+def test_unknown_paths(client: Client) -> None:
+    """What is no endpoint is not found, a wrong method is not allowed; both are noted."""
+    missing = client.get("/balance")
+
+    assert (missing.status_code, missing.headers["Date"]) == (404, "Sun, 01 Nov 2026 00:00:00 GMT")
+    assert client.get("/recordGroupQuery").status_code == 405
+    assert [request.answered for request in client.sandbox.requests] == ["404", "405"]
+
+
+def test_generated_records(clock: Clock) -> None:
+    """A sandbox serves the data set that its seed makes, both kinds, over the last 60 days."""
+    with Sandbox(records=300, sip_records=100, clock=clock) as sandbox, httpx.Client(trust_env=False) as http:
+        client = Client(sandbox, http, clock)
+        start = NOW - timedelta(days=62)
+        middle = start + timedelta(days=31)
+        totals = {kind: client.data(start, middle, kind=kind)["total"] for kind in ("group", "sip")}
+        rest = {kind: client.data(middle, NOW, kind=kind)["total"] for kind in ("group", "sip")}
+        submitted = [datetime.fromisoformat(record["submitTime"]) for record in client.data()["records"]]
+
+    assert totals["group"] + rest["group"] == 300
+    assert totals["sip"] + rest["sip"] == 100
+    assert submitted == sorted(submitted)

@@ -1,0 +1,55 @@
+"""The store: whatever is asked, SQLite finds it by an index made for it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import pytest
+
+from itnio_voice.sandbox import Behaviour
+from itnio_voice.sandbox.store import Selection, Store
+
+RANGE = Selection("a", "group", Behaviour(), now=1e9, start=0, end=1e9)
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    """Return a store with a record, so that it has its indexes."""
+    store = Store()
+    store.insert([{"voiceId": "1", "submitTime": "2001-01-01T00:00:00Z"}], kind="group", account="a")
+    yield store
+    store.close()
+
+
+def plan(store: Store, selection: Selection, sql: str = "SELECT COUNT(*) FROM ({})") -> str:
+    """Return how SQLite goes about a query."""
+    rows = store._all(f"EXPLAIN QUERY PLAN {sql}".format(selection.query), selection.values)  # pyright: ignore[reportPrivateUsage]
+    return "\n".join(row[-1] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("selects_by", "index"),
+    [("submit_time", "by_submitted"), ("call_time", "by_called"), ("hangup_time", "by_hung_up")],
+)
+def test_counts_touch_no_record(store: Store, selects_by: Any, index: str) -> None:  # noqa: ANN401 - a literal
+    """Counting goes through the index of the selected time alone."""
+    selection = attrs.evolve(RANGE, behaviour=Behaviour(selects_by=selects_by))
+
+    assert f"USING COVERING INDEX {index}" in plan(store, selection)
+
+
+@pytest.mark.parametrize("direction", ["", " DESC"])
+def test_pages_are_not_sorted(store: Store, direction: str) -> None:
+    """The index is in the order of pages: a deep page is skipped to, not sorted out."""
+    steps = plan(store, RANGE, f"SELECT * FROM ({{}}) ORDER BY at{direction}, id{direction} LIMIT 1 OFFSET 9")  # noqa: S608
+
+    assert "by_submitted" in steps
+    assert "B-TREE" not in steps
+
+
+@pytest.mark.parametrize(("column", "index"), [("voice_id", "by_voice_id"), ("file", "by_file")])
+def test_single_records_are_looked_up(store: Store, column: str, index: str) -> None:
+    """A record is found by its own index, without going through the others."""
+    selection = Selection("a", "group", Behaviour(), now=1e9, filters={column: "1"})
+
+    assert f"USING INDEX {index}" in plan(store, selection)
