@@ -53,12 +53,12 @@ class Checkpoint:
             match json.loads(text):
                 case {"version": 1, "query": str(query), "done": list(done)}:
                     return cls(query, tuple(_window(pair) for pair in done))
-                case other:
-                    message = f"version 1 with a query and a list of windows is wanted, not {other!r:.80}"
-                    raise ValueError(message)
+                case _:
+                    problem = "version 1 is expected"
         except (ValueError, TypeError, RecursionError) as error:
-            message = f"not a checkpoint: {error}"
-            raise ValueError(message) from error
+            problem = str(error)
+        message = f"not a checkpoint ({problem}): {text!r:.80}"
+        raise ValueError(message)
 
 
 def _window(pair: Any) -> Window:

@@ -71,8 +71,8 @@ def instant(value: Any, _: Any = None) -> datetime | None:
     try:
         at = datetime.fromisoformat(value)
     except (TypeError, ValueError):
-        at = datetime.min
-    if at.tzinfo is None:
+        at = None
+    if at is None or at.tzinfo is None:
         message = "a time with an offset such as 2022-01-18T14:42:40+08:00 is expected"
         raise ValueError(message)
     return at

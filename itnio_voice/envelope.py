@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -39,7 +39,7 @@ def read_page(body: bytes, request: PageRequest, of: type[R]) -> Page[R]:
         error.window = request.window
         raise
     if not isinstance(data, dict) or not ("records" in data or "total" in data):
-        raise _broken("the answer's data is not a page", body)
+        _break_off("the answer's data is not a page", body)
     total, size, current, pages = (structure_field(data, name, natural) for name in _PAGE_NUMBERS)
     rows = data.get("records")
     if rows is None:
@@ -51,7 +51,7 @@ def read_page(body: bytes, request: PageRequest, of: type[R]) -> Page[R]:
         if pages is None and total is not None:
             pages = -(-total // (size or request.size))
         if pages is None or pages >= request.current:
-            raise _broken(f"page {request.current} was asked for, and page {current} came", body)
+            _break_off(f"page {request.current} was asked for, and page {current} came", body)
         rows = []
     records = tuple(_record(row, f"records[{index}]", of) for index, row in enumerate(rows))
     return Page(records, total, size or request.size, request.current, pages)
@@ -70,7 +70,7 @@ def read_record(body: bytes, voice_id: str, of: type[R]) -> R:
         message = f"there is no {of.__name__} with the voice_id {voice_id!r}"
         raise RecordNotFoundError(message)
     if record.voice_id not in (None, voice_id):
-        raise _broken(f"record {voice_id!r} was asked for, and {record.voice_id!r} came", body)
+        _break_off(f"record {voice_id!r} was asked for, and {record.voice_id!r} came", body)
     return record
 
 
@@ -86,7 +86,7 @@ def read_recording_url(body: bytes, recording_file_id: str) -> RecordingURL:
         message = f"there is no recording with the id {recording_file_id!r}"
         raise RecordNotFoundError(message)
     if not isinstance(data, dict):
-        raise _broken("the answer's data is not a recording's URL", body)
+        _break_off("the answer's data is not a recording's URL", body)
     return RecordingURL(structure_field(data, "url", required), structure_field(data, "expireTime", milliseconds))
 
 
@@ -105,14 +105,13 @@ def _data(body: bytes) -> Any:
     try:
         answer = _decoder.decode(body.removeprefix(_BYTE_ORDER_MARK))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise _broken(f"the answer is not JSON ({error})", body, transient=True) from None
-    match answer:
-        case {"status": str() | int() as status} if not isinstance(status, bool):
-            if str(status) == _SUCCESS:
-                return answer.get("data")
-            raise _refusal(str(status), answer)
-        case _:
-            raise _broken("the answer is JSON, but not the vendor's: it has no status", body)
+        _break_off(f"the answer is not JSON ({error})", body, transient=True)
+    status = answer.get("status") if isinstance(answer, dict) else None
+    if not isinstance(status, str | int) or isinstance(status, bool):
+        _break_off("the answer is JSON, but not the vendor's: it has no status", body)
+    if str(status) != _SUCCESS:
+        raise _refusal(str(status), answer)
+    return answer.get("data")
 
 
 def _refusal(status: str, answer: Mapping[str, Any]) -> APIError:
@@ -122,7 +121,8 @@ def _refusal(status: str, answer: Mapping[str, Any]) -> APIError:
     return kind(f"{status}: {reason:.200} ({kind.advice})", status=status, reason=reason)
 
 
-def _broken(what: str, body: bytes, *, transient: bool = False) -> ProtocolError:
-    """Return the error for an answer, with an excerpt in which long words with digits in them are left out."""
+def _break_off(what: str, body: bytes, *, transient: bool = False) -> NoReturn:
+    """Raise the error of an answer, with an excerpt of it in which words with many digits are left out."""
     excerpt = _UNSAFE.sub("…", body[:300].decode("utf-8", "replace"))[:120]
-    return ProtocolError(f"{what}: {excerpt!r}", excerpt=excerpt, transient=transient)
+    message = f"{what}: {excerpt!r}"
+    raise ProtocolError(message, excerpt=excerpt, transient=transient)

@@ -82,7 +82,7 @@ class UserLockedError(APIError):
 
 
 class TimestampExpiredError(APIError):
-    """-16: the request's timestamp is too far from the server's clock, also after correcting ours by its Date header."""
+    """-16: the request's timestamp is too far from the server's clock, also once corrected by its Date header."""
 
     advice = "set this machine's clock"
 

@@ -4,9 +4,10 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
+from typing_extensions import TypeVar
 
 __all__ = ["BillPeriod", "CallRecord", "R", "RecordingURL", "SipRecord", "VoiceRecord"]
 
@@ -91,10 +92,6 @@ class CallRecord:
         return {field.name: _plain(getattr(self, field.name)) for field in attrs.fields(type(self))}
 
 
-R = TypeVar("R", bound=CallRecord)
-"""The kind of record that is asked for."""
-
-
 @attrs.frozen
 class VoiceRecord(CallRecord):
     """A voice-message record: a group call or a voice code (`/recordGroupQuery`)."""
@@ -108,6 +105,10 @@ class VoiceRecord(CallRecord):
     def pressed_key(self) -> str | None:
         """The key that the callee pressed; None for none (the API's `-1`)."""
         return None if self.feedback_value == _NO_KEY else self.feedback_value
+
+
+R = TypeVar("R", bound=CallRecord, default=VoiceRecord)
+"""The kind of record that is asked for."""
 
 
 @attrs.frozen

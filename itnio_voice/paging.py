@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Hashable, Iterator, Mapping
-from typing import Any, Generic
+from typing import Generic
 
 import attrs
 
@@ -122,7 +122,7 @@ class Reading(Generic[R]):
 
     @property
     def found(self) -> frozenset[Hashable] | None:
-        """What the pass found, if it counts: as many records as the total says, and no page that brought nothing new."""
+        """What the pass found, if it counts: as many records as the total says, and no page with nothing new."""
         counts = self._empty if self.total is None else self.rows == self.total
         return frozenset(self.keys) if counts and not self._repeated else None
 

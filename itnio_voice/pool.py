@@ -5,7 +5,7 @@ does not. Giving httpx a transport turns its own handling of proxies off, so tho
 """
 
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address
 from urllib.request import getproxies
@@ -43,7 +43,7 @@ def make_client(connections: int) -> httpx.AsyncClient:
         pattern: PooledTransport(connections, context, httpx.Proxy(proxy)) if proxy else None
         for pattern, proxy in proxy_mounts(getproxies()).items()
     }
-    return httpx.AsyncClient(transport=PooledTransport(connections, context), mounts=mounts, timeout=None)
+    return httpx.AsyncClient(transport=PooledTransport(connections, context), mounts=mounts)
 
 
 def proxy_mounts(proxies: Mapping[str, str]) -> dict[str, str | None]:
@@ -111,7 +111,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
 
 
 @contextmanager
-def _as_httpx(request: httpx.Request) -> Iterator[None]:
+def _as_httpx(request: httpx.Request) -> Generator[None]:
     """Raise httpcore2's errors as httpx's of the same name."""
     try:
         yield

@@ -14,6 +14,7 @@ __all__ = ["Attempts", "Retry", "count", "http_date", "positive"]
 
 _DELAY = re.compile(r"[0-9]+(\.[0-9]+)?")
 
+
 def count(_: object, attribute: "attrs.Attribute[int]", value: int) -> None:
     """Refuse what is not a number of things from 1."""
     if type(value) is not int or value < 1:

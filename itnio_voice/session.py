@@ -53,7 +53,7 @@ class VoiceSession:
         TypeError: for credentials, a retry policy or an HTTP client of another kind.
     """
 
-    def __init__(  # noqa: PLR0913 -- options are keyword-only
+    def __init__(
         self,
         credentials: Credentials,
         *,
@@ -61,7 +61,7 @@ class VoiceSession:
         http_client: HTTPClient | None = None,
         concurrency: int = 4,
         rate: float | None = None,
-        timeout: float = 30.0,  # noqa: ASYNC109
+        timeout: float = 30.0,
         retry: Retry = Retry(),  # noqa: B008 -- frozen
     ) -> None:
         self._transport = Transport(
@@ -104,7 +104,7 @@ class VoiceSession:
         """Close the session and its own HTTP client; a second time does nothing."""
         await self._transport.aclose()
 
-    def records(  # noqa: PLR0913 -- options are keyword-only
+    def records(
         self,
         start: datetime,
         end: datetime | None = None,
@@ -163,7 +163,7 @@ class VoiceSession:
 
         return RecordStream(walk, checkpoint, limited=limit is not None)
 
-    async def page(  # noqa: PLR0913 -- options are keyword-only
+    async def page(
         self,
         start: datetime,
         end: datetime,

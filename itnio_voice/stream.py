@@ -62,11 +62,13 @@ class RecordStream(Generic[R]):
 
     def __aiter__(self) -> AsyncIterator[R]:
         """Read record by record."""
-        return _Records(self._begin(whole=False))
+        self._begin(whole=False)
+        return _Records(self)
 
     def pages(self) -> AsyncIterator[Page[R]]:
         """Read page by page; each holds only records that were not in one before, and at least one."""
-        return _Steps(self._begin(whole=False)._next_page)
+        self._begin(whole=False)
+        return _Steps(self._next_page)
 
     def windows(self) -> AsyncIterator[WindowBatch[R]]:
         """Read window by window, each complete: the way to write records and checkpoint in one transaction.
@@ -77,7 +79,8 @@ class RecordStream(Generic[R]):
         if self._limited:
             message = "windows() gives whole windows, so it does not go together with a limit: read records or pages"
             raise ValueError(message)
-        return _Steps(self._begin(whole=True)._next_window)
+        self._begin(whole=True)
+        return _Steps(self._next_window)
 
     async def collect(self) -> list[R]:
         """Read everything into a list."""
@@ -105,12 +108,11 @@ class RecordStream(Generic[R]):
         """The windows left out because they are too old for the server, with `expired="skip"`."""
         return self._walk.skipped if self._walk else ()
 
-    def _begin(self, *, whole: bool) -> "RecordStream[R]":
+    def _begin(self, *, whole: bool) -> None:
         if self._walk:
             message = "this stream has been read: ask the session for another, with resume=stream.checkpoint to go on"
             raise RuntimeError(message)
         self._walk = self._new_walk(whole)
-        return self
 
     async def _next_piece(self) -> Piece[R] | None:
         """Return the next piece that the caller can see; what came before has been taken."""
@@ -163,7 +165,7 @@ class _Records(Generic[R]):
             for record in self._piece:
                 stream._records += 1  # noqa: SLF001 -- one class with two faces
                 return record
-            piece = await stream._next_piece()  # noqa: SLF001
+            piece = await stream._next_piece()  # noqa: SLF001 -- as above
             if piece is None:
                 raise StopAsyncIteration
             self._piece = iter(piece.records)

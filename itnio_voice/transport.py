@@ -35,6 +35,7 @@ _CONTENT_TYPE = "application/json;charset=UTF-8"
 _SAME_CLOCK = 1.0
 """Seconds: a Date header tells no more."""
 
+
 class HTTPClient(Protocol):
     """What is used of an `httpx.AsyncClient` or an `httpx2.AsyncClient`."""
 
@@ -162,7 +163,8 @@ class Transport:
                 answer = await self._exchange(question, signature, min(self.timeout, attempts.left))
                 return _judge(answer, _blanking(read, self.credentials.api_secret, signature.digest))
             except ItnioError as error:
-                status, headers = (0, {}) if answer is None else (answer.status_code, answer.headers)
+                status: int = 0 if answer is None else answer.status_code
+                headers: Mapping[str, str] = {} if answer is None else answer.headers
                 attempts.learn(error, status, headers, self.clock())
                 attempts.signed_anew = isinstance(error, TimestampExpiredError) and self._set_clock(headers, offset)
                 raise

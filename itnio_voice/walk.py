@@ -176,14 +176,14 @@ class Walk(Generic[R]):
         """Choose the next questions: missing pages of open windows, then the first pages of the next windows."""
         most = int(min(self._asks, max(1, -(-self._left // self._plan.page_size))))
         asks: list[tuple[Reading[R], int]] = []
-        for reading in self._open:
-            if self._failed and reading is self._failed[0]:
+        for opened in self._open:
+            if self._failed and opened is self._failed[0]:
                 return asks
-            asks += [(reading, current) for current in islice(reading.wanted(), most - len(asks))]
+            asks += [(opened, current) for current in islice(opened.wanted(), most - len(asks))]
         room = most - len(asks)
         while self._rest and room > 0 and (not self._open or self._width <= self._plan.span.answered):
             window, self._rest = cut(self._rest, self._width)
-            reading = Reading(window)
+            reading: Reading[R] = Reading(window)
             self._open.append(reading)
             asks.append((reading, 1))
             room -= self._pages_each
@@ -290,7 +290,8 @@ class Walk(Generic[R]):
         window, total = reading.window, reading.total
         records: Sequence[R] = ()
         if self._plan.whole:
-            records = self._new(record for current in sorted(reading.pages) for record in reading.pages[current].records)
+            pages = (reading.pages[current] for current in sorted(reading.pages))
+            records = self._new(record for page in pages for record in page.records)
         self._ready.append(Piece(records, None, self._mine(window), total, Window(self._position, window.end)))
         self._walked += window.span
         self._position = window.end
@@ -354,12 +355,12 @@ class Walk(Generic[R]):
                 raise error
 
     def _shrunk(self, span: timedelta) -> timedelta:
-        """Return a smaller width: half, then a quarter of that, then a sixteenth, …
+        """Return a smaller width: half, then a quarter of that, then a sixteenth and so on.
 
         So a limit of a minute is found about as soon as one of some days.
         """
         self._shrinks += 1
-        return _whole(span / 2 ** 2 ** min(self._shrinks - 1, 5))
+        return _whole(span / 2**2 ** min(self._shrinks - 1, 5))
 
     async def _served(self, start: datetime) -> bool:
         """Ask whether the server still serves two seconds from a start."""

@@ -5,7 +5,20 @@ from datetime import UTC, datetime, timedelta
 
 import attrs
 
-__all__ = ["LONGEST", "SECOND", "SHORTEST", "Window", "before", "ceil", "cut", "floor", "gaps", "merge", "split", "whole"]
+__all__ = [
+    "LONGEST",
+    "SECOND",
+    "SHORTEST",
+    "Window",
+    "before",
+    "ceil",
+    "cut",
+    "floor",
+    "gaps",
+    "merge",
+    "split",
+    "whole",
+]
 
 SECOND = timedelta(seconds=1)
 LONGEST = timedelta(days=31)

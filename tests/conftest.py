@@ -1,3 +1,25 @@
-"""What all tests share: the sandbox's own pytest plugin."""
+"""What all tests share: the sandbox's own pytest plugin, the two event loops, and a session on a sandbox."""
+
+
+from typing import Any
+
+import pytest
+
+from itnio_voice import Credentials, Retry, VoiceSession
+from itnio_voice.sandbox import Sandbox
 
 pytest_plugins = ["itnio_voice.sandbox.fixtures"]
+
+QUICK = Retry(wait_initial=0.01, wait_max=0.05, jitter=0.01)
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """Run each async test on both event loops."""
+    return request.param
+
+
+def session_on(sandbox: Sandbox, **options: Any) -> VoiceSession:
+    """Return a session on a sandbox, with short waits between retries."""
+    credentials = Credentials(sandbox.api_key, sandbox.api_secret)
+    return VoiceSession(credentials, base_url=sandbox.base_url, **{"retry": QUICK, **options})

@@ -44,7 +44,7 @@ def _one_of(choices: object) -> _Validator:
 
 
 def _at_least(lowest: float, highest: float = math.inf) -> _Validator:
-    def check(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:  # noqa: ANN401 - whatever was given
+    def check(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
         if not isinstance(value, int | float) or not lowest <= value <= highest:
             up_to = "or more" if highest == math.inf else f"to {highest:g}"
             message = f"{attribute.name} is a number of {lowest:g} {up_to}, not {value!r}"
