@@ -6,6 +6,7 @@ from typing import Generic
 
 import attrs
 
+from .errors import IncompleteWindowError
 from .models import CallRecord, R
 from .windows import Window
 
@@ -131,6 +132,15 @@ class Reading(Generic[R]):
         """Whether the window is whole: every page read, and the pass clean or the same as the one before."""
         clean = self.rows == self.total and not self.doubtful
         return self.read and (clean or (self.before is not None and self.found == self.before))
+
+    def incomplete(self) -> IncompleteWindowError:
+        """Return the error for a window that no pass proves."""
+        told = "an unknown number of" if self.total is None else self.total
+        message = (
+            f"{self.window}: the server tells of {told} records, and {len(self.keys)} different ones came, also after "
+            f"{self.passes} passes: try again later, or report it to the vendor"
+        )
+        return IncompleteWindowError(message, window=self.window, expected=self.total, received=len(self.keys))
 
     def again(self) -> "Reading[R]":
         """Begin another pass over the same window."""

@@ -15,9 +15,10 @@ from .models import R, RecordingURL, VoiceRecord
 from .paging import LARGEST_PAGE, Page, PageRequest
 from .retry import Retry
 from .signing import Credentials
+from .span import Span
 from .stream import RecordStream
 from .transport import HTTPClient, Question, Transport
-from .walk import Plan, Span, Walk
+from .walk import Plan, Walk
 from .windows import Window, gaps, whole
 
 __all__ = ["VoiceSession"]

@@ -161,7 +161,7 @@ class Transport:
             answer = None
             try:
                 answer = await self._exchange(question, signature, min(self.timeout, attempts.left))
-                return _judge(answer, _blanking(read, self.credentials.api_secret, signature.digest))
+                return _judge(answer, _blanking(read, self.credentials, signature))
             except ItnioError as error:
                 status: int = 0 if answer is None else answer.status_code
                 headers: Mapping[str, str] = {} if answer is None else answer.headers
@@ -231,20 +231,24 @@ def _judge(answer: Any, read: Callable[[bytes], T]) -> T:
     raise HTTPStatusError(message, status_code=answer.status_code)
 
 
-def _blanking(read: Callable[[bytes], T], *secrets: str) -> Callable[[bytes], T]:
-    """Make `read` raise its errors without what a server echoed of a secret."""
-    pattern = re.compile(b"|".join(re.escape(secret.encode()) for secret in secrets), re.IGNORECASE)
+def _blanking(read: Callable[[bytes], T], credentials: Credentials, signature: Signature) -> Callable[[bytes], T]:
+    """Make `read` raise its errors without what a server echoed of the secret or the signature."""
 
     def read_safely(body: bytes) -> T:
         try:
             return read(body)
         except ItnioError:
-            blanked = pattern.sub(_BLANK, body)
+            blanked = _blank(body, credentials.api_secret, signature.digest)
             if blanked == body:
                 raise
         return read(blanked)
 
     return read_safely
+
+
+def _blank(body: bytes, *secrets: str) -> bytes:
+    pattern = b"|".join(re.escape(secret.encode()) for secret in secrets)
+    return re.sub(pattern, _BLANK, body, flags=re.IGNORECASE)
 
 
 def _story(error: BaseException) -> str:

@@ -17,12 +17,13 @@ from typing import Generic
 import anyio
 import attrs
 
-from .errors import IncompleteWindowError, RequestTimeoutError, ServerError, TimeRangeError
+from .errors import RequestTimeoutError, ServerError, TimeRangeError
 from .models import R
 from .paging import Page, Reading, key
+from .span import Span
 from .windows import LONGEST, SECOND, SHORTEST, Window, before, ceil, cut, merge
 
-__all__ = ["Piece", "Plan", "Span", "Walk"]
+__all__ = ["Piece", "Plan", "Walk"]
 
 DEEPEST = 10_000
 """A window with more records is narrowed: a deep page costs the server time in proportion to its depth."""
@@ -34,34 +35,6 @@ RESOLUTION = timedelta(minutes=1)
 """So exactly the first instant that is still served is looked for."""
 ROUNDS = 8
 """So many requests, at most, a step asks for each that may be in flight."""
-
-
-@attrs.define
-class Span:
-    """What a session has learned of how long a window may be: the longest answered, and the shortest refused."""
-
-    answered: timedelta = timedelta()
-    refused: timedelta = LONGEST + SECOND
-
-    @property
-    def first(self) -> timedelta:
-        """The width to begin with."""
-        return self.bounded(LONGEST)
-
-    def bounded(self, width: timedelta) -> timedelta:
-        """Return a width that has not been refused."""
-        fits = min(width, LONGEST) if min(width, LONGEST) < self.refused else min(width, self.answered)
-        return max(fits, SHORTEST)
-
-    def answer(self, width: timedelta) -> None:
-        """Take in that a window was answered."""
-        self.answered = max(self.answered, width)
-
-    def refuse(self, width: timedelta) -> None:
-        """Take in that a window was too long."""
-        self.refused = min(self.refused, width)
-        if self.answered >= self.refused:
-            self.answered = SHORTEST
 
 
 @attrs.frozen
@@ -249,7 +222,7 @@ class Walk(Generic[R]):
                 if front is self._seam:
                     self._seam = self._open[0]
             else:
-                self._failed = (front, _incomplete(front))
+                self._failed = (front, front.incomplete())
 
     def _narrower(self, reading: Reading[R]) -> timedelta | None:
         """Return the width to read a window with instead; None if it may stay."""
@@ -425,12 +398,3 @@ class Walk(Generic[R]):
 def _whole(width: timedelta) -> timedelta:
     """Return a width of whole seconds that a window may have."""
     return max(width // SECOND * SECOND, SHORTEST)
-
-
-def _incomplete(reading: Reading[R]) -> IncompleteWindowError:
-    window, expected, received = reading.window, reading.total, len(reading.keys)
-    message = (
-        f"{window}: the server tells of {'an unknown number of' if expected is None else expected} records, and "
-        f"{received} different ones came, also after {PASSES} passes: try again later, or report it to the vendor"
-    )
-    return IncompleteWindowError(message, window=window, expected=expected, received=received)

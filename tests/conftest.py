@@ -1,6 +1,5 @@
 """What all tests share: the sandbox's own pytest plugin, the two event loops, and a session on a sandbox."""
 
-
 from typing import Any
 
 import pytest

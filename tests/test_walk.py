@@ -10,7 +10,15 @@ from typing import Any
 import attrs
 import pytest
 
-from itnio_voice import IncompleteWindowError, ProtocolError, RecordStream, ServerError, TimeRangeError, VoiceRecord, Window
+from itnio_voice import (
+    IncompleteWindowError,
+    ProtocolError,
+    RecordStream,
+    ServerError,
+    TimeRangeError,
+    VoiceRecord,
+    Window,
+)
 from itnio_voice.sandbox import Behaviour, Fault, Sandbox
 
 from .conftest import session_on
@@ -24,14 +32,14 @@ SECOND = timedelta(seconds=1)
 
 @pytest.fixture(scope="module")
 def filled() -> Iterator[Sandbox]:
-    """A sandbox with 12,000 records in 60 days."""
+    """Run a sandbox with 12,000 records in 60 days."""
     with Sandbox(records=12_000, start=START, end=END) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 def sandbox(filled: Sandbox) -> Iterator[Sandbox]:
-    """The filled sandbox, as it behaves by default."""
+    """Return the filled sandbox, as it behaves by default."""
     filled.behaviour = Behaviour()
     filled.reset_requests()
     yield filled
@@ -130,7 +138,7 @@ async def test_always_the_first_page_in_silence(sandbox: Sandbox) -> None:
     once(found, sandbox.ids(start, END))
 
 
-async def test_one_second_too_full(sandbox: Sandbox) -> None:
+async def test_one_second_too_full() -> None:
     """Thousands of records on one second are read, page by page."""
     at = START + timedelta(days=1, seconds=30)
     with Sandbox(records=0) as crowded:
@@ -291,7 +299,9 @@ async def test_a_server_that_fails_at_wide_windows(sandbox: Sandbox) -> None:
     assert any("while reading" in note for note in caught.value.__notes__)
 
 
-@pytest.mark.parametrize("kind", ["status_500", "status_429", "system_error", "html", "empty", "truncated", "half_body", "drop"])
+@pytest.mark.parametrize(
+    "kind", ["status_500", "status_429", "system_error", "html", "empty", "truncated", "half_body", "drop"]
+)
 async def test_faults_are_weathered(sandbox: Sandbox, kind: Any) -> None:
     """Faults that pass are retried, and no record is lost or doubled by them."""
     sandbox.behaviour = Behaviour(faults=(Fault(kind, share=0.2),))

@@ -70,18 +70,18 @@ class Client:
         path = {"group": "/recordGroupQuery", "sip": "/recordSipQuery"}[kind]
         return self.post(path, page | {"params": params})
 
-    def data(self, *args: Any, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - as query() has them
+    def data(self, *args: Any, **options: Any) -> dict[str, Any]:
         """Ask for a page and return its data, which there must be."""
         answer = self.query(*args, **options).json()
         assert answer["status"] == "0"
         data: dict[str, Any] = answer["data"]
         return data
 
-    def listed(self, *args: Any, **options: Any) -> list[str]:  # noqa: ANN401 - as query() has them
+    def listed(self, *args: Any, **options: Any) -> list[str]:
         """Ask for a page of 100 and return the ids on it, in order."""
         return [record["voiceId"] for record in self.data(*args, **({"size": 100} | options))["records"]]
 
-    def status(self, *args: Any, **options: Any) -> str:  # noqa: ANN401 - as query() has them
+    def status(self, *args: Any, **options: Any) -> str:
         """Ask for a page and return the status."""
         status: str = self.query(*args, **options).json()["status"]
         return status

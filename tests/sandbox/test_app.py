@@ -91,7 +91,7 @@ async def post(service: Service, path: str, headers: dict[str, str], body: bytes
     async def receive() -> dict[str, object]:
         return {"type": "http.request", "body": body}
 
-    async def send(message: Any) -> None:  # noqa: ANN401 - as ASGI has it
+    async def send(message: Any) -> None:
         answer.extend(message.get("body", b""))
 
     await service({**SCOPE, "method": "POST", "path": path, "headers": raw}, receive, send)

@@ -27,7 +27,7 @@ FIELDS: dict[Kind, set[str]] = {
 }
 
 
-def make(count: int, kind: Kind = "group", seed: int = 1, **options: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+def make(count: int, kind: Kind = "group", seed: int = 1, **options: Any) -> list[dict[str, Any]]:
     """Return generated records."""
     arguments: dict[str, Any] = {"start": START, "end": END} | options
     return list(generate(count, **arguments, seed=seed, kind=kind))
@@ -173,7 +173,7 @@ def test_partial_records_are_completed(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("destination", DESTINATIONS, ids=lambda each: each.code)
-def test_charging_steps(destination: Any) -> None:  # noqa: ANN401 - a row of the table
+def test_charging_steps(destination: Any) -> None:
     """Nothing is charged for nothing; the first step is charged whole, then step by step."""
     first, step = destination.first_step, destination.step
 

@@ -203,7 +203,7 @@ def test_latency(client: Client) -> None:
     client.sandbox.insert(*[{"code": str(number)} for number in range(20)])
     client.sandbox.behaviour = Behaviour(latency=0.1, latency_per_row=0.01)
 
-    def seconds(**page: Any) -> float:  # noqa: ANN401 - as query() has them
+    def seconds(**page: Any) -> float:
         started = time.monotonic()
         client.data(**page)
         return time.monotonic() - started

@@ -15,7 +15,7 @@ from .conftest import NOW, Client, Clock, at
 MINUTE = NOW - timedelta(seconds=60)
 
 
-def insert(sandbox: Sandbox, *seconds: float, **fields: Any) -> list[str]:  # noqa: ANN401 - wire fields
+def insert(sandbox: Sandbox, *seconds: float, **fields: Any) -> list[str]:
     """Insert records submitted some seconds after NOW."""
     return sandbox.insert(*({"submitTime": at(second)} | fields for second in seconds))
 
@@ -32,7 +32,7 @@ def test_pages_tile_the_range(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("ends", "held"), [("[]", 3), ("[)", 2), ("(]", 2), ("()", 1)])
-def test_ends(client: Client, ends: Any, held: int) -> None:  # noqa: ANN401 - one of the literals
+def test_ends(client: Client, ends: Any, held: int) -> None:
     """Which ends belong to a range is a switch, for answers and for ids() alike."""
     insert(client.sandbox, -20, -15, -10)
     client.sandbox.behaviour = Behaviour(ends=ends)
@@ -83,7 +83,7 @@ def test_unstable_order(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("past_last", "current", "rows"), [("empty", 9, 0), ("first", 1, 2), ("first_silent", 9, 2)])
-def test_past_last(client: Client, past_last: Any, current: int, rows: int) -> None:  # noqa: ANN401 - a literal
+def test_past_last(client: Client, past_last: Any, current: int, rows: int) -> None:
     """A page past the last is empty, or the first, which says so or not."""
     insert(client.sandbox, -3, -2, -1)
     client.sandbox.behaviour = Behaviour(past_last=past_last)
@@ -94,7 +94,7 @@ def test_past_last(client: Client, past_last: Any, current: int, rows: int) -> N
 
 
 @pytest.mark.parametrize("past_last", ["empty", "first", "first_silent"])
-def test_past_last_of_nothing(client: Client, past_last: Any) -> None:  # noqa: ANN401 - a literal
+def test_past_last_of_nothing(client: Client, past_last: Any) -> None:
     """Where there are no records, every page is empty, whatever its number, and however large."""
     client.sandbox.behaviour = Behaviour(past_last=past_last)
 
@@ -293,7 +293,7 @@ def test_one_record(client: Client) -> None:
         ("parameter", {"status": "-22", "reason": "Parameter exception", "data": None}),
     ],
 )
-def test_missing_record(client: Client, switch: Any, answer: dict[str, Any]) -> None:  # noqa: ANN401 - a literal
+def test_missing_record(client: Client, switch: Any, answer: dict[str, Any]) -> None:
     """What is not there is told in one of four ways, for records and recordings alike."""
     client.sandbox.behaviour = Behaviour(missing_record=switch)
 
@@ -309,7 +309,7 @@ def test_missing_record(client: Client, switch: Any, answer: dict[str, Any]) -> 
         ("&sourceType=sip", "sip", "recordingFileId"),
     ],
 )
-def test_recording_url(client: Client, source: str, kind: Any, field: str) -> None:  # noqa: ANN401 - a literal
+def test_recording_url(client: Client, source: str, kind: Any, field: str) -> None:
     """A recording's address is on the sandbox, holds for an hour, and gives a sound file."""
     client.sandbox.insert({field: "a b.wav"}, kind=kind)
 

@@ -240,7 +240,7 @@ async def test_lifespan(clock: Clock) -> None:
     async def receive() -> dict[str, str]:
         return next(messages)
 
-    async def send(message: Any) -> None:  # noqa: ANN401 - as ASGI has it
+    async def send(message: Any) -> None:
         sent.append(message["type"])
 
     await Sandbox(clock=clock).app({"type": "lifespan", "asgi": {}}, receive, send)

@@ -1,0 +1,67 @@
+"""What is run here and in CI alike: tests, lint, types, docs, bench, demo."""
+
+import os
+
+import nox
+
+nox.needs_version = ">=2025.2"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.sessions = ["tests", "lint", "types", "docs"]
+nox.options.reuse_existing_virtualenvs = True
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def group(name: str) -> list[str]:
+    """Return the requirements of a dependency group."""
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests, and tell what they cover."""
+    session.install("-e", ".[all]", *group("tests"))
+    coverage = os.path.join(session.create_tmp(), "coverage")  # noqa: PTH118 -- an environment variable's text
+    env = {"COVERAGE_FILE": coverage}
+    session.run("coverage", "erase", env=env)
+    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=env)
+    if not session.posargs:
+        session.run("coverage", "combine", "--quiet", env=env)
+        session.run("coverage", "report", "--fail-under=97", env=env)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types, those of the public face too."""
+    session.install("-e", ".[all]", *group("types"))
+    session.run("mypy", "itnio_voice", "tests")
+    session.run("pyright")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error."""
+    session.install("-e", ".[all]", *group("docs"))
+    session.run("sphinx-build", "-W", "-b", "html", "docs", "docs/_build")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the library against hand-written code, in one run."""
+    session.install("-e", ".[all]", *group("bench"))
+    session.run("python", "tests/benchmarks/compare.py", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Walk two months of records of the sandbox."""
+    session.install("-e", ".[all]")
+    session.run("itnio-voice", "demo", *session.posargs)

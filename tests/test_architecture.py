@@ -1,0 +1,101 @@
+"""The house: imports point down, the core stands without its extras, and the public names are all there."""
+
+import ast
+import json
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import itnio_voice
+
+PACKAGE = Path(itnio_voice.__file__).parent
+FLOORS = {
+    **dict.fromkeys(["models", "windows", "signing", "errors"], 1),
+    **dict.fromkeys(["retry", "converters", "endpoints", "checkpoint", "paging", "span"], 2),
+    **dict.fromkeys(["transport", "pool", "envelope"], 3),
+    "walk": 4,
+    "stream": 5,
+    "session": 6,
+}
+EXTRAS = {"sandbox", "cli"}
+
+
+def imports(path: Path) -> set[str]:
+    """Return the modules of the package that a module imports, by their path below it."""
+    here = path.relative_to(PACKAGE).parts[:-1]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            above = here[: len(here) - node.level + 1]
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            found |= {".".join((*above, *name.split("."))) for name in names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("itnio_voice"):
+            found.add("the package root")
+    return found
+
+
+CORE = {path.stem: imports(path) for path in PACKAGE.glob("*.py") if not path.stem.startswith("__")}
+
+
+def test_every_module_has_its_floor() -> None:
+    """The house has no room that is not drawn."""
+    assert FLOORS.keys() == CORE.keys()
+
+
+def test_imports_point_down() -> None:
+    """No module imports one of a higher floor, an extra, or the package root."""
+    up = {(name, other) for name, others in CORE.items() for other in others if FLOORS.get(other, 99) > FLOORS[name]}
+
+    assert set() == up
+
+
+def test_imports_have_no_cycle() -> None:
+    """Nor is there a cycle on one floor."""
+    assert set(FLOORS) == set(TopologicalSorter(CORE).static_order())
+
+
+def test_extras_import_modules_not_the_root() -> None:
+    """What stands around the core imports its modules."""
+    around = [path for extra in EXTRAS for path in (PACKAGE / extra).rglob("*.py")]
+
+    assert around
+    assert [] == [path for path in around if "the package root" in imports(path)]
+
+
+def test_importing_the_core_imports_no_extra() -> None:
+    """`import itnio_voice` needs nothing but the core's own dependencies."""
+    script = "import sys, json, itnio_voice; print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+
+    def loaded_by(modules: str) -> set[str]:
+        command = [sys.executable, "-c", script.replace("itnio_voice", modules)]
+        return set(json.loads(subprocess.check_output(command, text=True)))  # noqa: S603
+
+    # httpx itself imports rich, if it is there, for its own command line.
+    ours = loaded_by("itnio_voice") - loaded_by("httpx")
+
+    assert not {"starlette", "uvicorn", "rich", "cyclopts", "pytest", "sqlite3", "httpx2"} & ours
+    assert "starlette" in loaded_by("itnio_voice.sandbox")
+
+
+def test_public_names() -> None:
+    """`__all__` is sorted, complete, and has every error."""
+    names = itnio_voice.__all__
+    errors = {
+        name
+        for name, value in vars(itnio_voice.errors).items()
+        if isinstance(value, type) and issubclass(value, itnio_voice.ItnioError)
+    }
+    public = {name for name in vars(itnio_voice) if not name.startswith("_")} - FLOORS.keys() - EXTRAS - {"__main__"}
+
+    assert sorted(names) == names
+    assert errors <= set(names)
+    assert public == set(names)
+
+
+def test_modules_are_small_and_say_their_job() -> None:
+    """Each module's first line is its job, and none is past 400 lines."""
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text()
+        assert text.startswith('"""'), path
+        assert text.count("\n") <= 400, path

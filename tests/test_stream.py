@@ -1,0 +1,314 @@
+"""The ways to read a stream, what it tells of itself, and how it is resumed."""
+
+import asyncio
+import gc
+import math
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import anyio
+import pytest
+
+from itnio_voice import Checkpoint, Progress, ServerError, SipRecord, TransportError, VoiceSession, Window
+from itnio_voice.sandbox import Behaviour, Fault, Sandbox
+
+from .conftest import session_on
+
+pytestmark = pytest.mark.anyio
+
+END = datetime.now(UTC).replace(microsecond=0)
+START = END - timedelta(days=60)
+MANY = pytest.mark.itnio_sandbox(records=3000, sip_records=100, start=START, end=END)
+
+
+@pytest.fixture
+async def session(itnio_sandbox: Sandbox) -> AsyncIterator[VoiceSession]:
+    """Open a session on the sandbox."""
+    async with session_on(itnio_sandbox) as session:
+        yield session
+
+
+@MANY
+async def test_all_readings_give_the_same(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
+    """By record, page or window, or as a list: the same records in the same order."""
+    one_by_one = [record async for record in session.records(START, END)]
+    by_page = [record async for page in session.records(START, END).pages() for record in page.records]
+    by_window = [record async for batch in session.records(START, END).windows() for record in batch.records]
+    at_once = await session.records(START, END).collect()
+
+    assert one_by_one == by_page == by_window == at_once
+    assert itnio_sandbox.ids(START, END) == {record.voice_id for record in at_once}
+
+
+@MANY
+async def test_pages_hold_only_new_records(session: VoiceSession) -> None:
+    """A page has what the server says of it, and at least one record."""
+    pages = [page async for page in session.records(START, END, page_size=50).pages()]
+
+    assert all(0 < len(page.records) <= page.size == 50 for page in pages)
+    assert 1 == pages[0].current
+    assert all(page.total and page.pages == math.ceil(page.total / 50) for page in pages)
+
+
+@MANY
+async def test_windows_tile_the_range(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
+    """Windows come oldest first, share a second, and cover the range; an empty one is given too."""
+    itnio_sandbox.behaviour = Behaviour(max_span=timedelta(days=3))
+    batches = [batch async for batch in session.records(START, END).windows()]
+
+    assert START == batches[0].window.start
+    assert END == batches[-1].window.end
+    for before, after in pairwise(batches):
+        assert before.window.end - timedelta(seconds=1) == after.window.start
+    assert (Window(START, END),) == batches[-1].checkpoint.done
+    assert all(batch.total is not None and len(batch.records) <= batch.total for batch in batches)
+
+
+async def test_an_empty_range(session: VoiceSession) -> None:
+    """A range without records gives none, and one window that is done."""
+    start = START - timedelta(seconds=60)
+    stream = session.records(start, START - timedelta(seconds=30), of=SipRecord)
+
+    assert [] == await stream.collect()
+    assert Progress(1, 1, 0, 0) == stream.progress
+    assert 1 == len([batch async for batch in session.records(start, START, of=SipRecord).windows()])
+
+
+async def test_a_range_in_the_future(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
+    """What has not come yet holds no records, and nothing is asked."""
+    start = datetime.now(UTC) + timedelta(days=1)
+
+    assert [] == await session.records(start, start + timedelta(days=1)).collect()
+    assert 0 == len(itnio_sandbox.requests)
+
+
+async def test_an_end_in_the_future_is_now(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
+    """No window reaches beyond now, and without an end it is the same."""
+    later = datetime.now(UTC) + timedelta(days=20)
+    for end in (later, None):
+        found = await session.records(START, end).collect()
+        assert 200 == len(found)
+    bound = datetime.now(UTC) + timedelta(seconds=1)
+    assert all(request.end is not None and request.end <= bound for request in itnio_sandbox.requests)
+
+
+@pytest.mark.parametrize("first", ["records", "pages", "windows", "collect"])
+async def test_a_stream_is_read_once(session: VoiceSession, first: str) -> None:
+    """A second reading, of whatever kind, is a RuntimeError."""
+    stream = session.records(START, END)
+    readings: dict[str, Any] = {
+        "records": stream.__aiter__,
+        "pages": stream.pages,
+        "windows": stream.windows,
+        "collect": stream.collect,
+    }
+    reading = readings[first]()
+    if first == "collect":
+        await reading
+    for again in ("records", "pages", "windows"):
+        with pytest.raises(RuntimeError, match="has been read"):
+            readings[again]()
+    with pytest.raises(RuntimeError, match="has been read"):
+        await stream.collect()
+
+
+async def test_one_task_reads_a_stream(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
+    """Two tasks that read one stream at once are told so; the first goes on."""
+    itnio_sandbox.behaviour = Behaviour(latency=0.1)
+    reading: Any = session.records(START, END).__aiter__()
+    async with anyio.create_task_group() as group:
+        group.start_soon(reading.__anext__)
+        await anyio.sleep(0.01)
+        with pytest.raises(RuntimeError, match="another task"):
+            await reading.__anext__()
+    assert await reading.__anext__()
+
+
+async def test_windows_take_no_limit(session: VoiceSession) -> None:
+    """A limit could end inside a window."""
+    with pytest.raises(ValueError, match="limit"):
+        session.records(START, END, limit=5).windows()
+
+
+@MANY
+async def test_progress(session: VoiceSession) -> None:
+    """Progress grows to its end, where all that was expected is there; before the first answer nothing is expected."""
+    stream = session.records(START, END)
+
+    assert Progress(0, 0, 0, None) == stream.progress
+    seen = []
+    async for _ in stream:
+        seen.append(stream.progress)
+    assert list(range(1, 3001)) == [progress.records for progress in seen]
+    assert all(progress.windows_done <= progress.windows_planned for progress in seen)
+    assert all(progress.expected is not None and 2000 < progress.expected < 4000 for progress in seen)
+    assert 3000 == stream.progress.records == stream.progress.expected
+    assert stream.progress.windows_done == stream.progress.windows_planned > 0
+
+
+@MANY
+@pytest.mark.parametrize("of", ["group", "sip"])
+async def test_resume_from_every_window(session: VoiceSession, itnio_sandbox: Sandbox, of: Any) -> None:
+    """Stopped after any window and resumed from its checkpoint's text, each record comes exactly once."""
+    itnio_sandbox.behaviour = Behaviour(max_span=timedelta(days=7), ends="()")
+    kind: Any = {"group": {}, "sip": {"of": SipRecord}}[of]
+    checkpoint = None
+    found: list[str | None] = []
+    for _ in range(30):
+        stream = session.records(START, END, resume=checkpoint, **kind)
+        batch = await anext(stream.windows(), None)
+        if batch is None:
+            break
+        found += [record.voice_id for record in batch.records]
+        checkpoint = Checkpoint.parse(str(batch.checkpoint))
+
+    assert len(found) == len(set(found))
+    assert itnio_sandbox.ids(START, END, kind=of) == set(found)
+
+
+@MANY
+async def test_a_window_counts_when_more_is_asked_for(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
+    """A window is in the checkpoint once the caller has asked for more after its last record, not before."""
+    itnio_sandbox.behaviour = Behaviour(max_span=timedelta(days=5))
+    given: list[str | None] = []
+    stream = session.records(START, END)
+    async for record in stream:
+        given.append(record.voice_id)
+        if len(given) == 1000:
+            break
+    resumed = session.records(START, END, resume=stream.checkpoint)
+    rest = [record.voice_id async for record in resumed]
+
+    assert itnio_sandbox.ids(START, END) == {*given, *rest}
+    assert stream.checkpoint.done
+    assert len(rest) < 3000
+
+
+@MANY
+async def test_a_finished_stream_resumes_to_nothing(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
+    """All windows done: nothing is given, and nothing is asked."""
+    stream = session.records(START, END)
+    await stream.collect()
+    itnio_sandbox.reset_requests()
+
+    assert [] == await session.records(START, END, resume=stream.checkpoint).collect()
+    assert 0 == len(itnio_sandbox.requests)
+
+
+@MANY
+async def test_an_error_leaves_a_stream_that_goes_on(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
+    """After an error, progress and checkpoint are there, and asking again goes on without loss."""
+    found: list[str | None] = []
+    stream = session.records(START, END)
+    reading = stream.__aiter__()
+    failures = 0
+    while True:
+        if len(found) == 500 and not failures:
+            itnio_sandbox.behaviour = Behaviour(faults=(Fault("system_error", times=5 * 12),))
+        try:
+            found.append((await reading.__anext__()).voice_id)
+        except ServerError:
+            failures += 1
+            assert len(found) == stream.progress.records
+        except StopAsyncIteration:
+            break
+
+    assert failures
+    assert len(found) == len(set(found))
+    assert itnio_sandbox.ids(START, END) == set(found)
+
+
+@MANY
+async def test_a_cancelled_step_loses_nothing(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
+    """A reading that is cancelled again and again, and asked again, gives each record once."""
+    itnio_sandbox.behaviour = Behaviour(latency=0.004)
+    reading = session.records(START, END).__aiter__()
+    found: list[str | None] = []
+    wait, cancelled = 0.0, 0
+    while True:
+        with anyio.move_on_after(wait) as scope:
+            try:
+                found.append((await reading.__anext__()).voice_id)
+                wait = 0.0
+            except StopAsyncIteration:
+                break
+        if scope.cancelled_caught:
+            cancelled += 1
+            wait = wait + 0.003
+
+    assert cancelled
+    assert len(found) == len(set(found))
+    assert itnio_sandbox.ids(START, END) == set(found)
+
+
+@MANY
+async def test_leaving_early_leaves_nothing(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
+    """After a break, an exception or a timeout, no request is in flight and the session still answers."""
+    for _ in range(5):
+        async for _record in session.records(START, END):
+            break
+        with anyio.move_on_after(0.005):
+            await session.records(START, END).collect()
+    gc.collect()
+
+    with anyio.fail_after(5):
+        while itnio_sandbox.in_flight:
+            await anyio.sleep(0.01)
+        assert 3000 == len(await session.records(START, END).collect())
+    assert itnio_sandbox.connections <= 4
+
+
+async def test_a_session_closed_under_a_stream(itnio_sandbox: Sandbox) -> None:
+    """The next request of a stream whose session was closed is a clear RuntimeError."""
+    session = session_on(itnio_sandbox)
+    reading = session.records(START, END, page_size=10).__aiter__()
+    await reading.__anext__()
+    await session.aclose()
+    await session.aclose()
+    with pytest.raises(RuntimeError, match="closed"):
+        while True:
+            await reading.__anext__()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_native_cancellation(itnio_sandbox: Sandbox) -> None:
+    """Tasks cancelled by asyncio itself, ten at once, leave the session whole and no task behind."""
+    before = asyncio.all_tasks()
+    async with session_on(itnio_sandbox) as session:
+        itnio_sandbox.behaviour = Behaviour(latency=0.002)
+        for round_ in range(30):
+            tasks = [asyncio.create_task(session.records(START, END).collect()) for _ in range(10)]
+            await asyncio.sleep(round_ / 2000)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        assert before == asyncio.all_tasks()
+        assert 200 == len(await session.records(START, END).collect())
+        assert itnio_sandbox.connections <= 4
+
+
+async def test_streams_share_fairly(itnio_sandbox: Sandbox) -> None:
+    """A long stream queues no more than `concurrency` requests at a time, so a short one is soon served."""
+    itnio_sandbox.behaviour = Behaviour(latency=0.02)
+    async with session_on(itnio_sandbox, concurrency=2) as session:
+        async with anyio.create_task_group() as group:
+            group.start_soon(session.records(START, END, page_size=2).collect)
+            await anyio.sleep(0.2)
+            with anyio.fail_after(0.5):
+                await session.records(START, END, limit=1, page_size=1).collect()
+            group.cancel_scope.cancel()
+        assert itnio_sandbox.most_in_flight <= 2
+
+
+async def test_a_server_that_is_gone() -> None:
+    """A refused connection is a TransportError that says which request, and nothing of the signature."""
+    with Sandbox() as sandbox:
+        gone = session_on(sandbox)
+    with pytest.raises(TransportError, match="POST /recordGroupQuery: ConnectError") as caught:
+        await gone.records(START, END).collect()
+    await gone.aclose()
+
+    assert caught.value.__cause__ is None is caught.value.__context__

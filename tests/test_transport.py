@@ -1,0 +1,391 @@
+"""One request: signed afresh, bounded, retried, paced; and no secret in anything that it leaves behind."""
+
+import email.utils
+import json
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+import attrs
+import httpx
+import httpx2
+import pytest
+
+from itnio_voice import (
+    APIError,
+    AuthenticationError,
+    Credentials,
+    HTTPStatusError,
+    IPRestrictedError,
+    ItnioError,
+    ProtocolError,
+    RequestTimeoutError,
+    Retry,
+    ServerError,
+    TimestampExpiredError,
+    TransportError,
+    UserLockedError,
+    VoiceSession,
+)
+from itnio_voice.sandbox import Behaviour, Fault, Sandbox
+
+from .conftest import QUICK, session_on
+
+pytestmark = pytest.mark.anyio
+
+END = datetime.now(UTC).replace(microsecond=0)
+START = END - timedelta(days=20)
+KEY, SECRET = "bDqJFiq9", "7bz1lzh9"
+EMPTY = {"status": "0", "reason": "success", "data": {"total": 0, "records": []}}
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+def session_with(answer: Answer, **options: Any) -> VoiceSession:
+    """Return a session whose server is a function."""
+    client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    return VoiceSession(Credentials(KEY, SECRET), http_client=client, **{"retry": QUICK, **options})
+
+
+@attrs.define
+class Script:
+    """A server that gives its answers in turn, the last one for ever, and keeps what it was asked."""
+
+    answers: list[httpx.Response | Exception]
+    requests: list[httpx.Request] = attrs.field(factory=list)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Answer."""
+        self.requests.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+
+def status(code: str, http: int = 200, **headers: str) -> httpx.Response:
+    """Return the vendor's refusal."""
+    return httpx.Response(http, json={"status": code, "reason": "why"}, headers=headers)
+
+
+DONE = httpx.Response(200, json=EMPTY)
+
+
+async def test_every_request_is_signed_as_the_vendor_says() -> None:
+    """Key, timestamp in Unix seconds, signature, content type and body are as the vendor's page has them."""
+    script = Script([DONE])
+    await session_with(script).page(START, END, current=3, page_size=20)
+    (request,) = script.requests
+
+    assert "https://api.itniotech.com/voice/recordGroupQuery" == str(request.url)
+    assert KEY == request.headers["Api-Key"]
+    assert abs(time.time() - int(request.headers["Timestamp"])) <= 2
+    assert 32 == len(request.headers["Sign"])
+    assert "application/json;charset=UTF-8" == request.headers["Content-Type"]
+    times = {"strTime": START.isoformat(), "endTime": END.isoformat()}
+    assert {"current": 3, "size": 20, "params": times} == json.loads(request.content)
+
+
+PASSING = [
+    httpx.Response(429),
+    httpx.Response(500),
+    httpx.Response(503, text="<html>busy</html>"),
+    httpx.Response(200, text="<html>hello</html>"),
+    httpx.Response(200),
+    httpx.Response(200, text='{"status": "0", "data": {"rec'),
+    status("-18"),
+    status("-18", 500),
+    status("-99", 503),
+    httpx.Response(500, json=EMPTY),
+    httpx.ConnectError("refused"),
+    httpx.ReadError(""),
+    httpx.RemoteProtocolError("gone"),
+    httpx.ReadTimeout("slow"),
+    httpx.DecodingError("not gzip"),
+    OSError("no route"),
+]
+FINAL: list[tuple[httpx.Response, type[ItnioError]]] = [
+    (status("-1"), AuthenticationError),
+    (status("-2", 403), IPRestrictedError),
+    (status("-13", 500), UserLockedError),
+    (status("-99"), APIError),
+    (status("-16"), TimestampExpiredError),
+    (httpx.Response(404, text="nothing here"), HTTPStatusError),
+    (httpx.Response(302, headers={"Location": "https://elsewhere.example"}), HTTPStatusError),
+    (httpx.Response(200, json=[]), ProtocolError),
+    (httpx.Response(200, json=EMPTY | {"data": {"records": [{"cost": "much"}]}}), ProtocolError),
+]
+
+
+@pytest.mark.parametrize("fault", PASSING, ids=repr)
+async def test_what_passes_is_retried(fault: httpx.Response | Exception) -> None:
+    """Faults that another try may mend are tried again, and then all is well."""
+    script = Script([fault, fault, DONE])
+    page = await session_with(script).page(START, END)
+
+    assert 0 == page.total
+    assert 3 == len(script.requests)
+
+
+@pytest.mark.parametrize(("answer", "kind"), FINAL, ids=repr)
+async def test_what_does_not_pass_is_raised_at_once(answer: httpx.Response, kind: type[ItnioError]) -> None:
+    """A refusal that no retry can mend is raised after one request."""
+    script = Script([answer])
+    with pytest.raises(kind) as caught:
+        await session_with(script).page(START, END)
+
+    assert kind is type(caught.value) or kind is ProtocolError
+    assert 1 == len(script.requests)
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 5])
+async def test_attempts_count_every_request(attempts: int) -> None:
+    """`attempts` requests are sent, and the last failure is raised."""
+    script = Script([status("-18")])
+    with pytest.raises(ServerError):
+        await session_with(script, retry=attrs.evolve(QUICK, attempts=attempts)).page(START, END)
+
+    assert attempts == len(script.requests)
+
+
+@pytest.mark.parametrize("skew", [-7200.0, 7200.0])
+async def test_the_clock_is_corrected(skew: float) -> None:
+    """A server two hours off is asked with its own time after one refusal; each attempt is signed afresh."""
+    with Sandbox(records=500, behaviour=Behaviour(clock_skew=skew, timestamp_tolerance=30)) as sandbox:
+        async with session_on(sandbox, concurrency=8) as session:
+            found = await session.records(datetime.now(UTC) - timedelta(days=59)).collect()
+            again = await session.records(datetime.now(UTC) - timedelta(days=59)).collect()
+            assert 1 == sum(request.answered == "-16" for request in sandbox.requests)
+
+            sandbox.behaviour = Behaviour(clock_skew=-skew, timestamp_tolerance=30)
+            await session.records(datetime.now(UTC) - timedelta(days=59)).collect()
+            assert 2 == sum(request.answered == "-16" for request in sandbox.requests)
+
+    assert len(found) == len(again) > 400
+
+
+async def test_a_resigned_request_is_an_attempt() -> None:
+    """With one attempt, a refused timestamp is final, but the clock is learned for the next call."""
+    date = email.utils.format_datetime(datetime.now(UTC) + timedelta(hours=5), usegmt=True)
+    script = Script([status("-16", Date=date), DONE])
+    session = session_with(script, retry=Retry(attempts=1))
+    with pytest.raises(TimestampExpiredError):
+        await session.page(START, END)
+    await session.page(START, END)
+
+    first, second = (int(request.headers["Timestamp"]) for request in script.requests)
+    assert abs(second - first - 5 * 3600) <= 3
+
+
+async def test_retry_after_is_obeyed() -> None:
+    """A server's Retry-After takes the place of the backoff."""
+    script = Script([httpx.Response(503, headers={"Retry-After": "0.2"}), DONE])
+    began = time.monotonic()
+    await session_with(script, retry=attrs.evolve(QUICK, wait_initial=60, wait_max=60)).page(START, END)
+
+    assert 0.2 <= time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("asked", ["3600", email.utils.format_datetime(datetime.now(UTC) + timedelta(hours=1))])
+async def test_a_retry_after_that_does_not_fit(asked: str) -> None:
+    """A Retry-After longer than what is left of `total` is raised at once, with its seconds."""
+    script = Script([httpx.Response(429, headers={"Retry-After": asked})])
+    with pytest.raises(HTTPStatusError) as caught:
+        await session_with(script).page(START, END)
+
+    assert 429 == caught.value.status_code
+    assert caught.value.retry_after is not None
+    assert abs(3600 - caught.value.retry_after) < 60
+    assert 1 == len(script.requests)
+
+
+@pytest.mark.parametrize("kind", ["hang", "drip"])
+async def test_an_attempt_is_bounded(itnio_sandbox: Sandbox, kind: Any) -> None:
+    """A server that hangs, or sends its answer byte by byte, is left after `timeout` seconds."""
+    itnio_sandbox.behaviour = Behaviour(faults=(Fault(kind),))
+    began = time.monotonic()
+    async with session_on(itnio_sandbox, timeout=0.2, retry=attrs.evolve(QUICK, attempts=2)) as session:
+        with pytest.raises(RequestTimeoutError, match=r"within 0.2 s"):
+            await session.page(START, END)
+
+    assert 0.4 <= time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("kind", ["hang", "drip", "status_503"])
+async def test_a_call_is_bounded(itnio_sandbox: Sandbox, kind: Any) -> None:
+    """All attempts and waits together end with `total`."""
+    itnio_sandbox.behaviour = Behaviour(faults=(Fault(kind),))
+    retry = Retry(attempts=1000, total=0.6, wait_initial=0.1, jitter=0)
+    began = time.monotonic()
+    async with session_on(itnio_sandbox, timeout=0.25, retry=retry) as session:
+        with pytest.raises(TransportError):
+            await session.page(START, END)
+
+    assert 0.2 < time.monotonic() - began < 2
+
+
+async def test_waiting_for_a_slot_does_not_count(itnio_sandbox: Sandbox) -> None:
+    """`total` and `timeout` run only while a request has its slot."""
+    itnio_sandbox.behaviour = Behaviour(latency=0.15)
+    retry = Retry(attempts=1, total=0.5)
+    async with session_on(itnio_sandbox, concurrency=1, timeout=0.5, retry=retry) as session:
+
+        async def page() -> None:
+            await session.page(START, END)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(8):
+                group.start_soon(page)
+        assert 8 == len(itnio_sandbox.requests)
+        assert 1 == itnio_sandbox.most_in_flight
+
+
+async def test_a_wait_holds_no_slot() -> None:
+    """While one call waits to try again, another one is sent."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return DONE if b'"size": 7' in request.content else httpx.Response(503, headers={"Retry-After": "30"})
+
+    session = session_with(answer, concurrency=1)
+
+    async def page() -> None:
+        await session.page(START, END)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(page)
+        await anyio.sleep(0.05)
+        with anyio.fail_after(2):
+            await session.page(START, END, page_size=7)
+        group.cancel_scope.cancel()
+
+
+async def test_rate(itnio_sandbox: Sandbox) -> None:
+    """`rate` bounds the requests per second, whatever the concurrency."""
+    began = time.monotonic()
+    async with session_on(itnio_sandbox, concurrency=8, rate=20) as session, anyio.create_task_group() as group:
+
+        async def page() -> None:
+            await session.page(START, END)
+
+        for _ in range(11):
+            group.start_soon(page)
+
+    assert 0.5 <= time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+async def test_the_callers_own_client(itnio_sandbox: Sandbox, library: Any) -> None:
+    """A client of httpx or httpx2, or of a class made from it, is used, its errors are known, and it stays open."""
+
+    class Client(library.AsyncClient):  # type: ignore[misc]
+        pass
+
+    async with Client() as client:
+        async with session_on(itnio_sandbox, http_client=client) as session:
+            assert 200 == len(await session.records(END - timedelta(days=60), END).collect())
+            itnio_sandbox.behaviour = Behaviour(faults=(Fault("drop"),))
+            with pytest.raises(TransportError):
+                await session.page(START, END)
+        assert not client.is_closed
+        with pytest.raises(RuntimeError, match="closed"):
+            await session.page(START, END)
+
+
+async def test_a_certificate_is_checked(tmp_path: Any) -> None:
+    """A server that cannot prove its name is a TransportError: certificate checks stay on."""
+    import ssl
+
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout key.pem -out cert.pem"
+    await anyio.run_process(command.split(), cwd=tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    import asyncio
+    import threading
+
+    started = threading.Event()
+    stop: list[Any] = []
+
+    def serve() -> None:
+        async def main() -> None:
+            server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+            stop.extend([asyncio.get_running_loop(), server.sockets[0].getsockname()[1], asyncio.Event()])
+            started.set()
+            await stop[2].wait()
+            server.close()
+
+        asyncio.run(main())
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    started.wait()
+    try:
+        async with VoiceSession(
+            Credentials(KEY, SECRET), base_url=f"https://localhost:{stop[1]}", retry=Retry(attempts=1)
+        ) as session:
+            with pytest.raises(TransportError, match=r"(?i)certificate"):
+                await session.page(START, END)
+    finally:
+        stop[0].call_soon_threadsafe(stop[2].set)
+        thread.join()
+
+
+def everything(error: BaseException | None) -> str:
+    """Return all that an error and those behind it show."""
+    text = ""
+    while error is not None:
+        text += "".join(traceback.TracebackException.from_exception(error).format())
+        text += repr(error) + repr(getattr(error, "__dict__", {})) + repr(getattr(error, "__notes__", ""))
+        assert not hasattr(error, "request")
+        error = error.__cause__ or error.__context__
+    return text
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        lambda request: httpx.Response(200, text=f"<p>{dict(request.headers)}</p>"),
+        lambda request: httpx.Response(200, json={"status": "-1", "reason": f"bad {request.headers['sign'].upper()}"}),
+        lambda _: httpx.Response(200, json={"status": "-99", "reason": f"not {SECRET}"}),
+        lambda request: httpx.Response(
+            200, json=EMPTY | {"data": {"records": [{"voiceId": request.headers["sign"], "cost": SECRET}]}}
+        ),
+        lambda request: httpx.Response(418, text=f"{dict(request.headers)}"),
+    ],
+    ids=["html", "reason", "secret", "record", "teapot"],
+)
+async def test_no_secret_in_an_error(echo: Answer, caplog: pytest.LogCaptureFixture) -> None:
+    """Not even from a server that sends the signature or the secret back."""
+    caplog.set_level(logging.DEBUG)
+    sent: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers["sign"])
+        return echo(request)
+
+    session = session_with(answer, retry=attrs.evolve(QUICK, attempts=2))
+    with pytest.raises(ItnioError) as caught:
+        await session.page(START, END)
+    shown = everything(caught.value) + caplog.text + repr(session) + repr(vars(session))
+
+    for secret in (SECRET, *sent):
+        assert secret.lower() not in shown.lower()
+
+
+async def test_no_secret_in_a_network_error(caplog: pytest.LogCaptureFixture) -> None:
+    """The HTTP library's errors hold the request; ours do not, nor does any frame of ours that they passed."""
+    caplog.set_level(logging.DEBUG)
+    script = Script([httpx.ConnectError("refused")])
+    session = session_with(script)
+    with pytest.raises(TransportError, match="ConnectError: refused") as caught:
+        await session.page(START, END)
+    shown = everything(caught.value) + caplog.text
+    frames = traceback.walk_tb(caught.value.__traceback__)
+    shown += "".join(repr(frame.f_locals) for frame, _ in frames if "itnio_voice/transport" in frame.f_code.co_filename)
+
+    assert "Signature(" in shown
+    assert SECRET not in shown
+    assert all(request.headers["sign"] not in shown for request in script.requests)
