@@ -178,7 +178,7 @@ class Sandbox:
 
     @property
     def base_url(self) -> str:
-        """Where the API is: `http://127.0.0.1:PORT/voice`; without a port while nobody listens."""
+        """Return where the API is, with the path; without a port while nobody listens."""
         listener = self._listener
         return f"http://{HOST}{f':{listener.port}' if listener else ''}{BASE_PATH}"
 
