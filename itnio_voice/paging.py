@@ -51,7 +51,7 @@ def key(record: CallRecord) -> Hashable:
     return record.voice_id or record
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Reading(Generic[R]):
     """One pass over a window: the pages that have come, and what they prove.
 

@@ -86,8 +86,7 @@ class Walk(Generic[R]):
         self._pages_each = 1
         self._shrinks = 0
         # The gap that is walked, how far it is complete, the windows open in it, and what is not open yet.
-        self._gap: Window | None = None
-        self._position = datetime.min.replace(tzinfo=UTC)
+        self._start = self._end = self._position = datetime.min.replace(tzinfo=UTC)
         self._open: deque[Reading[R]] = deque()
         self._rest: Window | None = None
         self._seam: Reading[R] | None = None
@@ -128,7 +127,7 @@ class Walk(Generic[R]):
         while self._gaps:
             gap = self._gaps.popleft()
             if gap.start < self._now():
-                self._gap, self._position = gap, gap.start
+                self._start, self._end, self._position = gap.start, gap.end, gap.start
                 self._seam = Reading(before(gap))
                 self._open.append(self._seam)
                 return True
@@ -136,11 +135,8 @@ class Walk(Generic[R]):
 
     def _begin(self, start: datetime, known: set[Hashable]) -> None:
         """Go on from the seam of a gap. The clock is read here, for by now the server's may be known."""
-        if self._gap is None:  # pragma: no cover -- a seam has a gap
-            raise AssertionError
-        end = max(self._now(), self._gap.start + SECOND)
-        self._gap = Window(self._gap.start, min(self._gap.end, end))
-        self._rest = Window(start, self._gap.end)
+        self._end = min(self._end, max(self._now(), self._start + SECOND))
+        self._rest = Window(start, self._end)
         self._known, self._seam = known, None
 
     # What to ask
@@ -240,13 +236,13 @@ class Walk(Generic[R]):
             self._hold(reading)
         while self._open and self._open.pop() is not reading:
             pass
-        if self._gap is None:  # pragma: no cover -- what is open is in a gap
-            raise AssertionError
-        self._failed, self._width = None, width
+        self._width = width
+        if self._failed and self._failed[0] not in self._open:
+            self._failed = None
         if reading is self._seam:
-            self._gaps.appendleft(self._gap)
+            self._gaps.appendleft(Window(self._start, self._end))
         else:
-            self._rest = Window(reading.window.start, self._gap.end)
+            self._rest = Window(reading.window.start, self._end)
 
     def _hold(self, reading: Reading[R]) -> None:
         """Remember what was handed out of a window until the walk has passed its end."""
@@ -281,8 +277,7 @@ class Walk(Generic[R]):
 
     def _mine(self, window: Window) -> Window:
         """Return a window without the second before the gap that it may begin with."""
-        start = self._gap.start if self._gap else window.start
-        return Window(max(window.start, start), window.end)
+        return Window(max(window.start, self._start), window.end)
 
     def _hand_out_pages(self, reading: Reading[R]) -> None:
         """Hand out the pages that follow on those already handed out."""
@@ -345,9 +340,7 @@ class Walk(Generic[R]):
 
     async def _skip(self, refused: datetime) -> None:
         """Leave out what is too old: look for the first instant that is served, and go on a minute after it."""
-        if self._gap is None:  # pragma: no cover -- what is open is in a gap
-            raise AssertionError
-        end = served = self._gap.end
+        end = served = self._end
         last = end - SHORTEST
         if refused < last and await self._served(last):
             served = last
