@@ -1,0 +1,42 @@
+"""Headline figures of call records, taken in one by one."""
+
+from decimal import Decimal
+
+import attrs
+
+from ..models import CallRecord
+
+__all__ = ["Summary"]
+
+_DEFAULT_CURRENCY = "USD"
+"""The vendor's page: `currency` is filled only where the quotation is not in USD."""
+
+
+@attrs.define
+class Summary:
+    """Calls, how many of them were answered and for how many seconds, and what they cost by currency."""
+
+    calls: int = 0
+    answered: int = 0
+    seconds: int = 0
+    cost: dict[str, Decimal] = attrs.field(factory=dict)
+
+    def add(self, record: CallRecord) -> None:
+        """Take in a record."""
+        self.calls += 1
+        if record.answered:
+            self.answered += 1
+            self.seconds += record.call_duration or 0
+        if record.cost is not None:
+            currency = record.currency or _DEFAULT_CURRENCY
+            self.cost[currency] = self.cost.get(currency, Decimal()) + record.cost
+
+    @property
+    def answer_seizure_ratio(self) -> float | None:
+        """Answered calls among all (ITU-T E.411), from 0 to 1; None without calls."""
+        return self.answered / self.calls if self.calls else None
+
+    @property
+    def average_call_duration(self) -> float | None:
+        """The mean duration of answered calls, in seconds; None without any."""
+        return self.seconds / self.answered if self.answered else None
