@@ -20,7 +20,7 @@ __all__ = ["run"]
 SHOWN = 10
 DAYS = 60
 WIDTH = 80
-LONGEST_DESTINATION = 18
+LONGEST_DESTINATION = 17
 NOTHING = "–"
 
 
@@ -63,7 +63,7 @@ async def _walk(sandbox: Sandbox, start: datetime, end: datetime) -> tuple[list[
 def _calls(records: list[VoiceRecord]) -> Table:
     """Return the table of the first records."""
     table = Table(title=f"The first {len(records)} calls", title_justify="left", box=SIMPLE_HEAD)
-    for name in ("submitted (UTC)", "called", "destination"):
+    for name in ("time (UTC)", "called", "destination"):
         table.add_column(name, no_wrap=True)
     for name in ("s", "code", "cost"):
         table.add_column(name, no_wrap=True, justify="right")
