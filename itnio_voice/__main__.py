@@ -12,7 +12,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _NEEDED:
             raise
-        sys.stderr.write("itnio-voice needs its extras: pip install 'itnio-voice[cli,sandbox]'\n")
+        sys.stderr.write("the command line needs its extras: pip install 'itnio-voice[cli,sandbox]'\n")
         sys.exit(2)
     sys.exit(run())
 

@@ -99,11 +99,12 @@ def before(window: Window) -> Window:
 def cut(window: Window, width: timedelta) -> tuple[Window, Window | None]:
     """Cut the first `width` off a window: that piece, and the rest (None if nothing is left).
 
-    The two share one second, and their union is the window. `width` is at least `SHORTEST`, so the rest is shorter.
+    The two share one second, and their union is the window. The piece is at least `SHORTEST`, so the rest is shorter.
     """
+    width = max(width, SHORTEST)
     if width >= window.span:
         return window, None
-    middle = window.start + max(width, SHORTEST)
+    middle = window.start + width
     return Window(window.start, middle), Window(middle - SECOND, window.end)
 
 
@@ -131,8 +132,9 @@ def gaps(window: Window, done: Iterable[Window]) -> tuple[Window, ...]:
     missing: list[Window] = []
     start = window.start
     for piece in merge(done):
-        if start < piece.start < window.end:
-            missing.append(Window(start, piece.start))
+        end = min(piece.start, window.end)
+        if start < end:
+            missing.append(Window(start, end))
         start = max(start, piece.end)
     if start < window.end:
         missing.append(Window(start, window.end))

@@ -1,11 +1,12 @@
 """The commands and their exit codes: 0 done, 1 an error of the API or the network, 2 wrong usage, 130 interrupted."""
 
+import shlex
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio
 from cyclopts import App, CycloptsError, Parameter
@@ -19,6 +20,7 @@ from . import demo as demonstration
 __all__ = ["app", "run"]
 
 INTERRUPTED = 130
+_RAISE: dict[str, Any] = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
 
 Count = Annotated[int, Parameter(validator=Number(gte=0))]
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
@@ -46,7 +48,14 @@ def demo(*, records: Count = 30_000, seed: int = 1) -> None:
 
 
 @app.command
-def sandbox(*, port: Port = 0, records: Count = 20_000, sip_records: Count = 2_000, seed: int = 1) -> None:
+def sandbox(
+    *,
+    port: Port = 0,
+    records: Count = 20_000,
+    sip_records: Count = 2_000,
+    seed: int = 1,
+    api_key: str = "sandbox-key",
+) -> None:
     """Run a stand-in for the API on this machine, and print what to put into the environment.
 
     Parameters
@@ -59,37 +68,61 @@ def sandbox(*, port: Port = 0, records: Count = 20_000, sip_records: Count = 2_0
         How many phone records it has.
     seed
         What the records are made from.
+    api_key
+        The account's key.
 
     """
-    stop = threading.Event()
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-    with Sandbox(port=port, records=records, sip_records=sip_records, seed=seed) as running:
+    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
+    with Sandbox(port=port, records=records, sip_records=sip_records, seed=seed, api_key=api_key) as running:
         sys.stdout.write(
             f"export ITNIO_BASE_URL={running.base_url}\n"
-            f"export ITNIO_API_KEY={running.api_key}\n"
+            f"export ITNIO_API_KEY={shlex.quote(running.api_key)}\n"
             f"export ITNIO_API_SECRET={running.api_secret}\n"
         )
         sys.stdout.flush()
         sys.stderr.write("Running until interrupted (Ctrl+C).\n")
-        stop.wait()
+        threading.Event().wait()
+
+
+@app.meta.default
+def _launch(*words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], debug: bool = False) -> None:
+    """Run a command.
+
+    Parameters
+    ----------
+    words
+        The command and its options.
+    debug
+        Show the traceback of an error.
+
+    """
+    try:
+        app(words, **_RAISE)
+    except (ItnioError, OSError) as error:
+        if debug:
+            raise
+        _say(f"{type(error).__name__}: {error}")
+        sys.exit(1)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+def _say(message: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"itnio-voice: {message}", markup=False, highlight=False)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default the process's own, and return its exit code."""
-    errors = Console(stderr=True, soft_wrap=True)
     try:
-        app(arguments, exit_on_error=False, print_error=False, result_action="return_value", error_console=errors)
+        app.meta(arguments, **_RAISE)
     except CycloptsError as error:
-        errors.print(f"itnio-voice: {error}", markup=False)
+        _say(str(error))
         return 2
-    except ItnioError as error:
-        errors.print(f"itnio-voice: {type(error).__name__}: {error}", markup=False)
-        return 1
     except KeyboardInterrupt:
         return INTERRUPTED
+    except SystemExit as end:
+        return int(end.code or 0)
     return 0

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +22,15 @@ DAYS = 60
 WIDTH = 80
 LONGEST_DESTINATION = 17
 NOTHING = "–"
+
+
+class _Rate(ProgressColumn):
+    """Records per second; rich's own column shows it only where the total is unknown."""
+
+    def render(self, task: Task) -> Text:
+        """Return the rate, over the whole task once it is finished."""
+        rate = task.finished_speed or task.speed
+        return Text(f"{rate or 0:,.0f}/s")
 
 
 async def run(records: int, seed: int) -> None:
@@ -45,7 +54,7 @@ async def _walk(sandbox: Sandbox, start: datetime, end: datetime) -> tuple[list[
     summary = Summary()
     screen = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    bar = Progress(*columns, TaskProgressColumn(show_speed=True), TimeElapsedColumn(), console=screen)
+    bar = Progress(*columns, _Rate(), TimeElapsedColumn(), console=screen)
     bar.disable = not screen.is_terminal
     credentials = Credentials(sandbox.api_key, sandbox.api_secret)
     async with VoiceSession(credentials, base_url=sandbox.base_url) as session:
@@ -86,7 +95,7 @@ def _shortened(destination: str) -> Text:
 
 
 def _cost(record: CallRecord) -> str:
-    return NOTHING if record.cost is None else f"{record.cost} {record.currency or 'USD'}"
+    return NOTHING if record.cost is None else f"{record.cost:f} {record.currency or 'USD'}"
 
 
 def _figures(summary: Summary, requests: int, seconds: float) -> Table:
@@ -99,7 +108,7 @@ def _figures(summary: Summary, requests: int, seconds: float) -> Table:
     table.add_row("answer-seizure ratio (ASR)", NOTHING if ratio is None else f"{ratio:.1%}")
     table.add_row("average call duration (ACD)", NOTHING if duration is None else f"{duration:.1f} s")
     for currency, cost in sorted(summary.cost.items()):
-        table.add_row(f"cost in {currency}", f"{cost:,}")
+        table.add_row(f"cost in {currency}", f"{cost:,f}")
     table.add_row("requests sent", f"{requests:,}")
     table.add_row("time", f"{seconds:.1f} s")
     return table

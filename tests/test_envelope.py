@@ -1,0 +1,357 @@
+"""From bytes to pages and records, or to the error that an answer is."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from itnio_voice import (
+    APIError,
+    AuthenticationError,
+    DecodeError,
+    IPRestrictedError,
+    ItnioError,
+    Page,
+    ParameterError,
+    ProtocolError,
+    RecordingURL,
+    RecordNotFoundError,
+    ServerError,
+    SipRecord,
+    TimeRangeError,
+    TimestampExpiredError,
+    UserLockedError,
+    VoiceRecord,
+    Window,
+)
+from itnio_voice.envelope import read_page, read_record, read_recording_url
+from itnio_voice.paging import PageRequest
+
+START = datetime(2022, 1, 1, tzinfo=UTC)
+WINDOW = Window(START, START + timedelta(days=1))
+CHINA = timezone(timedelta(hours=8))
+
+EXAMPLE = b"""
+{"status": "0", "reason": "success", "data": {"total": 5, "size": 20, "current": 1, "pages": 1, "searchCount": true,
+"records": [{"voiceId": "2203031113381000002", "callee": "91856321412", "displayNum": "1008122211",
+"code": "Afghanistan(Kandahar)", "submitTime": "2022-01-18T14:42:40+08:00", "callTime": "2022-01-18T14:45:42+08:00",
+"ringingTime": "2022-01-18T14:42:47+08:00", "answerTime": "2022-01-18T14:42:50+08:00",
+"hangupTime": "2022-01-18T14:42:55+08:00", "callDuration": 5, "chargedDuration": 5, "terminationCode": "200",
+"terminationReason": "success", "cost": "2", "billPeriod": "20+20", "rate": "1.2", "baseCost": "1",
+"voiceFileId": "12022022570cc2484c59d4f8b9745d34226285b1e.mp3", "feedbackValue": "1", "calledInfo": "calledInfo",
+"settleRate": "1.2793", "quoteExchange": "0.938", "currency":"EUR", "settlePay":"1.2793"}]}}
+"""
+
+
+def read(body: bytes, current: int = 1, of: Any = VoiceRecord) -> Page[Any]:
+    """Read a body as the answer to page `current` of twenty records."""
+    return read_page(body, PageRequest(WINDOW, current, 20), of)
+
+
+def answer(*records: Any, **data: Any) -> bytes:
+    """Return the body of a page of records."""
+    return json.dumps({"status": "0", "data": {"total": len(records), "records": list(records)} | data}).encode()
+
+
+def one(**fields: Any) -> Any:
+    """Return what a record of these wire fields is read as."""
+    return read(answer({"voiceId": "1"} | fields)).records[0]
+
+
+def test_the_vendors_example() -> None:
+    """The vendor's example answer, field by field."""
+
+    def at(minute: int, second: int) -> datetime:
+        return datetime(2022, 1, 18, 14, minute, second, tzinfo=CHINA)
+
+    record = VoiceRecord(
+        voice_id="2203031113381000002",
+        callee="91856321412",
+        display_num="1008122211",
+        code="Afghanistan(Kandahar)",
+        submit_time=at(42, 40),
+        call_time=at(45, 42),
+        ringing_time=at(42, 47),
+        answer_time=at(42, 50),
+        hangup_time=at(42, 55),
+        call_duration=5,
+        charged_duration=5,
+        termination_code="200",
+        termination_reason="success",
+        cost=Decimal(2),
+        bill_period="20+20",
+        rate=Decimal("1.2"),
+        base_cost=Decimal(1),
+        voice_file_id="12022022570cc2484c59d4f8b9745d34226285b1e.mp3",
+        feedback_value="1",
+        called_info="calledInfo",
+        settle_rate=Decimal("1.2793"),
+        quote_exchange=Decimal("0.938"),
+        currency="EUR",
+        settle_pay=Decimal("1.2793"),
+    )
+
+    assert Page((record,), 5, 20, 1, 1) == read(EXAMPLE)
+
+
+@pytest.mark.parametrize("missing", [{}, None, ""])
+def test_missing_values_are_none(missing: Any) -> None:
+    """A field that is left out, null or "" is None, whatever it holds."""
+    for of in (VoiceRecord, SipRecord):
+        wire = json.loads(EXAMPLE)["data"]["records"][0] | {
+            "sipGroupName": "a",
+            "phoneName": "b",
+            "recordingFileId": "c",
+        }
+        row = {} if missing == {} else dict.fromkeys(wire, missing)
+        (record,) = read(answer(row), of=of).records
+
+        values = [value for name, value in record.to_dict().items() if name != "extra"]
+        assert {None} == set(values)
+
+
+@pytest.mark.parametrize(
+    ("json_text", "expected"),
+    [
+        ("1.10", "1.10"),
+        ('"1.10"', "1.10"),
+        ("0.12345678901234567890123", "0.12345678901234567890123"),
+        ("7", "7"),
+        ('" 2.5 "', "2.5"),
+        ("1e2", "1E+2"),
+        ('"-0.5"', "-0.5"),
+    ],
+)
+def test_amounts_are_exact(json_text: str, expected: str) -> None:
+    """An amount is the Decimal that its text reads as, also from a JSON number."""
+    body = b'{"status": 0, "data": {"total": "1", "records": [{"cost": %s}]}}' % json_text.encode()
+
+    assert expected == str(read(body).records[0].cost)
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=6))
+def test_amounts_round_trip(amount: Decimal) -> None:
+    """Whatever the amount, its text comes back."""
+    assert str(amount) == one(cost=str(amount)).to_dict()["cost"]
+
+
+MISFITS: dict[str, list[Any]] = {
+    "cost": ["much", "NaN", "Infinity", "1_000", "１２", "1,5", True, [], {}, "0x10"],
+    "callDuration": ["5.5", 5.5, "five", True, "1e30", []],
+    "submitTime": ["2022-01-18T14:42:40", "yesterday", 1642488160, "2022-01-18", [], 0, False],
+    "callee": [True, [], {}],
+    "voiceId": [["1"]],
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in MISFITS.items() for value in values])
+def test_misfits_are_named(field: str, value: Any) -> None:
+    """A value that does not fit is a DecodeError that names record, field and value."""
+    with pytest.raises(DecodeError) as caught:
+        one(**{field: value})
+    error = caught.value
+
+    assert (field, "1" if field != "voiceId" else None) == (error.field, error.voice_id)
+    assert str(value) == str(error.value)
+    assert field in str(error)
+    assert "expected" in str(error)
+
+
+def test_clear_meanings_are_read() -> None:
+    """Digits are numbers and numbers are digits where the field says which; unknown fields are kept."""
+    record = one(
+        voiceId=2203031113381000002, terminationCode=200, callDuration="5", chargedDuration=6.0, x=[1.5], y=None
+    )
+
+    assert ("2203031113381000002", "200", 5, 6) == (
+        record.voice_id,
+        record.termination_code,
+        record.call_duration,
+        record.charged_duration,
+    )
+    assert {"x": [Decimal("1.5")], "y": None} == record.extra
+    assert "  " == one(calledInfo="  ").called_info
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"total": "3"}, (0, 3, 20, 1, None)),
+        ({"records": None, "total": 0}, (0, 0, 20, 1, None)),
+        ({"total": 0, "pages": 0, "current": 0}, (0, 0, 20, 1, 0)),
+        ({"records": []}, (0, None, 20, 1, None)),
+        ({"records": [{}], "size": "10", "current": 1.0, "pages": ""}, (1, None, 10, 1, None)),
+    ],
+)
+def test_pages_that_tell_little(data: Any, expected: tuple[Any, ...]) -> None:
+    """What a page does not tell is None, or what was asked for."""
+    page = read(json.dumps({"status": 0, "data": data}).encode())
+
+    assert expected == (len(page.records), page.total, page.size, page.current, page.pages)
+
+
+def test_a_byte_order_mark() -> None:
+    """It is read over."""
+    assert 1 == len(read(b"\xef\xbb\xbf" + EXAMPLE).records)
+
+
+NO_JSON = [b"", b"<html>hello</html>", EXAMPLE[:300], b"[" * 100_000, b'"\xff"', b"{} {}", b'{"status": NaN}']
+NOT_THE_VENDORS = [b"[]", b"5", b"{}", b'{"status": null}', b'{"status": true}', b'{"status": 0.0}', b'{"status": []}']
+NO_PAGE = [
+    b'{"status": "0"}',
+    b'{"status": 0, "data": null}',
+    b'{"status": 0, "data": []}',
+    b'{"status": 0, "data": {}}',
+]
+
+
+@pytest.mark.parametrize("body", NO_JSON + NOT_THE_VENDORS + NO_PAGE)
+def test_answers_that_are_none(body: bytes) -> None:
+    """What is not the vendor's page is a ProtocolError; only what is no JSON may be worth another try."""
+    with pytest.raises(ProtocolError) as caught:
+        read(body)
+
+    assert (body in NO_JSON) == caught.value.transient
+    assert len(caught.value.excerpt) <= 120
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        ({"records": 5}, "records"),
+        ({"records": {}}, "records"),
+        ({"records": [{}, None]}, "records[1]"),
+        ({"records": ["x"]}, "records[0]"),
+        ({"records": [], "total": "many"}, "total"),
+        ({"records": [], "total": -1}, "total"),
+        ({"records": [], "pages": 1.5}, "pages"),
+        ({"records": [], "current": True}, "current"),
+    ],
+)
+def test_pages_that_are_malformed(data: Any, field: str) -> None:
+    """The DecodeError says where."""
+    with pytest.raises(DecodeError) as caught:
+        read(json.dumps({"status": "0", "data": data}).encode())
+
+    assert field == caught.value.field
+
+
+@pytest.mark.parametrize(
+    ("told", "empty"),
+    [
+        ({"current": 1, "pages": 4}, True),
+        ({"current": 1, "pages": 5}, False),
+        ({"current": 1, "pages": None, "total": 80, "size": 20}, True),
+        ({"current": 1, "total": 80}, True),
+        ({"current": 6, "total": 81}, False),
+        ({"current": 4, "total": None}, False),
+    ],
+)
+def test_another_page_than_asked_for(told: dict[str, Any], empty: bool) -> None:
+    """It is empty if the answer tells fewer pages than asked, else it is not believed."""
+    body = answer({"voiceId": "1"}, **told)
+    if empty:
+        assert () == read(body, current=5).records
+    else:
+        with pytest.raises(ProtocolError, match="page 5 was asked for"):
+            read(body, current=5)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        ("-1", AuthenticationError),
+        ("-2", IPRestrictedError),
+        ("-13", UserLockedError),
+        (-16, TimestampExpiredError),
+        ("-18", ServerError),
+        ("-22", ParameterError),
+        (-25, TimeRangeError),
+        ("-99", APIError),
+        ("00", APIError),
+        ("", APIError),
+    ],
+)
+@pytest.mark.parametrize("reason", ["the vendor's words", None])
+def test_refusals(status: Any, kind: type[APIError], reason: str | None) -> None:
+    """Each status has its error, with status and reason as text; `-25` has the window."""
+    with pytest.raises(APIError) as caught:
+        read(json.dumps({"status": status, "reason": reason}).encode())
+    error = caught.value
+
+    assert (kind, str(status)) == (type(error), error.status)
+    assert (reason or "no reason given") == error.reason
+    assert error.reason in str(error)
+    assert WINDOW == getattr(error, "window", WINDOW)
+
+
+def test_an_excerpt_is_safe() -> None:
+    """Words with many digits, such as a signature, are left out of it."""
+    with pytest.raises(ProtocolError) as caught:
+        read(b"<p>Sign 05d7a50893e22a5c4bb3216ae3396c7c \x00 is wrong</p>" + b"x" * 1000)
+
+    assert caught.value.excerpt.startswith("<p>Sign … … is wrong</p>")
+
+
+@pytest.mark.parametrize("data", [None, {}, "", [], {"voiceId": "", "cost": None}])
+def test_no_record(data: Any) -> None:
+    """A success without a record is a RecordNotFoundError, for recordings too."""
+    body = json.dumps({"status": "0", "data": data}).encode()
+    with pytest.raises(RecordNotFoundError, match="no SipRecord with the voice_id '1'"):
+        read_record(body, "1", SipRecord)
+    if not data:
+        with pytest.raises(RecordNotFoundError, match="no recording with the id 'a'"):
+            read_recording_url(body, "a")
+
+
+@pytest.mark.parametrize("data", [5, [1], "x"])
+def test_single_answers_that_are_none(data: Any) -> None:
+    """Data of another kind is not the vendor's."""
+    body = json.dumps({"status": "0", "data": data}).encode()
+    with pytest.raises(ProtocolError):
+        read_record(body, "1", VoiceRecord)
+    with pytest.raises(ProtocolError):
+        read_recording_url(body, "1")
+
+
+def test_a_recording() -> None:
+    """`expireTime` is in Unix milliseconds."""
+    body = b'{"status": "0", "data": {"url": "https://x", "expireTime": 1755679164264}}'
+    expected = datetime(2025, 8, 20, 8, 39, 24, 264_000, tzinfo=UTC)
+
+    assert RecordingURL("https://x", expected) == read_recording_url(body, "1")
+    assert RecordingURL("https://x", None) == read_recording_url(b'{"status": 0, "data": {"url": "https://x"}}', "1")
+
+
+@pytest.mark.parametrize("data", [{"url": None}, {"url": ""}, {"url": "x", "expireTime": 10**18}, {"url": 5}])
+def test_recordings_that_are_malformed(data: Any) -> None:
+    """A URL that is missing, or a time out of range, is a DecodeError."""
+    with pytest.raises(DecodeError):
+        read_recording_url(json.dumps({"status": "0", "data": data}).encode(), "1")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["status", "data", "records", "total", "pages", "current", "cost", "x"]), inner
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.binary(max_size=80) | JSON.map(lambda value: json.dumps({"status": "0", "data": value}).encode()))
+def test_only_our_errors_come_out(body: bytes) -> None:
+    """Whatever an answer is, reading it gives a page or an ItnioError."""
+    for current in (1, 2):
+        try:
+            assert isinstance(read(body, current), Page)
+        except ItnioError as error:
+            assert str(error)  # noqa: PT017

@@ -1,0 +1,72 @@
+"""Records as values."""
+
+import json
+import pickle
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import attrs
+import pytest
+
+from itnio_voice import BillPeriod, SipRecord, VoiceRecord
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("20+20", BillPeriod(20, 20)),
+        (" 6 + 1 ", BillPeriod(6, 1)),
+        ("60", None),
+        ("", None),
+        (None, None),
+        ("a+b", None),
+        ("1+2+3", None),
+        ("-1+5", None),
+        ("١+١", None),
+    ],
+)
+def test_billing(text: str | None, expected: BillPeriod | None) -> None:
+    """Billing steps are read from `bill_period`; None where they cannot be."""
+    assert expected == VoiceRecord(bill_period=text).billing
+
+
+@pytest.mark.parametrize(("value", "key"), [("-1", None), (None, None), ("0", "0"), ("5", "5"), ("#", "#")])
+def test_pressed_key(value: str | None, key: str | None) -> None:
+    """`-1` is no key."""
+    assert key == VoiceRecord(feedback_value=value).pressed_key
+
+
+def test_answered_and_finished() -> None:
+    """A call is answered with an answer time, finished with a termination code."""
+    assert not VoiceRecord().answered
+    assert VoiceRecord(answer_time=AT).answered
+    assert not SipRecord().finished
+    assert SipRecord(termination_code="404").finished
+
+
+def test_to_dict() -> None:
+    """It is JSON-ready under attribute names, with amounts and times as text, also inside `extra`."""
+    extra = {"nested": [Decimal("1.50"), {"when": None}], "n": 5}
+    record = VoiceRecord(voice_id="1", cost=Decimal("0.10"), submit_time=AT, call_duration=5, extra=extra)
+    plain: dict[str, Any] = json.loads(json.dumps(record.to_dict()))
+
+    assert {field.name for field in attrs.fields(VoiceRecord)} == plain.keys()
+    assert ("1", "0.10", "2026-01-01T00:00:00+00:00", 5) == tuple(
+        plain[name] for name in ("voice_id", "cost", "submit_time", "call_duration")
+    )
+    assert {"nested": ["1.50", {"when": None}], "n": 5} == plain["extra"]
+    assert plain["callee"] is None
+
+
+def test_records_are_values() -> None:
+    """Frozen, compared by content, hashable, and fit to be pickled."""
+    record = SipRecord(voice_id="1", extra={"a": [1]})
+
+    assert record == pickle.loads(pickle.dumps(record))  # noqa: S301
+    assert hash(record) == hash(SipRecord(voice_id="1", extra={"a": [1]}))
+    assert record != SipRecord(voice_id="1")
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        record.voice_id = "2"  # type: ignore[misc]

@@ -1,0 +1,152 @@
+"""Which pages are asked for, and when a window is whole."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from itnio_voice import IncompleteWindowError, Page, VoiceRecord, Window
+from itnio_voice.paging import PageRequest, Reading, key
+
+from .test_windows import START
+
+WINDOW = Window(START, START + timedelta(days=1))
+TOLD: Any = object()
+
+
+def page(names: str, total: int | None = TOLD, current: int = 1) -> Page[VoiceRecord]:
+    """Return a page with a record for each letter; its total is their number unless it is given."""
+    records = tuple(VoiceRecord(voice_id=name) for name in names)
+    return Page(records, len(names) if total is TOLD else total, 100, current, None)
+
+
+def reading(*pages: Page[VoiceRecord], into: Reading[VoiceRecord] | None = None) -> Reading[VoiceRecord]:
+    """Return a reading that has had these pages."""
+    result = into or Reading(WINDOW)
+    for current, each in enumerate(pages, 1):
+        result.add(current, each)
+    return result
+
+
+def test_a_request() -> None:
+    """The body of a page request is the vendor's, with whole seconds and offsets, and filters beside the times."""
+    body = json.loads(PageRequest(WINDOW, 2, 20, {"phoneName": "a"}).body())
+    times = {"strTime": "2026-01-01T00:00:00+00:00", "endTime": "2026-01-02T00:00:00+00:00"}
+
+    assert {"current": 2, "size": 20, "params": times | {"phoneName": "a"}} == body
+
+
+def test_keys() -> None:
+    """A record is told by its id; without one by all that it holds."""
+    assert key(VoiceRecord(voice_id="1")) == key(VoiceRecord(voice_id="1", callee="2"))
+    assert key(VoiceRecord(callee="1")) != key(VoiceRecord(callee="2"))
+    assert key(VoiceRecord(callee="1", extra={"a": []})) == key(VoiceRecord(callee="1", extra={"a": []}))
+
+
+@given(st.integers(0, 60), st.integers(1, 12))
+def test_each_page_is_asked_for_once(total: int, size: int) -> None:
+    """Whatever the total, and whatever size the server caps pages at, each page is asked for exactly once."""
+    everything = [VoiceRecord(voice_id=str(name)) for name in range(total)]
+    asked: list[int] = []
+    result: Reading[VoiceRecord] = Reading(WINDOW)
+    while not result.read:
+        current = next(result.wanted())
+        asked.append(current)
+        rows = tuple(everything[(current - 1) * size : current * size])
+        result.add(current, Page(rows, total, 100, current, None))
+
+    assert list(range(1, max(1, -(-total // size)) + 1)) == asked
+    assert result.proven
+    assert {str(name) for name in range(total)} == result.keys
+
+
+CLEAN = [
+    [page("")],
+    [page("abc")],
+    [page("ab", 5), page("cd", 5), page("e", 5)],
+    [page("aa")],
+]
+DOUBTFUL = [
+    [page("ab", 3), page("c", 4)],
+    [page("ab", 3), page("c", None)],
+    [page("ab", 4), page("bc", 4)],
+    [page("ab", 4), page("c", 4)],
+    [page("ab", 4), page("ab", 4)],
+    [page("ab", 6), page("", 6)],
+    [page("", 3)],
+    [page("abc", 2)],
+]
+
+
+@pytest.mark.parametrize("pages", CLEAN, ids=str)
+def test_what_is_clean(pages: list[Page[VoiceRecord]]) -> None:
+    """One total, pages as long as their place says, and no record on two pages."""
+    result = reading(*pages)
+
+    assert result.read
+    assert result.proven
+    assert not result.doubtful
+
+
+@pytest.mark.parametrize("pages", DOUBTFUL, ids=str)
+def test_what_is_not(pages: list[Page[VoiceRecord]]) -> None:
+    """A total that changes, rows that do not add up, a page that comes again: none of these proves a window."""
+    result = reading(*pages)
+
+    assert not result.proven
+    assert result.doubtful or result.rows != result.total
+
+
+def test_two_passes_that_agree() -> None:
+    """A second pass with the same ids, and as many rows as the total, proves what one does not."""
+    pages = page("ab", 4), page("bc", 4)
+    first = reading(*pages)
+    second = reading(*pages, into=first.again())
+    other = reading(page("ab", 4), page("bd", 4), into=first.again())
+
+    assert (1, 2) == (first.passes, second.passes)
+    assert second.proven
+    assert not other.proven
+    assert not reading(*pages, into=other.again()).proven
+
+
+@pytest.mark.parametrize(
+    "pages", [[page("ab", 4), page("ab", 4)], [page("ab", 4), page("c", 4)], [page("ab", 4), page("", 4)]]
+)
+def test_passes_that_do_not_count(pages: list[Page[VoiceRecord]]) -> None:
+    """Passes that agree prove nothing if a page brought nothing new, or the rows are not as many as the total."""
+    first = reading(*pages)
+
+    assert first.found is None
+    assert not reading(*pages, into=first.again()).proven
+
+
+def test_without_a_total() -> None:
+    """Pages are asked for until one is empty, and two passes must agree; a page that comes again ends a pass."""
+    pages = page("ab", None), page("c", None), page("", None)
+    first = reading(*pages[:2])
+
+    assert [3] == list(first.wanted())
+    assert 3 == first.depth
+    first.add(3, pages[2])
+    assert first.read
+    assert not first.proven
+    assert reading(*pages, into=first.again()).proven
+    again = reading(pages[0], pages[0])
+    assert [] == list(again.wanted())
+    assert again.found is None
+
+
+def test_the_error() -> None:
+    """It tells the window, what was expected, and what came."""
+    error = reading(page("ab", 4), page("bc", 4)).incomplete()
+    untold = reading(page("ab", None)).incomplete()
+
+    assert isinstance(error, IncompleteWindowError)
+    assert (WINDOW, 4, 3) == (error.window, error.expected, error.received)
+    assert str(WINDOW) in str(error)
+    assert untold.expected is None
+    assert "unknown number" in str(untold)
