@@ -102,10 +102,15 @@ def _record(row: Any, place: str, of: type[R]) -> R:
 
 def _data(body: bytes) -> Any:
     """Open the envelope; what the vendor refuses is raised."""
+    problem = ""
+    answer: Any = None
     try:
         answer = _decoder.decode(body.removeprefix(_BYTE_ORDER_MARK))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        _break_off(f"the answer is not JSON ({error})", body, transient=True)
+        problem = str(error)
+    if problem:
+        # Raised out here, without the context: a UnicodeDecodeError holds the whole body.
+        _break_off(f"the answer is not JSON ({problem})", body, transient=True)
     status = answer.get("status") if isinstance(answer, dict) else None
     if not isinstance(status, str | int) or isinstance(status, bool):
         _break_off("the answer is JSON, but not the vendor's: it has no status", body)

@@ -30,7 +30,7 @@ __all__ = ["HTTPClient", "Question", "Transport"]
 
 T = TypeVar("T")
 
-_BLANK = b"***"
+_BLANK = "***"
 _CONTENT_TYPE = "application/json;charset=UTF-8"
 _SAME_CLOCK = 1.0
 """Seconds: a Date header tells no more."""
@@ -237,18 +237,21 @@ def _blanking(read: Callable[[bytes], T], credentials: Credentials, signature: S
     def read_safely(body: bytes) -> T:
         try:
             return read(body)
-        except ItnioError:
-            blanked = _blank(body, credentials.api_secret, signature.digest)
-            if blanked == body:
-                raise
-        return read(blanked)
+        except ItnioError as error:
+            _blank(error, credentials.api_secret, signature.digest)
+            raise
 
     return read_safely
 
 
-def _blank(body: bytes, *secrets: str) -> bytes:
-    pattern = b"|".join(re.escape(secret.encode()) for secret in secrets)
-    return re.sub(pattern, _BLANK, body, flags=re.IGNORECASE)
+def _blank(error: ItnioError, *secrets: str) -> None:
+    """Blank secrets in all that an error says and carries; it stays the error that it is."""
+    pattern = re.compile("|".join(map(re.escape, secrets)), re.IGNORECASE)
+    error.args = tuple(pattern.sub(_BLANK, str(argument)) for argument in error.args)
+    for name, value in vars(error).items():
+        text = value if isinstance(value, str) else repr(value)
+        if (isinstance(value, str) or name == "value") and pattern.search(text):
+            setattr(error, name, pattern.sub(_BLANK, text))
 
 
 def _story(error: BaseException) -> str:

@@ -26,10 +26,12 @@ from itnio_voice import (
     RequestTimeoutError,
     Retry,
     ServerError,
+    TimeRangeError,
     TimestampExpiredError,
     TransportError,
     UserLockedError,
     VoiceSession,
+    Window,
 )
 from itnio_voice.sandbox import Behaviour, Fault, Sandbox
 
@@ -344,9 +346,21 @@ def everything(error: BaseException | None) -> str:
     return text
 
 
+async def test_a_short_secret_changes_no_error() -> None:
+    """Blanking a secret leaves an error what it is, whatever the secret."""
+    client = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: status("-25")))
+    session = VoiceSession(Credentials("k", "s"), http_client=client)
+    with pytest.raises(TimeRangeError, match="-25: why") as caught:
+        await session.page(START, END)
+
+    assert Window(START, END) == caught.value.window
+    assert caught.value.transient is False
+
+
 @pytest.mark.parametrize(
     "echo",
     [
+        lambda request: httpx.Response(200, content=request.headers["sign"].encode() + b"\xff"),
         lambda request: httpx.Response(200, text=f"<p>{dict(request.headers)}</p>"),
         lambda request: httpx.Response(200, json={"status": "-1", "reason": f"bad {request.headers['sign'].upper()}"}),
         lambda _: httpx.Response(200, json={"status": "-99", "reason": f"not {SECRET}"}),
@@ -355,7 +369,7 @@ def everything(error: BaseException | None) -> str:
         ),
         lambda request: httpx.Response(418, text=f"{dict(request.headers)}"),
     ],
-    ids=["html", "reason", "secret", "record", "teapot"],
+    ids=["bytes", "html", "reason", "secret", "record", "teapot"],
 )
 async def test_no_secret_in_an_error(echo: Answer, caplog: pytest.LogCaptureFixture) -> None:
     """Not even from a server that sends the signature or the secret back."""
