@@ -236,13 +236,12 @@ class Walk(Generic[R]):
             self._hold(reading)
         while self._open and self._open.pop() is not reading:
             pass
-        self._width = width
         if self._failed and self._failed[0] not in self._open:
             self._failed = None
         if reading is self._seam:
             self._gaps.appendleft(Window(self._start, self._end))
         else:
-            self._rest = Window(reading.window.start, self._end)
+            self._width, self._rest = width, Window(reading.window.start, self._end)
 
     def _hold(self, reading: Reading[R]) -> None:
         """Remember what was handed out of a window until the walk has passed its end."""

@@ -221,6 +221,19 @@ async def test_an_error_leaves_a_stream_that_goes_on(session: VoiceSession, itni
 
 
 @MANY
+async def test_an_error_at_the_seam_costs_no_more_than_itself(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
+    """A stream whose first question failed begins anew when it is asked again, with windows as wide as ever."""
+    itnio_sandbox.behaviour = Behaviour(faults=(Fault("system_error", times=5),))
+    reading = session.records(START, END).__aiter__()
+    with pytest.raises(ServerError):
+        await reading.__anext__()
+    itnio_sandbox.reset_requests()
+
+    assert 3000 == len([await reading.__anext__(), *[record async for record in reading]])
+    assert len(itnio_sandbox.requests) < 40
+
+
+@MANY
 async def test_a_cancelled_step_loses_nothing(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
     """A reading that is cancelled again and again, and asked again, gives each record once."""
     itnio_sandbox.behaviour = Behaviour(latency=0.004)
