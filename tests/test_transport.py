@@ -192,9 +192,11 @@ async def test_retry_after_is_obeyed() -> None:
     assert 0.2 <= time.monotonic() - began < 5
 
 
-@pytest.mark.parametrize("asked", ["3600", email.utils.format_datetime(datetime.now(UTC) + timedelta(hours=1))])
-async def test_a_retry_after_that_does_not_fit(asked: str) -> None:
+@pytest.mark.parametrize("way", ["seconds", "date"])
+async def test_a_retry_after_that_does_not_fit(way: str) -> None:
     """A Retry-After longer than what is left of `total` is raised at once, with its seconds."""
+    later = datetime.now(UTC) + timedelta(hours=1)
+    asked = "3600" if way == "seconds" else email.utils.format_datetime(later, usegmt=True)
     script = Script([httpx.Response(429, headers={"Retry-After": asked})])
     with pytest.raises(HTTPStatusError) as caught:
         await session_with(script).page(START, END)
