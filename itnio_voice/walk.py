@@ -143,7 +143,7 @@ class Walk(Generic[R]):
 
     def _choose(self) -> list[tuple[Reading[R], int]]:
         """Choose the next questions: missing pages of open windows, then the first pages of the next windows."""
-        most = int(min(self._asks, max(1, -(-self._left // self._plan.page_size))))
+        most = up(min(self._asks, max(1, self._left / self._plan.page_size)))
         asks: list[tuple[Reading[R], int]] = []
         for opened in self._open:
             if self._failed and opened is self._failed[0]:

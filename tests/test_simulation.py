@@ -16,7 +16,7 @@ import pytest
 from itnio_voice import Credentials, IncompleteWindowError, Retry, VoiceRecord, VoiceSession
 from itnio_voice import walk as walking
 
-SCENARIOS = int(os.environ.get("ITNIO_SCENARIOS", "150"))
+SCENARIOS = int(os.environ.get("ITNIO_SCENARIOS", "120"))
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 
@@ -31,6 +31,7 @@ class Model:
     backwards: bool = False
     cap: int = 100
     longest: int = 10**9
+    weak: int = 10**9
     past_last_first: bool = False
     tells_total: bool = True
     busy: float = 0.0
@@ -46,6 +47,7 @@ class Model:
         self.backwards = chance.random() < 0.5
         self.cap = chance.choice([1, 2, 3, 5, 100])
         self.longest = chance.choice([10**9, 10**9, 2, 7, 60, self.length // 2 + 2])
+        self.weak = chance.choice([10**9, 10**9, 2, 20, 200])
         self.past_last_first = chance.random() < 0.3
         self.tells_total = chance.random() < 0.85
         self.busy = chance.choice([0, 0, 0.02, 0.1])
@@ -83,6 +85,8 @@ class Model:
         if end - start > self.longest:
             return httpx.Response(200, json={"status": "-25", "reason": "out of time range"})
         names = self.holds(start, end)
+        if end - start > self.weak and names and self.chance.random() < 0.7:
+            return httpx.Response(200, json={"status": "-18", "reason": "system error"})
         size = min(asked["size"], self.cap)
         pages = -(-len(names) // size)
         current = asked["current"]

@@ -311,6 +311,17 @@ async def test_faults_are_weathered(sandbox: Sandbox, kind: Any) -> None:
     once(found, sandbox.ids(START, END))
 
 
+@pytest.mark.parametrize("concurrency", [1, 8])
+async def test_a_walk_uses_its_concurrency(sandbox: Sandbox, concurrency: int) -> None:
+    """A long walk keeps as many requests in flight as it may, and never more."""
+    sandbox.behaviour = Behaviour(latency=0.01)
+    async with session_on(sandbox, concurrency=concurrency) as session:
+        found = await ids(session.records(START, END))
+
+    once(found, sandbox.ids(START, END))
+    assert concurrency == sandbox.most_in_flight
+
+
 async def test_the_first_record_takes_two_round_trips(sandbox: Sandbox) -> None:
     """The second before the range, and the first page: then records flow."""
     async with session_on(sandbox) as session:
