@@ -194,8 +194,7 @@ class Walk(Generic[R]):
                 self._plan.span.answer(reading.window.span)
             elif answer is not None and self._failed is None:
                 self._failed = (reading, answer)
-        if self._failed is None:
-            self._asks = min(2 * self._asks, self._most)
+        self._asks = min(2 * self._asks, self._most) if self._failed is None else 1
 
     def _settle(self) -> None:
         """Take back the first window that does not fit, and hand out what is ready of those before it."""
