@@ -93,6 +93,7 @@ class Walk(Generic[R]):
         self._failed: tuple[Reading[R], Exception] | None = None
         # The ids of the window before, those handed out of the first open window, and of windows taken back.
         self._known: set[Hashable] = set()
+        self._last: set[Hashable] = set()
         self._given: set[Hashable] = set()
         self._held: set[Hashable] = set()
         self._held_until = self._position
@@ -137,7 +138,7 @@ class Walk(Generic[R]):
         """Go on from the seam of a gap. The clock is read here, for by now the server's may be known."""
         self._end = min(self._end, max(self._now(), self._start + SECOND))
         self._rest = Window(start, self._end)
-        self._known, self._seam = known, None
+        self._known, self._last, self._seam = known, known, None
 
     # What to ask
 
@@ -262,7 +263,8 @@ class Walk(Generic[R]):
         self._ready.append(Piece(records, None, self._mine(window), total, Window(self._position, window.end)))
         self._walked += window.span
         self._position = window.end
-        self._known = reading.keys | self._held
+        # A second may lie in three windows whose answers are of different moments: two windows of ids are kept.
+        self._known, self._last = reading.keys | self._last | self._held, reading.keys
         if self._held_until <= window.end:
             self._held = set()
         self._given, self._given_pages = set(), 0
@@ -340,7 +342,7 @@ class Walk(Generic[R]):
         """Leave out what is too old: look for the first instant that is served, and go on a minute after it."""
         end = served = self._end
         last = end - SHORTEST
-        if refused < last and await self._served(last):
+        if max(refused, self._position) < last and await self._served(last):
             served = last
             while served - refused > RESOLUTION:
                 middle = refused + (served - refused) // (2 * SECOND) * SECOND
@@ -352,6 +354,7 @@ class Walk(Generic[R]):
             served = min(served + RESOLUTION, last)
         self.skipped = merge((*self.skipped, Window(self._position, served)))
         self._failed, self._rest = None, None
+        self._hold(self._open[0])
         self._open.clear()
         if served < end:
             self._gaps.appendleft(Window(served, end))
