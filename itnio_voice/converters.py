@@ -120,8 +120,10 @@ def structure_field(value: Mapping[str, Any], name: str, hook: Hook) -> Any:
     try:
         return hook(value.get(name), None)
     except ValueError as error:
-        voice_id = value.get("voiceId")
-        voice_id = voice_id if isinstance(voice_id, str) else None
+        try:
+            voice_id = text(value.get("voiceId"))
+        except ValueError:
+            voice_id = None
         whose = f"record {voice_id:.40}: " if voice_id else ""
         message = f"{whose}{name} is {value.get(name)!r:.80}, but {error}"
         raise DecodeError(message, voice_id=voice_id, field=name, value=value.get(name)) from None

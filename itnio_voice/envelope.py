@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 import msgspec
@@ -70,7 +70,7 @@ def read_record(body: bytes, voice_id: str, of: type[R]) -> R:
         message = f"there is no {of.__name__} with the voice_id {voice_id!r}"
         raise RecordNotFoundError(message)
     if record.voice_id not in (None, voice_id):
-        _break_off(f"record {voice_id!r} was asked for, and {record.voice_id!r} came", body)
+        _break_off(f"record {voice_id!r} was asked for, and {record.voice_id!r:.40} came", body)
     return record
 
 
@@ -106,7 +106,7 @@ def _data(body: bytes) -> Any:
     answer: Any = None
     try:
         answer = _decoder.decode(body.removeprefix(_BYTE_ORDER_MARK))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidOperation) as error:
         problem = str(error)
     if problem:
         # Raised out here, without the context: a UnicodeDecodeError holds the whole body.
@@ -123,7 +123,7 @@ def _refusal(status: str, answer: Mapping[str, Any]) -> APIError:
     """Return the error of a status that is not success."""
     kind = REFUSALS.get(status, APIError)
     reason = str(answer.get("reason") or "no reason given")
-    return kind(f"{status}: {reason:.200} ({kind.advice})", status=status, reason=reason)
+    return kind(f"{status:.40}: {reason:.200} ({kind.advice})", status=status, reason=reason)
 
 
 def _break_off(what: str, body: bytes, *, transient: bool = False) -> NoReturn:

@@ -113,6 +113,6 @@ def http_date(text: str | None) -> float | None:
     """Return an HTTP date in Unix seconds; None if it is none."""
     try:
         date = parsedate_to_datetime(text or "")
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()

@@ -13,6 +13,13 @@ def _is_given(_: object, attribute: "attrs.Attribute[str]", value: str) -> None:
         raise ValueError(message)
 
 
+def _is_utf8(_: object, attribute: "attrs.Attribute[str]", value: str) -> None:
+    # Not by encoding it: the error of that would hold the secret.
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        message = f"{attribute.name} is not UTF-8 text: copy it again from the vendor's console"
+        raise ValueError(message)
+
+
 def _fits_a_header(_: object, attribute: "attrs.Attribute[str]", value: str) -> None:
     if not (value.isascii() and value.isprintable()):
         message = f"{attribute.name} has characters that no header can carry: copy it again from the vendor's console"
@@ -28,7 +35,7 @@ class Credentials:
     """
 
     api_key: str = attrs.field(validator=[_is_given, _fits_a_header])
-    api_secret: str = attrs.field(validator=_is_given, repr=False)
+    api_secret: str = attrs.field(validator=[_is_given, _is_utf8], repr=False)
 
 
 @attrs.frozen

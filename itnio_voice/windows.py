@@ -66,7 +66,8 @@ def floor(at: datetime) -> datetime:
 
 def ceil(at: datetime) -> datetime:
     """Return the whole second, in UTC, at or after `at`."""
-    return floor(at) + (SECOND if at.microsecond else timedelta())
+    whole_second = floor(at)
+    return whole_second if whole_second == at.astimezone(UTC) else whole_second + SECOND
 
 
 def whole(start: datetime, end: datetime) -> Window:
@@ -79,10 +80,11 @@ def whole(start: datetime, end: datetime) -> Window:
         if not isinstance(value, datetime) or value.utcoffset() is None:
             message = f"{name} must be a datetime with an offset, such as tzinfo=UTC, not {value!r}"
             raise ValueError(message)
-    if start >= end:
-        message = f"start must be before end, but {start.isoformat()} is not before {end.isoformat()}"
-        raise ValueError(message)
     try:
+        # In UTC, for two times of one zone are compared by their wall clocks, also where those are set back.
+        if start.astimezone(UTC) >= end.astimezone(UTC):
+            message = f"start must be before end, but {start.isoformat()} is not before {end.isoformat()}"
+            raise ValueError(message)
         window = Window(floor(start), ceil(end))
         before(window)
     except OverflowError:

@@ -27,7 +27,23 @@ def test_round_trip(done: list[Window]) -> None:
     checkpoint = Checkpoint("query", tuple(done))
 
     assert checkpoint == Checkpoint.parse(str(checkpoint))
-    assert json.loads(str(checkpoint))
+    assert {"version", "query", "done"} == json.loads(str(checkpoint)).keys()
+
+
+def test_including() -> None:
+    """A window more gives another checkpoint; neighbours become one window, in any order; the first stays as it was."""
+    first = Checkpoint("query", (Window(at(5), at(9)),))
+    both = first.including([Window(at(0), at(2)), Window(at(1), at(5))])
+
+    assert Checkpoint("query", (Window(at(0), at(9)),)) == both
+    assert (Window(at(5), at(9)),) == first.done
+
+
+@given(st.text() | st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists).map(json.dumps))
+def test_garbage(text: str) -> None:
+    """Whatever the text, reading it is a ValueError."""
+    with pytest.raises(ValueError, match="not a checkpoint"):
+        Checkpoint.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -44,13 +60,19 @@ def test_round_trip(done: list[Window]) -> None:
         '{"version": 1, "query": "q", "done": [["2026-01-02T00:00:00+00:00", "2026-01-01T00:00:00+00:00"]]}',
         '{"version": 1, "query": "q", "done": [5]}',
         '{"version": 1, "query": "q", "done": [[5, 6]]}',
+        '{"version": 1, "query": "q", "done": [["2026-01-01T00:00:00.5+00:00", "2026-01-02T00:00:00+00:00"]]}',
+        '{"version": 1, "query": "q", "done": {}}',
+        '{"version": 1, "query": "q"}',
+        '{"query": "q", "done": []}',
         "[" * 100_000,
     ],
 )
 def test_texts_that_are_none(text: str) -> None:
     """Anything else is a ValueError that shows what came."""
-    with pytest.raises(ValueError, match="not a checkpoint"):
+    with pytest.raises(ValueError, match="not a checkpoint") as caught:
         Checkpoint.parse(text)
+
+    assert len(str(caught.value)) < 300
 
 
 def test_fingerprints() -> None:

@@ -96,6 +96,12 @@ def test_the_vendors_example() -> None:
     )
 
     assert Page((record,), 5, 20, 1, 1) == read(EXAMPLE)
+    assert {} == read(EXAMPLE).records[0].extra
+    assert all(value is not None for name, value in record.to_dict().items())
+    assert json.loads(EXAMPLE)["data"]["records"][0].keys() == {
+        "".join([first, *(word.capitalize() for word in rest)])
+        for first, *rest in (name.split("_") for name in record.to_dict() if name != "extra")
+    }
 
 
 @pytest.mark.parametrize("missing", [{}, None, ""])
@@ -122,6 +128,10 @@ def test_missing_values_are_none(missing: Any) -> None:
         ("0.12345678901234567890123", "0.12345678901234567890123"),
         ("7", "7"),
         ('" 2.5 "', "2.5"),
+        ("0.10", "0.10"),
+        ("100000000000000000000.10", "100000000000000000000.10"),
+        ("-0.0", "-0.0"),
+        ("12345678901234567890123", "12345678901234567890123"),
         ("1e2", "1E+2"),
         ('"-0.5"', "-0.5"),
     ],
@@ -194,18 +204,81 @@ def test_pages_that_tell_little(data: Any, expected: tuple[Any, ...]) -> None:
     assert expected == (len(page.records), page.total, page.size, page.current, page.pages)
 
 
+@pytest.mark.parametrize("field", ["total", "size", "current", "pages"])
+@pytest.mark.parametrize("value", [{}, None, ""])
+def test_numbers_that_a_page_leaves_out(field: str, value: Any) -> None:
+    """A page's number may be missing, null or "": then it is None, or what was asked for; the others are kept."""
+    told: dict[str, Any] = {"total": 41, "size": 7, "current": 3, "pages": 6}
+    data = {name: number for name, number in told.items() if name != field} | ({} if value == {} else {field: value})
+    page = read(json.dumps({"status": "0", "data": {"records": [{}]} | data}).encode(), current=3)
+    asked = {"total": None, "size": 20, "current": 3, "pages": None}
+
+    assert told | {field: asked[field]} == {name: getattr(page, name) for name in told}
+    assert (VoiceRecord(),) == page.records
+
+
+def test_the_order_of_records() -> None:
+    """Records stay in the server's order, duplicates among them."""
+    assert ["3", "1", "3", None] == [
+        record.voice_id for record in read(answer({"voiceId": 3}, {"voiceId": "1"}, {"voiceId": "3"}, {})).records
+    ]
+
+
+def test_fields_of_the_envelope_that_are_not_known() -> None:
+    """They are read over."""
+    body = b'{"x": [1], "status": "0", "data": {"records": [], "searchCount": true, "orders": [], "y": 1e5}}'
+
+    assert Page((), None, 20, 1, None) == read(body)
+
+
 def test_a_byte_order_mark() -> None:
     """It is read over."""
     assert 1 == len(read(b"\xef\xbb\xbf" + EXAMPLE).records)
 
 
-NO_JSON = [b"", b"<html>hello</html>", EXAMPLE[:300], b"[" * 100_000, b'"\xff"', b"{} {}", b'{"status": NaN}']
-NOT_THE_VENDORS = [b"[]", b"5", b"{}", b'{"status": null}', b'{"status": true}', b'{"status": 0.0}', b'{"status": []}']
+NO_JSON = [
+    b"",
+    b"<html>hello</html>",
+    EXAMPLE[:300],
+    b"[" * 100_000,
+    b'"\xff"',
+    b"{} {}",
+    b'{"status": NaN}',
+    b" ",
+    b"\x00",
+    b"{'status': '0'}",
+    b"\xef\xbb\xbf",
+    b"\xef\xbb\xbf" * 2 + EXAMPLE,
+    EXAMPLE[:-3],
+    EXAMPLE.decode().encode("utf-16"),
+    b'{"status": "0", "data": ' + b'{"a": ' * 50_000,
+    b'{"status": "0", "x": "\xff"}',
+]
+NOT_THE_VENDORS = [
+    b"[]",
+    b"5",
+    b"{}",
+    b'{"status": null}',
+    b'{"status": true}',
+    b'{"status": 0.0}',
+    b'{"status": []}',
+    b'"0"',
+    b"null",
+    b"true",
+    b'[{"status": "0"}]',
+    b'{"data": {"records": []}}',
+    b'{"status": {"a": 0}}',
+    b'{"message": "Not Found"}',
+]
 NO_PAGE = [
     b'{"status": "0"}',
     b'{"status": 0, "data": null}',
     b'{"status": 0, "data": []}',
     b'{"status": 0, "data": {}}',
+    b'{"status": 0, "data": ""}',
+    b'{"status": 0, "data": 5}',
+    b'{"status": 0, "data": "records"}',
+    b'{"status": 0, "data": {"pages": 1, "current": 1}}',
 ]
 
 
@@ -215,7 +288,10 @@ def test_answers_that_are_none(body: bytes) -> None:
     with pytest.raises(ProtocolError) as caught:
         read(body)
 
+    assert type(caught.value) is ProtocolError
     assert (body in NO_JSON) == caught.value.transient
+    assert caught.value.__context__ is None
+    assert repr(caught.value.excerpt) in str(caught.value)
     assert len(caught.value.excerpt) <= 120
     assert len(str(caught.value)) < 400
 
@@ -231,6 +307,11 @@ def test_answers_that_are_none(body: bytes) -> None:
         ({"records": [], "total": -1}, "total"),
         ({"records": [], "pages": 1.5}, "pages"),
         ({"records": [], "current": True}, "current"),
+        ({"records": [], "size": [20]}, "size"),
+        ({"records": "none", "total": 0}, "records"),
+        ({"records": False}, "records"),
+        ({"records": [[]]}, "records[0]"),
+        ({"records": [5]}, "records[0]"),
     ],
 )
 def test_pages_that_are_malformed(data: Any, field: str) -> None:
@@ -250,16 +331,31 @@ def test_pages_that_are_malformed(data: Any, field: str) -> None:
         ({"current": 1, "total": 80}, True),
         ({"current": 6, "total": 81}, False),
         ({"current": 4, "total": None}, False),
+        ({"current": "1", "pages": "4"}, True),
+        ({"current": 1, "pages": 0}, True),
+        ({"current": 1, "total": 81, "size": 20}, False),
+        ({"current": 1, "total": 80, "size": 0}, True),
+        ({"current": 1, "total": 40, "size": 10}, True),
+        ({"current": 1, "total": 41, "size": 10}, False),
+        ({"current": 1, "total": 0}, True),
+        ({"current": 0, "total": 0, "pages": 0}, True),
     ],
 )
 def test_another_page_than_asked_for(told: dict[str, Any], empty: bool) -> None:
     """It is empty if the answer tells fewer pages than asked, else it is not believed."""
     body = answer({"voiceId": "1"}, **told)
     if empty:
-        assert () == read(body, current=5).records
+        assert ((), 5) == (read(body, current=5).records, read(body, current=5).current)
     else:
-        with pytest.raises(ProtocolError, match="page 5 was asked for"):
+        with pytest.raises(ProtocolError, match=f"page 5 was asked for, and page {told['current']} came") as caught:
             read(body, current=5)
+        assert not caught.value.transient
+
+
+@pytest.mark.parametrize("told", [{"current": 5, "pages": 2}, {"pages": 2}, {"current": None, "pages": 2}])
+def test_the_page_that_was_asked_for(told: dict[str, Any]) -> None:
+    """A page that says it is the one, or says nothing, keeps its records, whatever number of pages it tells."""
+    assert "1" == read(answer({"voiceId": "1"}, **told), current=5).records[0].voice_id
 
 
 @pytest.mark.parametrize(
@@ -273,6 +369,11 @@ def test_another_page_than_asked_for(told: dict[str, Any], empty: bool) -> None:
         ("-22", ParameterError),
         (-25, TimeRangeError),
         ("-99", APIError),
+        (1, APIError),
+        (-1, AuthenticationError),
+        ("-18 ", APIError),
+        ("success", APIError),
+        (10**25, APIError),
         ("00", APIError),
         ("", APIError),
     ],
@@ -288,6 +389,49 @@ def test_refusals(status: Any, kind: type[APIError], reason: str | None) -> None
     assert (reason or "no reason given") == error.reason
     assert error.reason in str(error)
     assert WINDOW == getattr(error, "window", WINDOW)
+    assert (kind is TimeRangeError) is hasattr(error, "window")
+    assert kind.advice in str(error)
+
+
+@pytest.mark.parametrize("data", [None, 5, [], "x", {"records": []}])
+def test_refusals_carry_no_data(data: Any) -> None:
+    """A refusal is one whatever its data, also for a single record and a recording, which have no window to tell."""
+    body = json.dumps({"status": -25, "reason": "r", "data": data}).encode()
+    with pytest.raises(TimeRangeError) as of_page:
+        read(body)
+    with pytest.raises(TimeRangeError) as of_record:
+        read_record(body, "1", VoiceRecord)
+    with pytest.raises(TimeRangeError) as of_recording:
+        read_recording_url(body, "1")
+
+    assert [WINDOW, None, None] == [caught.value.window for caught in (of_page, of_record, of_recording)]
+
+
+def test_a_reason_is_kept_whole_and_told_short() -> None:
+    """A long reason is shortened in the error's text only."""
+    with pytest.raises(APIError) as caught:
+        read(json.dumps({"status": "-22", "reason": "why " * 500}).encode())
+
+    assert "why " * 500 == caught.value.reason
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"status": "%s"}' % (b"x" * 9000), b'{"status": "0", "data": {"voiceId": "%s"}}' % (b"x" * 9000)]
+)
+def test_messages_are_short(body: bytes) -> None:
+    """Whatever the server says, an error's text stays readable."""
+    with pytest.raises(ItnioError) as caught:
+        read_record(body, "1", VoiceRecord)
+
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("field", ["total", "x"])
+def test_numbers_out_of_range(field: str) -> None:
+    """A number that nothing can hold is the answer's fault like any other: one of our errors."""
+    with pytest.raises(ProtocolError):
+        read(b'{"status": "0", "data": {"records": [], "%s": 1e9999999999999999999}}' % field.encode())
 
 
 def test_an_excerpt_is_safe() -> None:
@@ -296,6 +440,21 @@ def test_an_excerpt_is_safe() -> None:
         read(b"<p>Sign 05d7a50893e22a5c4bb3216ae3396c7c \x00 is wrong</p>" + b"x" * 1000)
 
     assert caught.value.excerpt.startswith("<p>Sign … … is wrong</p>")
+    assert 120 == len(caught.value.excerpt)
+
+
+HEX = st.text("0123456789abcdef", min_size=32, max_size=64).filter(lambda text: sum(map(str.isdigit, text)) > 2)
+
+
+@given(st.text(max_size=30), HEX, st.sampled_from(["", " ", '"', "=", ":", ">", "\n"]), st.text(max_size=30))
+def test_an_excerpt_shows_no_digest(head: str, digest: str, mark: str, tail: str) -> None:
+    """Wherever an answer echoes a signature, neither excerpt nor text shows it, in either case of letters."""
+    for echo in (digest, digest.upper()):
+        with pytest.raises(ProtocolError) as caught:
+            read(f"<{head}{mark}{echo}{mark}{tail}".encode("utf-8", "replace"))
+
+        assert echo[:16] not in str(caught.value)
+        assert len(caught.value.excerpt) <= 120
 
 
 @pytest.mark.parametrize("data", [None, {}, "", [], {"voiceId": "", "cost": None}])
@@ -307,6 +466,32 @@ def test_no_record(data: Any) -> None:
     if not data:
         with pytest.raises(RecordNotFoundError, match="no recording with the id 'a'"):
             read_recording_url(body, "a")
+
+
+@pytest.mark.parametrize(
+    ("told", "asked", "fits"), [("7", "7", True), (7, "7", True), (None, "7", True), ("", "7", True), ("8", "7", False)]
+)
+@pytest.mark.parametrize("of", [VoiceRecord, SipRecord])
+def test_a_record(told: Any, asked: str, fits: bool, of: Any) -> None:
+    """A record is the one that was asked for, or does not say which it is; another one is not believed."""
+    body = json.dumps({"status": "0", "data": {"voiceId": told, "callee": "1", "n": 5}}).encode()
+    if fits:
+        assert of(voice_id=str(told) if told else None, callee="1", extra={"n": 5}) == read_record(body, asked, of)
+    else:
+        with pytest.raises(ProtocolError, match="record '7' was asked for, and '8' came") as caught:
+            read_record(body, asked, of)
+        assert not caught.value.transient
+
+
+def test_a_record_that_does_not_fit() -> None:
+    """Its DecodeError names record, field and value; data of another kind is named as such."""
+    with pytest.raises(DecodeError) as caught:
+        read_record(b'{"status": "0", "data": {"voiceId": "7", "cost": "x"}}', "7", VoiceRecord)
+    with pytest.raises(DecodeError) as other:
+        read_record(b'{"status": "0", "data": [7]}', "7", VoiceRecord)
+
+    assert ("7", "cost", "x") == (caught.value.voice_id, caught.value.field, caught.value.value)
+    assert (None, "data", [7]) == (other.value.voice_id, other.value.field, other.value.value)
 
 
 @pytest.mark.parametrize("data", [5, [1], "x"])

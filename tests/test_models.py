@@ -8,6 +8,8 @@ from typing import Any
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from itnio_voice import BillPeriod, SipRecord, VoiceRecord
 
@@ -18,6 +20,9 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
     ("text", "expected"),
     [
         ("20+20", BillPeriod(20, 20)),
+        (" 6 + 6 ", BillPeriod(6, 6)),
+        ("1234567890+1", None),
+        ("60+", None),
         (" 6 + 1 ", BillPeriod(6, 1)),
         ("60", None),
         ("", None),
@@ -59,6 +64,26 @@ def test_to_dict() -> None:
     )
     assert {"nested": ["1.50", {"when": None}], "n": 5} == plain["extra"]
     assert plain["callee"] is None
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False))
+def test_to_dict_keeps_amounts(amount: Decimal) -> None:
+    """An amount's text comes through JSON digit for digit, in a field and in `extra`, in a list or a tuple."""
+    record = VoiceRecord(cost=amount, extra={"fee": (amount, [amount])})
+    plain = json.loads(json.dumps(record.to_dict()))
+
+    for text in (plain["cost"], plain["extra"]["fee"][0], plain["extra"]["fee"][1][0]):
+        assert amount.as_tuple() == Decimal(text).as_tuple()
+
+
+@pytest.mark.parametrize("of", [VoiceRecord, SipRecord])
+def test_records_are_frozen(of: type[VoiceRecord | SipRecord]) -> None:
+    """No field can be set, none can be added, and equal records count once in a set."""
+    for name in [field.name for field in attrs.fields(of)] + ["unknown"]:
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            setattr(of(), name, "x")
+
+    assert 1 == len({of(voice_id="1", cost=Decimal(1)), of(voice_id="1", cost=Decimal(1))})
 
 
 def test_records_are_values() -> None:

@@ -1,6 +1,8 @@
 """Which pages are asked for, and when a window is whole."""
 
 import json
+import random
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -63,6 +65,63 @@ def test_each_page_is_asked_for_once(total: int, size: int) -> None:
     assert {str(name) for name in range(total)} == result.keys
 
 
+@given(st.integers(0, 40), st.integers(1, 9), st.booleans(), st.randoms())
+def test_pages_may_come_in_any_order(total: int, size: int, told: bool, chance: random.Random) -> None:
+    """`wanted` names each page until it has come and never again, whoever asks for how many at a time."""
+    everything = [VoiceRecord(voice_id=str(name)) for name in range(total)]
+    result: Reading[VoiceRecord] = Reading(WINDOW)
+    asked: Counter[int] = Counter()
+    while wanted := list(result.wanted()):
+        assert sorted(wanted) == wanted
+        batch = chance.sample(wanted, chance.randint(1, len(wanted)))
+        for current in batch:
+            rows = tuple(everything[(current - 1) * size : current * size])
+            result.add(current, Page(rows, total if told else None, 100, current, None))
+        asked.update(batch)
+
+    pages = -(-total // size)
+    assert dict.fromkeys(range(1, max(1, pages) + 1 if told else pages + 2), 1) == asked
+    assert total == result.rows == result.depth
+    assert told == result.proven
+
+
+@pytest.mark.parametrize(
+    ("pages", "wanted"),
+    [
+        ([], [1]),
+        ([page("")], []),
+        ([page("abc")], []),
+        ([page("", 7)], []),
+        ([page("ab", 7)], [2, 3, 4]),
+        ([page("ab", 6)], [2, 3]),
+        ([page("ab", 7), page("cd", 7)], [3, 4]),
+        ([page("ab", 7), page("", 7)], []),
+        ([page("ab", 7), page("ba", 7)], []),
+        ([page("ab", 7), page("bc", 7)], [3, 4]),
+        ([page("ab", None)], [2]),
+        ([page("ab", None), page("cd", None)], [3]),
+        ([page("ab", None), page("", None)], []),
+        ([page("", None)], []),
+    ],
+    ids=str,
+)
+def test_what_is_still_wanted(pages: list[Page[VoiceRecord]], wanted: list[int]) -> None:
+    """Pages as long as the first, up to the total or to an empty one; none after a page that brought nothing new."""
+    result = reading(*pages)
+
+    assert wanted == list(result.wanted())
+    assert (not wanted) == result.read
+
+
+def test_what_is_known() -> None:
+    """A pass begins with nothing known; its depth is what the server tells, not what has come."""
+    first: Reading[VoiceRecord] = Reading(WINDOW)
+
+    assert (None, 0, False, False) == (first.total, first.depth, first.read, first.proven)
+    first.add(1, page("ab", 9))
+    assert (9, 9, 2) == (first.total, first.depth, first.rows)
+
+
 CLEAN = [
     [page("")],
     [page("abc")],
@@ -78,6 +137,9 @@ DOUBTFUL = [
     [page("ab", 6), page("", 6)],
     [page("", 3)],
     [page("abc", 2)],
+    [page("ab", 3), page("cd", 3)],
+    [page("ab", 6), page("c", 6), page("def", 6)],
+    [page("ab", 6), page("", 6), page("cd", 6)],
 ]
 
 
@@ -122,6 +184,22 @@ def test_passes_that_do_not_count(pages: list[Page[VoiceRecord]]) -> None:
 
     assert first.found is None
     assert not reading(*pages, into=first.again()).proven
+
+
+@pytest.mark.parametrize(
+    ("pages", "other"),
+    [
+        ([page("ab", None), page("", None)], [page("ac", None), page("", None)]),
+        ([page("", None)], [page("a", None), page("", None)]),
+    ],
+)
+def test_passes_without_a_total(pages: list[Page[VoiceRecord]], other: list[Page[VoiceRecord]]) -> None:
+    """Two passes that agree prove a window whose total is never told, were it empty; two that differ do not."""
+    first = reading(*pages)
+
+    assert not first.proven
+    assert reading(*pages, into=first.again()).proven
+    assert not reading(*other, into=first.again()).proven
 
 
 def test_without_a_total() -> None:

@@ -1,5 +1,7 @@
 """Credentials and signatures."""
 
+import pickle
+
 import pytest
 
 from itnio_voice import Credentials
@@ -12,6 +14,32 @@ def test_the_vendors_example() -> None:
 
     assert "05d7a50893e22a5c4bb3216ae3396c7c" == signature.digest
     assert ("bDqJFiq9", "1630468800") == (signature.api_key, signature.timestamp)
+
+
+@pytest.mark.parametrize(
+    ("key", "secret", "at", "digest"),
+    [
+        ("key", "secret", 1700000000.5, "7aabd71b55c81890b0fbc6f1dc480ee8"),
+        ("k", "пароль", 0, "50548769b95d602d6f5df4106ed8f010"),
+    ],
+)
+def test_known_answers(key: str, secret: str, at: float, digest: str) -> None:
+    """Key, secret and whole seconds, joined as UTF-8, in lower-case hexadecimal MD5."""
+    assert digest == sign(Credentials(key, secret), at).digest
+
+
+def test_credentials_are_values() -> None:
+    """Compared by secret too, and fit for another process."""
+    credentials = Credentials("key", "secret")
+
+    assert credentials == pickle.loads(pickle.dumps(credentials))  # noqa: S301
+    assert credentials != Credentials("key", "other")
+
+
+def test_a_secret_that_cannot_be_encoded() -> None:
+    """It is refused where it is given, not when a request is signed."""
+    with pytest.raises(ValueError, match="api_secret"):
+        Credentials("key", "se\udcffcret")
 
 
 def test_no_secret_shows() -> None:
