@@ -110,7 +110,7 @@ class VoiceSession:
         start: datetime,
         end: datetime | None = None,
         *,
-        of: type[R] = VoiceRecord,  # type: ignore[assignment]  # a TypeVar has no default before Python 3.13
+        of: type[R] = VoiceRecord,  # type: ignore[assignment]  # what R defaults to where `of` is left out
         where: Mapping[str, str] | None = None,
         page_size: int = LARGEST_PAGE,
         limit: int | None = None,
@@ -128,8 +128,7 @@ class VoiceSession:
         Raises:
             ValueError: for an argument out of range, an unknown filter, or a checkpoint of another query.
         """
-        endpoint = endpoint_of(of)
-        params = endpoint.params(where)
+        params = endpoint_of(of).params(where)
         _check_size(page_size)
         if limit is not None and (type(limit) is not int or limit < 0):
             message = f"limit must be a whole number from 0, or None, not {limit!r}"
@@ -169,7 +168,7 @@ class VoiceSession:
         start: datetime,
         end: datetime,
         *,
-        of: type[R] = VoiceRecord,  # type: ignore[assignment]  # a TypeVar has no default before Python 3.13
+        of: type[R] = VoiceRecord,  # type: ignore[assignment]  # what R defaults to where `of` is left out
         where: Mapping[str, str] | None = None,
         current: int = 1,
         page_size: int = LARGEST_PAGE,

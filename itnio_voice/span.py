@@ -23,8 +23,8 @@ class Span:
 
     def bounded(self, width: timedelta) -> timedelta:
         """Return a width that has not been refused."""
-        fits = min(width, LONGEST) if min(width, LONGEST) < self.refused else min(width, self.answered)
-        return max(fits, SHORTEST)
+        width = min(width, LONGEST)
+        return max(width if width < self.refused else min(width, self.answered), SHORTEST)
 
     def answer(self, width: timedelta) -> None:
         """Take in that a window was answered."""

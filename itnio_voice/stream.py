@@ -127,8 +127,8 @@ class RecordStream(Generic[R]):
                     self._taken = None
                     self._windows += 1
                 piece = await self._walk.advance()
-                self._taken = piece.done if piece else None
-                if piece is None or piece.records or piece.window:
+                self._taken = piece.done.part if piece and piece.done else None
+                if piece is None or piece.records or piece.done:
                     return piece
         finally:
             self._reading = False
@@ -142,11 +142,11 @@ class RecordStream(Generic[R]):
 
     async def _next_window(self) -> WindowBatch[R] | None:
         piece = await self._next_piece()
-        if piece is None or piece.window is None:
+        if piece is None or piece.done is None:
             return None
         self._records += len(piece.records)
-        checkpoint = self._checkpoint.including([piece.done] if piece.done else [])
-        return WindowBatch(piece.window, tuple(piece.records), piece.total, checkpoint)
+        checkpoint = self._checkpoint.including([piece.done.part])
+        return WindowBatch(piece.done.window, tuple(piece.records), piece.done.total, checkpoint)
 
 
 class _Records(Generic[R]):

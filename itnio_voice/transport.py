@@ -161,8 +161,9 @@ class Transport:
             answer = None
             try:
                 answer = await self._exchange(question, signature, min(self.timeout, attempts.left))
-                return _judge(answer, _blanking(read, self.credentials, signature))
+                return _judge(answer, read)
             except ItnioError as error:
+                _blank(error, self.credentials.api_secret, signature.digest)
                 status: int = 0 if answer is None else answer.status_code
                 headers: Mapping[str, str] = {} if answer is None else answer.headers
                 attempts.learn(error, status, headers, self.clock())
@@ -231,21 +232,8 @@ def _judge(answer: Any, read: Callable[[bytes], T]) -> T:
     raise HTTPStatusError(message, status_code=answer.status_code)
 
 
-def _blanking(read: Callable[[bytes], T], credentials: Credentials, signature: Signature) -> Callable[[bytes], T]:
-    """Make `read` raise its errors without what a server echoed of the secret or the signature."""
-
-    def read_safely(body: bytes) -> T:
-        try:
-            return read(body)
-        except ItnioError as error:
-            _blank(error, credentials.api_secret, signature.digest)
-            raise
-
-    return read_safely
-
-
 def _blank(error: ItnioError, *secrets: str) -> None:
-    """Blank secrets in all that an error says and carries; it stays the error that it is."""
+    """Blank what a server echoed of secrets in all that an error says and carries; it stays the error that it is."""
     pattern = re.compile("|".join(map(re.escape, secrets)), re.IGNORECASE)
     error.args = tuple(pattern.sub(_BLANK, str(argument)) for argument in error.args)
     for name, value in vars(error).items():
@@ -257,8 +245,8 @@ def _blank(error: ItnioError, *secrets: str) -> None:
 def _story(error: BaseException) -> str:
     """Return an error as text, and what it came from if that says more."""
     root = error
-    while root.__cause__ or root.__context__:
-        root = root.__cause__ or root.__context__ or root
+    while deeper := root.__cause__ or root.__context__:
+        root = deeper
     told = _words(error)
     return told if str(root) in told else f"{told} (from {_words(root)})"
 

@@ -23,7 +23,7 @@ from .paging import Page, Reading, key
 from .span import Span
 from .windows import LONGEST, SECOND, SHORTEST, Window, before, ceil, cut, merge
 
-__all__ = ["Piece", "Plan", "Walk"]
+__all__ = ["Done", "Piece", "Plan", "Walk"]
 
 DEEPEST = 10_000
 """A window with more records is narrowed: a deep page costs the server time in proportion to its depth."""
@@ -58,17 +58,24 @@ class Plan(Generic[R]):
 
 
 @attrs.frozen
-class Piece(Generic[R]):
-    """What a walk hands out: records not handed out before, and the page that they came in, or the window they fill.
+class Done:
+    """A window that is complete: the server's `total` of it, and the `part` of the range that is done with it."""
 
-    `done` is the part of the range that is complete once they have been taken, None while there is more to come.
+    window: Window
+    total: int | None
+    part: Window
+
+
+@attrs.frozen
+class Piece(Generic[R]):
+    """What a walk hands out: records not handed out before.
+
+    With them comes the page that they were on, or the window that is done once they have been taken.
     """
 
     records: Sequence[R]
     page: Page[R] | None = None
-    window: Window | None = None
-    total: int | None = None
-    done: Window | None = None
+    done: Done | None = None
 
 
 class Walk(Generic[R]):
@@ -91,7 +98,8 @@ class Walk(Generic[R]):
         self._rest: Window | None = None
         self._seam: Reading[R] | None = None
         self._failed: tuple[Reading[R], Exception] | None = None
-        # The ids of the window before, those handed out of the first open window, and of windows taken back.
+        # The ids of the two windows before, of the last of them, those handed out of the first open window, and those
+        # of windows taken back.
         self._known: set[Hashable] = set()
         self._last: set[Hashable] = set()
         self._given: set[Hashable] = set()
@@ -208,7 +216,7 @@ class Walk(Generic[R]):
             front = self._open[0]
             if not self._plan.whole and front is not self._seam:
                 self._hand_out_pages(front)
-            if not front.pages or not front.read or self._left <= 0 or (self._failed and self._failed[0] is front):
+            if not front.read or self._left <= 0 or (self._failed and self._failed[0] is front):
                 break
             if front.proven:
                 self._complete(front)
@@ -255,12 +263,14 @@ class Walk(Generic[R]):
         if reading is self._seam:
             self._begin(reading.window.start, reading.keys)
             return
-        window, total = reading.window, reading.total
+        window = reading.window
         records: Sequence[R] = ()
         if self._plan.whole:
             pages = (reading.pages[current] for current in sorted(reading.pages))
             records = self._new(record for page in pages for record in page.records)
-        self._ready.append(Piece(records, None, self._mine(window), total, Window(self._position, window.end)))
+        # The first window of a gap begins with the second before it, which is not this walk's.
+        mine = Window(max(window.start, self._start), window.end)
+        self._ready.append(Piece(records, done=Done(mine, reading.total, Window(self._position, window.end))))
         self._walked += window.span
         self._position = window.end
         # A second may lie in three windows whose answers are of different moments: two windows of ids are kept.
@@ -274,10 +284,6 @@ class Walk(Generic[R]):
         if self._rest is None or window.span >= self._width:
             wished = window.span * FITTING / reading.depth if reading.depth else LONGEST
             self._width = self._plan.span.bounded(_whole(min(wished, 2 * window.span)))
-
-    def _mine(self, window: Window) -> Window:
-        """Return a window without the second before the gap that it may begin with."""
-        return Window(max(window.start, self._start), window.end)
 
     def _hand_out_pages(self, reading: Reading[R]) -> None:
         """Hand out the pages that follow on those already handed out."""
