@@ -56,7 +56,12 @@ class Reading(Generic[R]):
     """One pass over a window: the pages that have come, and what they prove.
 
     The pass is clean when every page told the same total, brought as many records as its place says, and shared none
-    with another. `before` is what an earlier pass over the same window found, None if that pass does not count.
+    with another; and where there are several, when the last was asked for after all others, and the first, asked for
+    once more in the end, is the same. For the records of several answers may add up and yet leave one out: if one
+    expires and one appears between two answers, the total stays, and the rows between them move. Where the oldest come
+    first, the first page then changes; where they come last, the last page begins with what another page had.
+
+    `before` is what an earlier pass over the same window found, None if that pass does not count.
     """
 
     window: Window
@@ -66,6 +71,7 @@ class Reading(Generic[R]):
     keys: set[Hashable] = attrs.field(factory=set, init=False)
     rows: int = attrs.field(default=0, init=False)
     doubtful: bool = attrs.field(default=False, init=False)
+    _confirmed: bool = attrs.field(default=False, init=False)
     _empty: bool = attrs.field(default=False, init=False)
     _repeated: bool = attrs.field(default=False, init=False)
 
@@ -92,14 +98,24 @@ class Reading(Generic[R]):
         elif self.total is None:
             yield len(self.pages) + 1
         else:
-            step = len(self.pages[1].records)
-            for current in range(2, -(-self.total // step) + 1):
-                if current not in self.pages:
-                    yield current
+            last = -(-self.total // len(self.pages[1].records))
+            missing = (current for current in range(2, last) if current not in self.pages)
+            first_missing = next(missing, None)
+            if first_missing:
+                yield first_missing
+                yield from missing
+            elif last > 1 and last not in self.pages:
+                yield last
+            elif last > 1 and not (self._confirmed or self.doubtful or self._agrees):
+                yield 1
 
     def add(self, current: int, page: Page[R]) -> None:
         """Take in an answer."""
         keys = {key(record) for record in page.records}
+        if current in self.pages:
+            self._confirmed = True
+            self.doubtful |= keys != {key(record) for record in self.pages[current].records}
+            return
         self._empty |= not keys
         self._repeated |= bool(keys) and keys <= self.keys
         self.pages[current] = page
@@ -131,7 +147,12 @@ class Reading(Generic[R]):
     def proven(self) -> bool:
         """Whether the window is whole: every page read, and the pass clean or the same as the one before."""
         clean = self.rows == self.total and not self.doubtful
-        return self.read and (clean or (self.before is not None and self.found == self.before))
+        return self.read and (clean or self._agrees)
+
+    @property
+    def _agrees(self) -> bool:
+        """Whether the pass found what the one before found."""
+        return self.before is not None and self.found == self.before
 
     def incomplete(self) -> IncompleteWindowError:
         """Return the error for a window that no pass proves."""
