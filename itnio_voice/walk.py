@@ -3,8 +3,8 @@
 One idea serves a window that is too long, too deep, too slow, or not the same from page to page: take it back, and go
 on from its start with a smaller width. What had been handed out of it is remembered until the walk has passed its end.
 
-A step plans what to ask, asks it, and settles the windows in order. Only asking awaits, so a step that is cancelled has
-changed nothing, and the next one asks again.
+A step plans what to ask, asks it, and settles the windows in order. Only asking awaits. A step that is cancelled keeps
+the answers that have come, and the next one asks for the others.
 """
 
 from collections import deque
@@ -125,7 +125,11 @@ class Walk(Generic[R]):
             await self._mend(*self._failed)
         elif self._open or self._rest or self._enter():
             asks = self._choose()
-            self._take(asks, await self._fetch(asks))
+            answers: list[Page[R] | Exception | None] = [None] * len(asks)
+            try:
+                await self._fetch(asks, answers)
+            finally:
+                self._take(asks, answers)
             self._settle()
         else:
             return False
@@ -167,9 +171,8 @@ class Walk(Generic[R]):
             room -= self._pages_each
         return asks
 
-    async def _fetch(self, asks: list[tuple[Reading[R], int]]) -> list[Page[R] | Exception | None]:
-        """Ask, several at once. After a failure nothing more is asked: None stands for what was not."""
-        answers: list[Page[R] | Exception | None] = [None] * len(asks)
+    async def _fetch(self, asks: list[tuple[Reading[R], int]], answers: list[Page[R] | Exception | None]) -> None:
+        """Ask, several at once, and note the answers. After a failure nothing more is asked."""
         queue = enumerate(asks)
         failed = False
 
@@ -191,18 +194,20 @@ class Walk(Generic[R]):
             async with anyio.create_task_group() as group:
                 for _ in range(workers):
                     group.start_soon(work)
-        return answers
 
     # What came
 
     def _take(self, asks: list[tuple[Reading[R], int]], answers: list[Page[R] | Exception | None]) -> None:
-        """Put the answers to their windows."""
+        """Put the answers to their windows; None stands for what was not asked, or cancelled."""
+        failures: list[tuple[Reading[R], Exception]] = []
         for (reading, current), answer in zip(asks, answers, strict=True):
             if isinstance(answer, Page):
                 reading.add(current, answer)
                 self._plan.span.answer(reading.window.span)
-            elif answer is not None and self._failed is None:
-                self._failed = (reading, answer)
+            elif answer is not None:
+                failures.append((reading, answer))
+        # Nothing is asked past a window that failed, so a failure that comes later is of one before it, and comes first.
+        self._failed = failures[0] if failures else self._failed
         self._asks = min(2 * self._asks, self._most) if self._failed is None else 1
 
     def _settle(self) -> None:
