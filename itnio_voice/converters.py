@@ -26,10 +26,10 @@ _LONGEST_INTEGER = 18
 _TOO_LARGE = 10 ** (_LONGEST_INTEGER + 1)
 _DEEPEST = 32
 
-# fromisoformat reads +08:99 as +09:39, and reads over a NUL and over what follows six digits of a fraction. So the text
-# after the seconds is one of these offsets, which is quick to see, or the whole of it is as below.
+# fromisoformat reads +08:99 as +09:39, and reads over a character too many before the offset. So what follows 19
+# characters is one of these offsets, which is quick to see, or the whole text is as below.
 _OFFSETS = frozenset(f"{sign}{hour:02}:{minute:02}" for sign in "+-" for hour in range(24) for minute in range(60))
-_TIME = re.compile(r"[-0-9W]+[T ][0-9:]+(?:[.,][0-9]+)? ?(?:Z|[+-][0-9]{2}(?::?[0-5][0-9]){0,2})")
+_TIME = re.compile(r"[-0-9W]+[T ][0-9]{2}(?::?[0-9]{2}){0,2}(?:[.,][0-9]+)? ?(?:Z|[+-][0-9]{2}(?::?[0-5][0-9]){0,2})")
 
 _brief = reprlib.Repr()
 _brief.maxlevel = 2
