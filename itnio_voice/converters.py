@@ -26,10 +26,12 @@ _LONGEST_INTEGER = 18
 _TOO_LARGE = 10 ** (_LONGEST_INTEGER + 1)
 _DEEPEST = 32
 
-# fromisoformat reads +08:99 as +09:39, and reads over a character too many before the offset. So what follows 19
-# characters is one of these offsets, which is quick to see, or the whole text is as below.
+# fromisoformat reads +08:99 as +09:39, and reads over what is too much before the offset. So there are seconds and one
+# of these offsets where they should be, which is quick to see, or the whole text is as below.
 _OFFSETS = frozenset(f"{sign}{hour:02}:{minute:02}" for sign in "+-" for hour in range(24) for minute in range(60))
-_TIME = re.compile(r"[-0-9W]+[T ][0-9]{2}(?::?[0-9]{2}){0,2}(?:[.,][0-9]+)? ?(?:Z|[+-][0-9]{2}(?::?[0-5][0-9]){0,2})")
+_TIME = re.compile(
+    r"[-0-9W]{7,10}[T ][0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2}(?:[.,][0-9]+)?)?)? ?(?:Z|[+-][0-9]{2}(?::?[0-5][0-9]){0,2})"
+)
 
 _brief = reprlib.Repr()
 _brief.maxlevel = 2
@@ -90,7 +92,7 @@ def instant(value: Any, _: Any = None) -> datetime | None:
         at = datetime.fromisoformat(value)
     except (TypeError, ValueError):
         at = None
-    if at is None or not (value[19:] in _OFFSETS or _TIME.fullmatch(value)):
+    if at is None or not ((value[19:] in _OFFSETS and value[16] == ":") or _TIME.fullmatch(value)):
         message = "a time with an offset such as 2022-01-18T14:42:40+08:00 is expected"
         raise ValueError(message)
     return at
@@ -125,12 +127,12 @@ def required(value: Any, _: Any = None) -> str:
 
 def kept(value: Any, _: Any = None, room: int = _DEEPEST) -> Any:
     """Return what no field names, as it came: JSON that is no deeper than a copy or a pickle of it can follow."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    if inner and not room:
-        message = f"a value of at most {_DEEPEST} levels is expected"
-        raise ValueError(message)
-    for item in inner:
-        kept(item, None, room - 1)
+    if isinstance(value, (dict, list)):
+        if not room:
+            message = f"a value of at most {_DEEPEST} levels is expected"
+            raise ValueError(message)
+        for item in value.values() if isinstance(value, dict) else value:
+            kept(item, None, room - 1)
     return value
 
 

@@ -12,7 +12,7 @@ import random
 import re
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from itnio_voice import ItnioError, Page, RecordingURL, SipRecord, VoiceRecord, Window
+from itnio_voice.converters import amount, instant, integer
 from itnio_voice.envelope import read_page, read_record, read_recording_url
 from itnio_voice.models import CallRecord
 from itnio_voice.paging import PageRequest, key
@@ -55,6 +56,9 @@ class MisreadError(AssertionError):
 
 def slow_text(value: Any) -> str | None:
     """Read text, or a number as its digits."""
+    if isinstance(value, bool | list | dict):
+        message = f"{value!r:.80} is no text"
+        raise MisreadError(message)
     return None if value is None else str(value) or None
 
 
@@ -62,12 +66,11 @@ def slow_number(value: Any) -> Decimal | None:
     """Read a number, or text that is one."""
     if value in (None, ""):
         return None
-    if isinstance(value, str) and not re.fullmatch(
-        r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?\s*", value, re.IGNORECASE
-    ):
+    digits = slow_text(value) or ""
+    if not re.fullmatch(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?\s*", digits, re.IGNORECASE):
         message = f"{value!r:.80} is no number"
         raise MisreadError(message)
-    return Decimal(value)
+    return Decimal(digits)
 
 
 DATES: tuple[tuple[str, Callable[..., date]], ...] = (
@@ -100,17 +103,6 @@ def slow_time(value: Any) -> tuple[datetime, timedelta] | None:
     raise MisreadError(message)
 
 
-TEXTS = "voiceId callee displayNum code terminationCode terminationReason billPeriod currency"
-TEXTS_OF: dict[type[CallRecord], str] = {
-    VoiceRecord: TEXTS + " voiceFileId feedbackValue calledInfo",
-    SipRecord: TEXTS + " sipGroupName phoneName recordingFileId",
-}
-TIMES = "submitTime callTime ringingTime answerTime hangupTime"
-NUMBERS = "cost rate settleRate quoteExchange settlePay"
-NUMBERS_OF: dict[type[CallRecord], str] = {VoiceRecord: NUMBERS + " baseCost", SipRecord: NUMBERS}
-COUNTS = "callDuration chargedDuration"
-
-
 def python_name(wire: str) -> str:
     """Return the attribute of a wire name."""
     return re.sub("[A-Z]", lambda capital: "_" + capital[0].lower(), wire)
@@ -123,43 +115,63 @@ def expect(what: str, expected: object, actual: object) -> None:
         raise MisreadError(message)
 
 
+def expect_text(what: str, value: object, text: object) -> None:
+    """Refuse text that is not what a value tells."""
+    expect(what, slow_text(value), text)
+
+
+def expect_time(what: str, value: object, at: object) -> None:
+    """Refuse a time that is not the one that a value tells."""
+    expect(what, slow_time(value), (at.replace(tzinfo=None), at.utcoffset()) if isinstance(at, datetime) else at)
+
+
+def expect_number(what: str, value: object, number: object) -> None:
+    """Refuse an amount that is not the one that a value tells."""
+    expect(what, slow_number(value), number)
+
+
+def expect_count(what: str, value: object, count: object) -> None:
+    """Refuse a whole number that is not the one that a value tells."""
+    number = slow_number(value)
+    if type(count) is not (type(None) if number is None else int) or count != number:
+        message = f"{what} is {count!r:.100}, but the answer says {number!r:.100}"
+        raise MisreadError(message)
+
+
+Rule = Callable[[str, object, object], None]
+COMMON: tuple[tuple[Rule, str], ...] = (
+    (expect_text, "voiceId callee displayNum code terminationCode terminationReason billPeriod currency"),
+    (expect_time, "submitTime callTime ringingTime answerTime hangupTime"),
+    (expect_number, "cost rate settleRate quoteExchange settlePay"),
+    (expect_count, "callDuration chargedDuration"),
+)
+RULES: dict[type[CallRecord], tuple[tuple[Rule, str], ...]] = {
+    VoiceRecord: (*COMMON, (expect_text, "voiceFileId feedbackValue calledInfo"), (expect_number, "baseCost")),
+    SipRecord: (*COMMON, (expect_text, "sipGroupName phoneName recordingFileId")),
+}
+
+
 def check_record(record: CallRecord, row: Any) -> None:
     """Compare a record with its row, field by field."""
     of = type(record)
-    seen = {"extra"}
-    for rule, names in ((slow_text, TEXTS_OF[of]), (slow_number, NUMBERS_OF[of])):
+    told = {"extra"}
+    for rule, names in RULES[of]:
         for wire in names.split():
-            seen.add(python_name(wire))
-            expect(wire, rule(row.get(wire)), getattr(record, python_name(wire)))
-    for wire in COUNTS.split():
-        seen.add(python_name(wire))
-        check_count(wire, getattr(record, python_name(wire)), row)
-    for wire in TIMES.split():
-        seen.add(python_name(wire))
-        at = getattr(record, python_name(wire))
-        actual = (at.replace(tzinfo=None), at.utcoffset()) if isinstance(at, datetime) else at
-        expect(wire, slow_time(row.get(wire)), actual)
-    assert seen == {field.name for field in attrs.fields(of)}
-    wires = " ".join([TEXTS_OF[of], NUMBERS_OF[of], COUNTS, TIMES]).split()
-    expect("extra", {name: value for name, value in row.items() if name not in wires}, dict(record.extra))
-
-
-def check_count(wire: str, actual: object, row: Mapping[str, Any]) -> None:
-    """Compare a whole number with what it was read from."""
-    number = slow_number(row.get(wire))
-    if type(actual) is not (type(None) if number is None else int) or actual != number:
-        message = f"{wire} is {actual!r:.100}, but the answer says {number!r:.100}"
-        raise MisreadError(message)
+            told.add(wire)
+            rule(wire, row.get(wire), getattr(record, python_name(wire)))
+    expect("extra", {name: value for name, value in row.items() if name not in told - {"extra"}}, dict(record.extra))
+    assert set(map(python_name, told)) == {field.name for field in attrs.fields(of)}
 
 
 def check_page(page: Page[Any], data: Any) -> None:
     """Compare a page with the data that it was read from."""
-    check_count("total", page.total, data)
-    check_count("size", page.size, data if slow_number(data.get("size")) else {"size": REQUEST.size})
+    expect_count("total", data.get("total"), page.total)
+    expect_count("size", data["size"] if slow_number(data.get("size")) else REQUEST.size, page.size)
+    assert all(count is None or count >= 0 for count in (page.total, page.size, page.pages))
     told = slow_number(data.get("current"))
     rows = data.get("records") or []
     if told is None or told == page.current:
-        check_count("pages", page.pages, data)
+        expect_count("pages", data.get("pages"), page.pages)
         expect("the number of records", len(rows), len(page.records))
         for record, row in zip(page.records, rows, strict=True):
             check_record(record, row)
@@ -465,6 +477,9 @@ FOUND: dict[str, bytes] = {
     "NUL in a time was read over": page_of(submitTime='"2022-01-18T14:42:40\\u0000+08:00"'),
     "a third digit of minutes was read over": page_of(submitTime='"2022-01-18T14:420+08:00"'),
     "a third digit of seconds was read over": page_of(hangupTime='"2022-01-18 14:42:555-03:30"'),
+    "a fraction without its point": page_of(submitTime='"2022-01-18T14424055+08:00"'),
+    "all that follows six digits of seconds was read over": page_of(submitTime='"2022-01-18T144240123456 14:42+08:00"'),
+    "a fraction of a minute was read as one of a second": page_of(submitTime='"2022-01-18T14:42.40+08:00"'),
     "half a second of offset without its seconds": page_of(submitTime='"2022-01-18T14:42:40+08:00.5"'),
     "a deep unknown field could not be told as JSON": page_of(x="[" * 500 + "]" * 500),
     "a number out of range, deep down, made a long error": page_of(x="[" * 900 + "9" * 5000 + "]" * 900),
@@ -514,6 +529,39 @@ def test_drawn_answers() -> None:
         f"ITNIO_FUZZ=1 ITNIO_FUZZ_FROM={number}: {wrong} from {drawn(number)[:3000]!r}"
         for number, wrong in failed.items()
     )
+
+
+HOOKS: tuple[tuple[Callable[[Any], object], Rule, tuple[str, ...]], ...] = (
+    (instant, expect_time, (*TIMES_LIKE, "2022-01-18T14:42:40+08:00", "2022-01-18 14:42:55.125Z")),
+    (amount, expect_number, NUMBERS_LIKE),
+    (integer, expect_count, NUMBERS_LIKE),
+)
+
+
+def drawn_text(chance: random.Random, likes: tuple[str, ...]) -> str:
+    """Draw text that is nearly a time or a number."""
+    text = chance.choice(likes)[:40]
+    for _ in range(chance.choice([1, 1, 2, 3])):
+        at = chance.randrange(len(text) + 1)
+        piece = chance.choice(["", *"0123456789", *"-+:.,TZWeE_ \0\n\tx٣", "00", ":00", "+08:00", text[-3:]])
+        text = text[:at] + piece + text[at + chance.choice([0, 0, 1, 1, 2]) :]
+    return text
+
+
+@pytest.mark.parametrize(("hook", "rule", "likes"), HOOKS, ids=["times", "amounts", "whole numbers"])
+def test_drawn_texts(hook: Callable[[Any], object], rule: Rule, likes: tuple[str, ...]) -> None:
+    """Text that is nearly a time or a number is read rightly or refused."""
+    failed = {}
+    for number in range(FIRST, FIRST + INPUTS):
+        text = drawn_text(random.Random(number), likes)
+        try:
+            rule("it", text, hook(text))
+        except MisreadError as error:
+            failed[number] = f"{error}, from {text!r}"
+        except ValueError:
+            continue
+
+    assert {} == failed, "\n".join(f"ITNIO_FUZZ=1 ITNIO_FUZZ_FROM={number}: {it}" for number, it in failed.items())
 
 
 def test_draws_are_varied() -> None:
@@ -583,6 +631,8 @@ SHAPES: dict[str, Callable[[int], bytes]] = {
     "a reason of lists": filled(b'{"status":1,"reason":[', b"[],", b"1]}"),
     "a status": filled(b'{"status":"', b"1", b'"}'),
     "a page of HTML": filled(b"<html>", b"<p>5 4 3</p>"),
+    "letters": filled(b"", b"a"),
+    "letters and two digits": filled(b"1b1", b"a"),
     "no UTF-8": filled(b'{"status":"0","x":"', b"\xff"),
 }
 
@@ -638,8 +688,18 @@ def test_the_slow_reading_is_strict() -> None:
     for digits in ("2.0", "20"):
         with pytest.raises(MisreadError):
             check(body, attrs.evolve(page, records=(attrs.evolve(first, cost=Decimal(digits)), second)))
-    for value in ("2022-01-18T14:42:40+08:99", "yesterday"):
+    wrong_ones: tuple[tuple[Rule, Any, Any], ...] = (
+        (expect_time, "2022-01-18T14:42:40+08:99", datetime(2022, 1, 18, 14, 42, 40, tzinfo=UTC)),
+        (expect_time, "2022-01-18T14:42:40+00:01", datetime(2022, 1, 18, 14, 42, 40, tzinfo=UTC)),
+        (expect_number, True, Decimal(1)),
+        (expect_number, "1_0", Decimal(10)),
+        (expect_count, "5", Decimal(5)),
+        (expect_count, "1", True),
+        (expect_text, True, "True"),
+        (expect_text, "", ""),
+    )
+    for rule, told, misread in wrong_ones:
         with pytest.raises(MisreadError):
-            slow_time(value)
+            rule("it", told, misread)
     with pytest.raises(InvalidOperation):
         slow_number("1e9999999999999999999")
