@@ -4,6 +4,8 @@ JSON has no dates and no exact decimals, and the API sends "" and null alike for
 once what each type of field may hold.
 """
 
+import re
+import reprlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -15,12 +17,31 @@ import cattrs
 from .errors import DecodeError
 from .models import CallRecord, R
 
-__all__ = ["milliseconds", "natural", "required", "structure_field", "structure_record"]
+__all__ = ["brief", "milliseconds", "natural", "required", "structure_field", "structure_record"]
 
 Hook = Callable[[Any, Any], Any]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_INTEGER = 18
+_TOO_LARGE = 10 ** (_LONGEST_INTEGER + 1)
+_DEEPEST = 32
+
+_read_time = datetime.fromisoformat  # bound once: a record has five times
+# It reads +08:99 as +09:39, and reads over what is too much before the offset. So there are seconds and one
+# of these offsets where they should be, which is quick to see, or the whole text is as below.
+_OFFSETS = frozenset(f"{sign}{hour:02}:{minute:02}" for sign in "+-" for hour in range(24) for minute in range(60))
+_TIME = re.compile(
+    r"[-0-9W]{7,10}[T ][0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2}(?:[.,][0-9]+)?)?)? ?(?:Z|[+-][0-9]{2}(?::?[0-5][0-9]){0,2})"
+)
+
+_brief = reprlib.Repr()
+_brief.maxlevel = 2
+_brief.maxstring = _brief.maxother = 80
+
+
+def brief(value: Any) -> str:
+    """Return a value as an error's text shows it: short, however large or deep it is."""
+    return f"{_brief.repr(value):.80}"
 
 
 def text(value: Any, _: Any = None) -> str | None:
@@ -53,7 +74,7 @@ def amount(value: Any, _: Any = None) -> Decimal | None:
 
 def integer(value: Any, _: Any = None) -> int | None:
     """Return a whole number, from its digits too; None for "" and null."""
-    if type(value) is int or value is None:
+    if value is None or (type(value) is int and abs(value) < _TOO_LARGE):
         return value
     number = amount(value)
     if number is None:
@@ -69,10 +90,10 @@ def instant(value: Any, _: Any = None) -> datetime | None:
     if value is None or value == "":
         return None
     try:
-        at = datetime.fromisoformat(value)
+        at = _read_time(value)
     except (TypeError, ValueError):
         at = None
-    if at is None or at.tzinfo is None:
+    if at is None or not ((value[19:] in _OFFSETS and value[16] == ":") or _TIME.fullmatch(value)):
         message = "a time with an offset such as 2022-01-18T14:42:40+08:00 is expected"
         raise ValueError(message)
     return at
@@ -105,6 +126,17 @@ def required(value: Any, _: Any = None) -> str:
     return value
 
 
+def kept(value: Any, _: Any = None, room: int = _DEEPEST) -> Any:
+    """Return what no field names, as it came: JSON that is no deeper than a copy or a pickle of it can follow."""
+    if isinstance(value, (dict, list)):
+        if not room:
+            message = f"a value of at most {_DEEPEST} levels is expected"
+            raise ValueError(message)
+        for item in value.values() if isinstance(value, dict) else value:
+            kept(item, None, room - 1)
+    return value
+
+
 def _wire_name(name: str) -> str:
     """Return the API's name of an attribute: that of `voice_id` is `voiceId`."""
     first, *rest = name.split("_")
@@ -125,7 +157,7 @@ def structure_field(value: Mapping[str, Any], name: str, hook: Hook) -> Any:
         except ValueError:
             voice_id = None
         whose = f"record {voice_id:.40}: " if voice_id else ""
-        message = f"{whose}{name} is {value.get(name)!r:.80}, but {error}"
+        message = f"{whose}{name:.80} is {brief(value.get(name))}, but {error}"
         raise DecodeError(message, voice_id=voice_id, field=name, value=value.get(name)) from None
 
 
@@ -140,12 +172,12 @@ def _structure_calls(cls: type[CallRecord]) -> Hook:
 
     def structure(value: Mapping[str, Any], _: Any) -> CallRecord:
         get = value.get
-        extra = {} if value.keys() <= known else {name: value[name] for name in value if name not in known}
         try:
+            extra = {} if value.keys() <= known else {name: kept(value[name]) for name in value if name not in known}
             return cls(*[hook(get(name), None) for name, hook in columns], extra=extra)
         except ValueError:
             # Only now is it worth the time to find out which field it was.
-            for name, hook in columns:
+            for name, hook in (*columns, *((name, kept) for name in value)):
                 structure_field(value, name, hook)
             raise  # pragma: no cover -- one of the hooks has failed above, and hooks are pure
 

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from .converters import milliseconds, natural, required, structure_field, structure_record
+from .converters import brief, milliseconds, natural, required, structure_field, structure_record
 from .errors import REFUSALS, APIError, DecodeError, ProtocolError, RecordNotFoundError, TimeRangeError
 from .models import R, RecordingURL
 from .paging import Page, PageRequest
@@ -45,7 +45,7 @@ def read_page(body: bytes, request: PageRequest, of: type[R]) -> Page[R]:
     if rows is None:
         rows = []
     if not isinstance(rows, list):
-        message = f"records is {rows!r:.80}, but a list is expected"
+        message = f"records is {brief(rows)}, but a list is expected"
         raise DecodeError(message, field="records", value=rows)
     if current is not None and current != request.current:
         if pages is None and total is not None:
@@ -95,7 +95,7 @@ _PAGE_NUMBERS = ("total", "size", "current", "pages")
 
 def _record(row: Any, place: str, of: type[R]) -> R:
     if not isinstance(row, dict):
-        message = f"{place} is {row!r:.80}, but a record is expected"
+        message = f"{place} is {brief(row)}, but a record is expected"
         raise DecodeError(message, field=place, value=row)
     return structure_record(row, of)
 
@@ -110,7 +110,7 @@ def _data(body: bytes) -> Any:
         problem = str(error)
     if problem:
         # Raised out here, without the context: a UnicodeDecodeError holds the whole body.
-        _break_off(f"the answer is not JSON ({problem})", body, transient=True)
+        _break_off(f"the answer is not JSON ({problem:.200})", body, transient=True)
     status = answer.get("status") if isinstance(answer, dict) else None
     if not isinstance(status, str | int) or isinstance(status, bool):
         _break_off("the answer is JSON, but not the vendor's: it has no status", body)
@@ -122,7 +122,8 @@ def _data(body: bytes) -> Any:
 def _refusal(status: str, answer: Mapping[str, Any]) -> APIError:
     """Return the error of a status that is not success."""
     kind = REFUSALS.get(status, APIError)
-    reason = str(answer.get("reason") or "no reason given")
+    told = answer.get("reason") or "no reason given"
+    reason = brief(told) if isinstance(told, dict | list) else str(told)
     return kind(f"{status:.40}: {reason:.200} ({kind.advice})", status=status, reason=reason)
 
 

@@ -296,6 +296,20 @@ def test_milliseconds(value: Any, expected: Any) -> None:
         assert expected == milliseconds(value)
 
 
+@pytest.mark.parametrize("leaf", ["1", "[]"])
+def test_how_deep_an_unknown_field_may_be(leaf: str) -> None:
+    """It is kept as it came up to 32 levels, which JSON text, copies and pickles can follow; deeper it is refused."""
+    depth = 32 - leaf.count("[")
+    kept, refused = ({"voiceId": "1", "x": json.loads("[" * n + leaf + "]" * n)} for n in (depth, depth + 1))
+
+    assert {"x": kept["x"]} == structure_record(kept, SipRecord).extra
+    with pytest.raises(
+        DecodeError, match=r"record 1: x is \[\[\[\.\.\.\]\]\], but a value of at most 32 levels"
+    ) as caught:
+        structure_record(refused, SipRecord)
+    assert ("1", "x", refused["x"]) == (caught.value.voice_id, caught.value.field, caught.value.value)
+
+
 @pytest.mark.parametrize("value", [None, "", 5, True, [], {}])
 def test_required_text(value: Any) -> None:
     """Text that must be there is refused where it is not, and the error names its field."""
