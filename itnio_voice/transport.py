@@ -137,7 +137,9 @@ class Transport:
         for call in self._calls:
             call.cancel()
         if self.client is None:
-            await self._http.aclose()
+            # In a task of its own: the pool shields its closing from cancel scopes, but not from asyncio's cancel().
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._http.aclose)
 
     async def send(self, question: Question, read: Callable[[bytes], T]) -> T:
         """Ask, and return what `read` makes of the answer, with retries.

@@ -316,6 +316,20 @@ async def test_a_call_ends_with_its_session(itnio_sandbox: Sandbox, doing: Any) 
     assert len(itnio_sandbox.requests) < 8
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("ticks", range(1, 7))
+async def test_a_close_that_is_cancelled(itnio_sandbox: Sandbox, ticks: int) -> None:
+    """A task that is cancelled while it closes its session leaves no connection open."""
+    session = session_on(itnio_sandbox)
+    assert CONNECTIONS == await whole(session, itnio_sandbox)
+    closing = asyncio.create_task(session.aclose())
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait([closing])
+    await until(lambda: itnio_sandbox.connections == 0)
+
+
 # Forgotten
 
 
