@@ -102,7 +102,10 @@ class VoiceSession:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the session and its own HTTP client; a second time does nothing."""
+        """Close the session and its own HTTP client; a second time does nothing.
+
+        Calls under way in other tasks, and what streams ask for later, end with a RuntimeError that says so.
+        """
         await self._transport.aclose()
 
     def records(

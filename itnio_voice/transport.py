@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.lowlevel
 import attrs
 import stamina
 from attrs.validators import instance_of, optional
@@ -116,6 +117,7 @@ class Transport:
     _slots: anyio.Semaphore = attrs.field(init=False)
     _offset: float = attrs.field(default=0.0, init=False)
     _next_send: float = attrs.field(default=0.0, init=False)
+    _calls: set[anyio.CancelScope] = attrs.field(factory=set[anyio.CancelScope], init=False)
     _closed: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -130,10 +132,14 @@ class Transport:
         return self.clock() + self._offset
 
     async def aclose(self) -> None:
-        """Send no more requests, and close our own client's connections."""
+        """End the calls under way, send no more requests, and close our own client's connections."""
         self._closed = True
+        for call in self._calls:
+            call.cancel()
         if self.client is None:
-            await self._http.aclose()
+            # In a task of its own: the pool shields its closing from cancel scopes, but not from asyncio's cancel().
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._http.aclose)
 
     async def send(self, question: Question, read: Callable[[bytes], T]) -> T:
         """Ask, and return what `read` makes of the answer, with retries.
@@ -142,8 +148,19 @@ class Transport:
 
         Raises:
             ItnioError: what `read` raised, or a `TransportError`, after the last attempt.
-            RuntimeError: if the session is closed.
+            RuntimeError: if the session is closed, be it meanwhile.
         """
+        if not self._closed:
+            with anyio.CancelScope() as call:
+                self._calls.add(call)
+                try:
+                    return await self._try(question, read)
+                finally:
+                    self._calls.remove(call)
+        message = "this VoiceSession is closed: open another one"
+        raise RuntimeError(message)
+
+    async def _try(self, question: Question, read: Callable[[bytes], T]) -> T:
         attempts = Attempts(self.retry)
         async for attempt in stamina.retry_context(on=attempts.wait, attempts=self.retry.attempts, timeout=None):
             with attempt:
@@ -153,9 +170,8 @@ class Transport:
     async def _attempt(self, question: Question, read: Callable[[bytes], T], attempts: Attempts) -> T:
         async with self._slots:
             await self._pace()
-            if self._closed:
-                message = "this VoiceSession is closed: open another one"
-                raise RuntimeError(message)
+            # Having come by a slot at once is no wait that a cancellation ends.
+            await anyio.lowlevel.checkpoint_if_cancelled()
             offset, began = self._offset, time.monotonic()
             signature = sign(self.credentials, self.now())
             answer = None

@@ -206,7 +206,7 @@ class Walk(Generic[R]):
                 self._plan.span.answer(reading.window.span)
             elif answer is not None:
                 failures.append((reading, answer))
-        # Nothing is asked past a window that failed, so a failure that comes later is of one before it, and comes first.
+        # Nothing is asked past a window that failed: a failure that comes later is of one before it.
         self._failed = failures[0] if failures else self._failed
         self._asks = min(2 * self._asks, self._most) if self._failed is None else 1
 

@@ -1,4 +1,4 @@
-"""The client that a session makes: proxies as httpx reads them, errors by httpx's names, no connection lost."""
+"""The client that a session makes: proxies as httpx reads them, errors by httpx's names."""
 
 import socket
 import threading
@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import anyio
 import httpx
 import pytest
 
 from itnio_voice import TransportError
-from itnio_voice.pool import PooledTransport, make_client, proxy_mounts
-from itnio_voice.sandbox import Behaviour, Sandbox
+from itnio_voice.pool import make_client, proxy_mounts
+from itnio_voice.sandbox import Sandbox
 
 from .conftest import session_on
 
@@ -117,30 +116,3 @@ async def test_requests_go_through_the_proxy(
     async with session_on(itnio_sandbox) as session:
         with pytest.raises(TransportError, match="407"):
             await session.page(START, END)
-
-
-@pytest.mark.anyio
-async def test_cancelled_requests_cost_no_connection(itnio_sandbox: Sandbox) -> None:
-    """After hundreds of requests cancelled at any moment, the pool still has all its connections."""
-    itnio_sandbox.behaviour = Behaviour(latency=0.001)
-    async with session_on(itnio_sandbox) as session:
-
-        async def ask() -> None:
-            await session.page(START, END)
-
-        for round_ in range(60):
-            async with anyio.create_task_group() as group:
-                for _ in range(8):
-                    group.start_soon(ask)
-                await anyio.sleep(round_ / 10_000)
-                group.cancel_scope.cancel()
-        with anyio.fail_after(10):
-            async with anyio.create_task_group() as group:
-                for _ in range(40):
-                    group.start_soon(ask)
-        transport: Any = session._transport._http
-        pool = transport._transport._pool
-
-        assert all(connection.is_idle() for connection in pool.connections)
-        assert len(pool.connections) <= 4
-    assert isinstance(transport._transport, PooledTransport)

@@ -1,7 +1,5 @@
 """The ways to read a stream, what it tells of itself, and how it is resumed."""
 
-import asyncio
-import gc
 import math
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -231,76 +229,6 @@ async def test_an_error_at_the_seam_costs_no_more_than_itself(session: VoiceSess
 
     assert 3000 == len([await reading.__anext__(), *[record async for record in reading]])
     assert len(itnio_sandbox.requests) < 40
-
-
-@MANY
-async def test_a_cancelled_step_loses_nothing(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
-    """A reading that is cancelled again and again, and asked again, gives each record once."""
-    itnio_sandbox.behaviour = Behaviour(latency=0.004)
-    reading = session.records(START, END).__aiter__()
-    found: list[str | None] = []
-    wait, cancelled = 0.0, 0
-    while True:
-        with anyio.move_on_after(wait) as scope:
-            try:
-                found.append((await reading.__anext__()).voice_id)
-                wait = 0.0
-            except StopAsyncIteration:
-                break
-        if scope.cancelled_caught:
-            cancelled += 1
-            wait = wait + 0.003
-
-    assert cancelled
-    assert len(found) == len(set(found))
-    assert itnio_sandbox.ids(START, END) == set(found)
-
-
-@MANY
-async def test_leaving_early_leaves_nothing(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
-    """After a break, an exception or a timeout, no request is in flight and the session still answers."""
-    for _ in range(5):
-        async for _record in session.records(START, END):
-            break
-        with anyio.move_on_after(0.005):
-            await session.records(START, END).collect()
-    gc.collect()
-
-    with anyio.fail_after(5):
-        while itnio_sandbox.in_flight:
-            await anyio.sleep(0.01)
-        assert 3000 == len(await session.records(START, END).collect())
-    assert itnio_sandbox.connections <= 4
-
-
-async def test_a_session_closed_under_a_stream(itnio_sandbox: Sandbox) -> None:
-    """The next request of a stream whose session was closed is a clear RuntimeError."""
-    session = session_on(itnio_sandbox)
-    reading = session.records(START, END, page_size=10).__aiter__()
-    await reading.__anext__()
-    await session.aclose()
-    await session.aclose()
-    with pytest.raises(RuntimeError, match="closed"):
-        while True:
-            await reading.__anext__()
-
-
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_native_cancellation(itnio_sandbox: Sandbox) -> None:
-    """Tasks cancelled by asyncio itself, ten at once, leave the session whole and no task behind."""
-    before = asyncio.all_tasks()
-    async with session_on(itnio_sandbox) as session:
-        itnio_sandbox.behaviour = Behaviour(latency=0.002)
-        for round_ in range(30):
-            tasks = [asyncio.create_task(session.records(START, END).collect()) for _ in range(10)]
-            await asyncio.sleep(round_ / 2000)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-        assert before == asyncio.all_tasks()
-        assert 200 == len(await session.records(START, END).collect())
-        assert itnio_sandbox.connections <= 4
 
 
 async def test_streams_share_fairly(itnio_sandbox: Sandbox) -> None:

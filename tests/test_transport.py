@@ -170,6 +170,48 @@ async def test_the_clock_is_corrected(skew: float) -> None:
     assert len(found) == len(again) > 400
 
 
+@pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.parametrize("skew", [-7200.0, 7200.0])
+async def test_a_clock_that_changes_under_way(skew: float, concurrency: int) -> None:
+    """A clock that is set anew while a walk runs costs what was in flight then, and no record."""
+    end = END - timedelta(days=1)
+
+    def set_clock(sandbox: Sandbox, number: int) -> None:
+        if number in {60, 120}:
+            ahead = -sandbox.behaviour.clock_skew
+            sandbox.behaviour = attrs.evolve(sandbox.behaviour, clock_skew=ahead)
+
+    behaviour = Behaviour(clock_skew=skew, timestamp_tolerance=30, latency=0.0025 * concurrency)
+    with Sandbox(records=2000, start=START, end=end, behaviour=behaviour, on_request=set_clock) as sandbox:
+        async with session_on(sandbox, concurrency=concurrency) as session:
+            found = [record.voice_id async for record in session.records(START, end, page_size=10)]
+        refused = [number for number, request in enumerate(sandbox.requests, 1) if request.answered == "-16"]
+
+        assert sandbox.ids(START, end) == set(found)
+        assert 2000 == len(found)
+        assert concurrency == sandbox.most_in_flight
+        assert {1, 60, 120} <= set(refused)
+        assert len(refused) <= 1 + 2 * concurrency
+
+
+async def test_a_clock_that_many_callers_learn() -> None:
+    """Eight that ask at once are refused once each at most, and nobody is after them."""
+    with Sandbox(behaviour=Behaviour(clock_skew=7200, timestamp_tolerance=30, latency=0.02)) as sandbox:
+        async with session_on(sandbox, concurrency=8) as session:
+
+            async def ask() -> None:
+                await session.page(START, END)
+
+            for _ in range(3):
+                async with anyio.create_task_group() as group:
+                    for _ in range(8):
+                        group.start_soon(ask)
+
+        assert 8 == sandbox.most_in_flight
+        assert 1 <= sum(request.answered == "-16" for request in sandbox.requests) <= 8
+        assert all(request.answered == "0" for request in sandbox.requests[16:])
+
+
 async def test_a_resigned_request_is_an_attempt() -> None:
     """With one attempt, a refused timestamp is final, but the clock is learned for the next call."""
     date = email.utils.format_datetime(datetime.now(UTC) + timedelta(hours=5), usegmt=True)
@@ -230,6 +272,87 @@ async def test_a_call_is_bounded(itnio_sandbox: Sandbox, kind: Any) -> None:
             await session.page(START, END)
 
     assert 0.2 < time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("kind", ["hang", "drip"])
+async def test_an_attempt_gets_what_is_left(itnio_sandbox: Sandbox, kind: Any) -> None:
+    """An attempt that could take longer ends with `total` too."""
+    itnio_sandbox.behaviour = Behaviour(faults=(Fault(kind),))
+    began = time.monotonic()
+    async with session_on(itnio_sandbox, timeout=60, retry=attrs.evolve(QUICK, total=0.4)) as session:
+        with anyio.fail_after(3), pytest.raises(RequestTimeoutError, match=r"within 0\.4 s"):
+            await session.page(START, END)
+
+    assert 0.4 <= time.monotonic() - began
+    assert 1 == len(itnio_sandbox.requests)
+
+
+async def test_a_retry_after_is_measured_by_what_is_left(itnio_sandbox: Sandbox) -> None:
+    """Retry-After is obeyed while it fits into what is left of `total`; once it does not, it is raised."""
+    itnio_sandbox.behaviour = Behaviour(faults=(Fault("status_503", retry_after=0.4),))
+    began = time.monotonic()
+    async with session_on(itnio_sandbox, retry=Retry(attempts=1000, total=1.0)) as session:
+        with anyio.fail_after(3), pytest.raises(HTTPStatusError) as caught:
+            await session.page(START, END)
+
+    assert 0.4 == caught.value.retry_after
+    assert 2 <= len(itnio_sandbox.requests) <= 3
+    assert 0.4 <= time.monotonic() - began
+
+
+async def test_callers_who_share_a_slot_are_each_bounded(itnio_sandbox: Sandbox) -> None:
+    """With more callers than slots, each has the whole of `total` for its own attempts, and no more."""
+    itnio_sandbox.behaviour = Behaviour(faults=(Fault("hang"),))
+    began = time.monotonic()
+    ended: list[float] = []
+    async with session_on(itnio_sandbox, concurrency=2, timeout=60, retry=attrs.evolve(QUICK, total=0.3)) as session:
+
+        async def ask() -> None:
+            with anyio.fail_after(4), pytest.raises(RequestTimeoutError, match=r"within 0\.3 s"):
+                await session.page(START, END)
+            ended.append(time.monotonic() - began)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(6):
+                group.start_soon(ask)
+
+    assert 6 == len(itnio_sandbox.requests)
+    assert all(0.3 * (place // 2 + 1) <= at for place, at in enumerate(ended))
+
+
+async def test_callers_wait_side_by_side(itnio_sandbox: Sandbox) -> None:
+    """Waits between attempts hold no slot: six callers with one slot wait no longer than one of them."""
+    itnio_sandbox.behaviour = Behaviour(faults=(Fault("status_503", retry_after=0.3),))
+    began = time.monotonic()
+    async with session_on(itnio_sandbox, concurrency=1, retry=Retry(attempts=1000, total=1.0)) as session:
+
+        async def ask() -> None:
+            with anyio.fail_after(3), pytest.raises(HTTPStatusError):
+                await session.page(START, END)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(6):
+                group.start_soon(ask)
+
+    assert 0.3 <= time.monotonic() - began
+
+
+async def test_a_turn_does_not_count(itnio_sandbox: Sandbox) -> None:
+    """Waiting for the turn that `rate` gives does not count; what comes after it is bounded as ever."""
+    retry = Retry(attempts=1, total=0.5)
+    async with session_on(itnio_sandbox, rate=5, retry=retry) as session:
+
+        async def ask() -> None:
+            await session.page(START, END)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(6):
+                group.start_soon(ask)
+        assert 6 == len(itnio_sandbox.requests)
+
+        itnio_sandbox.behaviour = Behaviour(faults=(Fault("hang"),))
+        with anyio.fail_after(3), pytest.raises(RequestTimeoutError, match=r"within 0\.5 s"):
+            await session.page(START, END)
 
 
 async def test_waiting_for_a_slot_does_not_count(itnio_sandbox: Sandbox) -> None:
