@@ -66,7 +66,7 @@ class Reading(Generic[R]):
 
     window: Window
     passes: int = 1
-    before: frozenset[Hashable] | None = None
+    before: tuple[Hashable, ...] | None = None
     pages: dict[int, Page[R]] = attrs.field(factory=dict, init=False)
     keys: set[Hashable] = attrs.field(factory=set, init=False)
     rows: int = attrs.field(default=0, init=False)
@@ -138,10 +138,17 @@ class Reading(Generic[R]):
         return next(self.wanted(), None) is None
 
     @property
-    def found(self) -> frozenset[Hashable] | None:
-        """What the pass found, if it counts: as many records as the total says, and no page with nothing new."""
-        counts = self._empty if self.total is None else self.rows == self.total
-        return frozenset(self.keys) if counts and not self._repeated else None
+    def found(self) -> tuple[Hashable, ...] | None:
+        """What the pass found, in order, if it counts.
+
+        It counts with as many records as the total says and no page with nothing new; without a total, if it came to
+        an empty page and no record was on two. In order, for a server that lists a second's records in another order
+        each time can show the same ones twice, and leave the same ones out.
+        """
+        counts = self._empty and not self.doubtful if self.total is None else self.rows == self.total
+        if self._repeated or not counts:
+            return None
+        return tuple(key(record) for current in sorted(self.pages) for record in self.pages[current].records)
 
     @property
     def proven(self) -> bool:
