@@ -279,7 +279,8 @@ class Walk(Generic[R]):
         self._walked += window.span
         self._position = window.end
         # A second may lie in three windows whose answers are of different moments: two windows of ids are kept.
-        self._known, self._last = reading.keys | self._last | self._held, reading.keys
+        keys = reading.keys | self._held
+        self._known, self._last = keys | self._last, keys
         if self._held_until <= window.end:
             self._held = set()
         self._given, self._given_pages = set(), 0
