@@ -16,7 +16,9 @@ __all__ = ["read_page", "read_record", "read_recording_url"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SUCCESS = "0"
-_UNSAFE = re.compile(r"[^\s\w<>{}\[\]():;,.!?'\"/=-]|\w*\d\w*\d\w*\d\w*")
+# What an error may show of a server's own words: words of letters with few digits, short numbers, and punctuation. The
+# rest, be it a phone number, an id or a signature, is left out.
+_NOT_SHOWN = re.compile(r"[^\s\w<>{}\[\]():;,.!?'\"/=-]|\b(?!\d{1,5}\b)\w*\d\w*\d\w*\d\w*")
 
 # A number's text is kept: 0.10 is Decimal("0.10"), never a binary float.
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
@@ -123,12 +125,17 @@ def _refusal(status: str, answer: Mapping[str, Any]) -> APIError:
     """Return the error of a status that is not success."""
     kind = REFUSALS.get(status, APIError)
     told = answer.get("reason") or "no reason given"
-    reason = brief(told) if isinstance(told, dict | list) else str(told)
+    reason = _shown(brief(told) if isinstance(told, dict | list) else str(told))
     return kind(f"{status:.40}: {reason:.200} ({kind.advice})", status=status, reason=reason)
+
+
+def _shown(text: str) -> str:
+    """Return what an error may show of a server's own words."""
+    return _NOT_SHOWN.sub("…", text)
 
 
 def _break_off(what: str, body: bytes, *, transient: bool = False) -> NoReturn:
     """Raise the error of an answer, with an excerpt of it in which words with many digits are left out."""
-    excerpt = _UNSAFE.sub("…", body[:300].decode("utf-8", "replace"))[:120]
+    excerpt = _shown(body[:300].decode("utf-8", "replace"))[:120]
     message = f"{what}: {excerpt!r}"
     raise ProtocolError(message, excerpt=excerpt, transient=transient)

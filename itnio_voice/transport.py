@@ -1,5 +1,6 @@
 """One request, bounded, signed and retried. The only module that awaits the network."""
 
+import json
 import re
 import sys
 import time
@@ -7,7 +8,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from types import ModuleType
 from typing import Any, Protocol, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import anyio
 import anyio.lowlevel
@@ -33,6 +34,8 @@ T = TypeVar("T")
 
 _BLANK = "***"
 _CONTENT_TYPE = "application/json;charset=UTF-8"
+_TELLING = 6
+"""So many characters of a secret in a row are a part of it that nobody may see."""
 _SAME_CLOCK = 1.0
 """Seconds: a Date header tells no more."""
 
@@ -180,13 +183,19 @@ class Transport:
                 return _judge(answer, read)
             except ItnioError as error:
                 _blank(error, self.credentials.api_secret, signature.digest)
-                status: int = 0 if answer is None else answer.status_code
-                headers: Mapping[str, str] = {} if answer is None else answer.headers
-                attempts.learn(error, status, headers, self.clock())
-                attempts.signed_anew = isinstance(error, TimestampExpiredError) and self._set_clock(headers, offset)
-                raise
+                self._learn(attempts, error, answer, offset)
+                # Without what it came from, and the frames that read the answer: they hold what a server may echo.
+                error.__context__ = None
+                raise error.with_traceback(None)  # noqa: B904 -- it is the same error
             finally:
                 attempts.spent += time.monotonic() - began
+
+    def _learn(self, attempts: Attempts, error: ItnioError, answer: Any, offset: float) -> None:
+        """Take in how an attempt failed; `answer` is None if none came."""
+        status: int = 0 if answer is None else answer.status_code
+        headers: Mapping[str, str] = {} if answer is None else answer.headers
+        attempts.learn(error, status, headers, self.clock())
+        attempts.signed_anew = isinstance(error, TimestampExpiredError) and self._set_clock(headers, offset)
 
     def _set_clock(self, headers: Mapping[str, str], offset: float) -> bool:
         """Learn the offset to the server's clock; tell whether it is another than the request was signed with."""
@@ -250,12 +259,28 @@ def _judge(answer: Any, read: Callable[[bytes], T]) -> T:
 
 def _blank(error: ItnioError, *secrets: str) -> None:
     """Blank what a server echoed of secrets in all that an error says and carries; it stays the error that it is."""
-    pattern = re.compile("|".join(map(re.escape, secrets)), re.IGNORECASE)
-    error.args = tuple(pattern.sub(_BLANK, str(argument)) for argument in error.args)
+    spelled = {spelling for secret in secrets for spelling in _spellings(secret)}
+    traces = re.compile("|".join(map(_traces, sorted(spelled))), re.IGNORECASE | re.DOTALL)
+    error.args = tuple(traces.sub(_BLANK, str(argument)) for argument in error.args)
     for name, value in vars(error).items():
         text = value if isinstance(value, str) else repr(value)
-        if (isinstance(value, str) or name == "value") and pattern.search(text):
-            setattr(error, name, pattern.sub(_BLANK, text))
+        if (isinstance(value, str) or name == "value") and traces.search(text):
+            setattr(error, name, traces.sub(_BLANK, text))
+
+
+def _spellings(secret: str) -> set[str]:
+    """Return a secret as it is, and as Python, JSON and URLs write it."""
+    return {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], quote(secret, safe="")}
+
+
+def _traces(secret: str) -> str:
+    """Return the pattern of what gives a secret away: so many characters of it in a row, or all of a shorter one.
+
+    A text that is cut short may hold a part of it.
+    """
+    length = min(len(secret), _TELLING)
+    parts = "|".join(re.escape(secret[at : at + length]) for at in range(len(secret) - length + 1))
+    return f"(?:(?={parts}).)+.{{{length - 1}}}"
 
 
 def _story(error: BaseException) -> str:
