@@ -9,6 +9,7 @@ release = version = version_of("itnio-voice")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
+myst_heading_anchors = 2
 html_theme = "furo"
 html_title = "itnio_voice"
 autodoc_member_order = "bysource"

@@ -40,8 +40,8 @@ class Retry:
     """How often and how long a call is tried.
 
     `attempts` counts every request sent, one that is only signed anew too. `total` bounds, in seconds, all attempts and
-    the waits between them; waiting for a free slot of the session does not count. A wait is `wait_initial` seconds,
-    doubled with each failure, plus up to `jitter` at random, and at most `wait_max`.
+    the waits between them; waiting for a free slot of the session, or for the turn that `rate` gives, does not count. A
+    wait is `wait_initial` seconds, doubled with each failure, plus up to `jitter` at random, and at most `wait_max`.
 
     Raises:
         ValueError: for a number out of range, or something that is not one.

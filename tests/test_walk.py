@@ -296,7 +296,9 @@ async def test_a_server_that_fails_at_wide_windows(sandbox: Sandbox) -> None:
             async for _ in reading:
                 pass
 
-    assert any("while reading" in note for note in caught.value.__notes__)
+    (note,) = caught.value.__notes__
+    start, end = (datetime.fromisoformat(time) for time in note.removeprefix("while reading ").split(" to "))
+    assert timedelta(seconds=2) == end - start
 
 
 @pytest.mark.parametrize(
