@@ -341,17 +341,18 @@ class Scenario:
         edge = self.sandbox._clock() - START.timestamp()
         edge -= math.inf if behaviour.retention is None else behaviour.retention.total_seconds()
         end = min(self.length, self.latest)
-        # What is a second from the limit of retention, no question can reach where the ends are exclusive.
-        asked = range(max(0, math.ceil(max(edge, -1) + 1)) + 1, math.ceil(end))
-        must = {mark for mark in there if self.seconds[mark] in asked and not self._skips(self.seconds[mark])}
+        # At the limit of retention the second before a range cannot be asked for, and what lies on its start may come
+        # with the range before, too, or with neither.
+        kept = max(0, math.floor(max(edge, -1) + 1)) + 1
+        must = {mark for mark in there if kept <= self.seconds[mark] < end and not self._skips(self.seconds[mark])}
         # What appears once a walk has begun may be of the second before it.
         last = sys.maxsize if self.beyond else self.length
         strange = {mark for mark in self.found if not -(mark in self.came) <= self.seconds[mark] <= last}
-        lost = must - self.found.keys()
         # What appears on the second that a skipped part ends with may be of it, where a resumed walk can read it.
         ends = {(window.end - START) // SECOND for window in self.skipped}
-        open_ = {mark for mark in self.came if self.seconds[mark] in ends}
-        doubled = {mark for mark, count in self.found.items() if count > 1} - self.twice - open_
+        free = {mark for mark in self.found if mark in self.came and self.seconds[mark] in ends} | self.twice
+        lost = must - self.found.keys()
+        doubled = {mark for mark, count in self.found.items() if count > 1 and self.seconds[mark] >= kept} - free
 
         assert not lost, f"lost: {sorted(lost)}"
         assert not doubled, f"doubled: {sorted(doubled)}"

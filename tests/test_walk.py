@@ -32,8 +32,10 @@ SECOND = timedelta(seconds=1)
 
 @pytest.fixture(scope="module")
 def filled() -> Iterator[Sandbox]:
-    """Run a sandbox with 12,000 records in 60 days."""
+    """Run a sandbox with 12,000 records in 60 days, and some on and about the seconds that adjacent calls share."""
     with Sandbox(records=12_000, start=START, end=END) as sandbox:
+        about = itertools.product(range(6, 60, 6), (-1, 0, 1))
+        sandbox.insert(*({"submitTime": (START + timedelta(day, second)).isoformat()} for day, second in about))
         yield sandbox
 
 
