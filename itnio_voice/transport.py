@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from types import ModuleType
 from typing import Any, Protocol, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import anyio
 import anyio.lowlevel
@@ -72,12 +72,21 @@ def _check_base_url(_: object, __: object, url: str) -> None:
     """Refuse a base URL that is none, or that would send the signature over an open network."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if parts.scheme not in {"http", "https"} or not host or parts.username or parts.query or parts.fragment:
+    bare = not (parts.username or parts.query or parts.fragment)
+    if parts.scheme not in {"http", "https"} or not host or not bare or not _has_port(parts):
         message = f"base_url must be like https://api.itniotech.com/voice, not {parts.scheme}://{host}{parts.path}"
         raise ValueError(message)
     if parts.scheme == "http" and not _is_loopback(host):
         message = f"base_url must be https, for plain http shows the signature to others: {host} is not this machine"
         raise ValueError(message)
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Tell whether the port of a URL, if it has one, is a port."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

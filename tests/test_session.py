@@ -109,6 +109,8 @@ def test_a_checkpoint_of_the_same_query() -> None:
         ({"base_url": "https://"}, "base_url"),
         ({"base_url": "https://user:pass@api.itniotech.com"}, "base_url"),
         ({"base_url": "https://api.itniotech.com/voice?x=1"}, "base_url"),
+        ({"base_url": "https://api.itniotech.com:https/voice"}, "base_url"),
+        ({"base_url": "https://api.itniotech.com:70000/voice"}, "base_url"),
         ({"base_url": "http://api.itniotech.com/voice"}, "https"),
         ({"base_url": "http://10.0.0.1/voice"}, "https"),
         ({"concurrency": 0}, "concurrency"),
