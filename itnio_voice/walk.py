@@ -124,12 +124,7 @@ class Walk(Generic[R]):
         if self._failed and self._failed[0] is self._open[0]:
             await self._mend(*self._failed)
         elif self._open or self._rest or self._enter():
-            asks = self._choose()
-            answers: list[Page[R] | Exception | None] = [None] * len(asks)
-            try:
-                await self._fetch(asks, answers)
-            finally:
-                self._take(asks, answers)
+            await self._fetch(self._choose())
             self._settle()
         else:
             return False
@@ -171,43 +166,42 @@ class Walk(Generic[R]):
             room -= self._pages_each
         return asks
 
-    async def _fetch(self, asks: list[tuple[Reading[R], int]], answers: list[Page[R] | Exception | None]) -> None:
-        """Ask, several at once, and note the answers. After a failure nothing more is asked."""
-        queue = enumerate(asks)
-        failed = False
+    async def _fetch(self, asks: list[tuple[Reading[R], int]]) -> None:
+        """Ask, several at once, and take in what comes; after a failure nothing more is asked."""
+        answers: list[Page[R] | Exception | None] = [None] * len(asks)
+        queue = deque(enumerate(asks))
 
         async def work() -> None:
-            nonlocal failed
-            for index, (reading, current) in queue:
+            while queue:
+                index, (reading, current) = queue.popleft()
                 try:
                     answers[index] = await self._plan.ask(reading.window, current)
                 except Exception as error:  # noqa: BLE001 -- raised later, when all before it has been handed out
                     answers[index] = error
-                    failed = True
-                if failed:
-                    break
+                    queue.clear()
 
         workers = min(self._plan.at_once, len(asks))
-        if workers == 1:
-            await work()
-        else:
-            async with anyio.create_task_group() as group:
-                for _ in range(workers):
-                    group.start_soon(work)
+        try:
+            if workers == 1:
+                await work()
+            else:
+                async with anyio.create_task_group() as group:
+                    for _ in range(workers):
+                        group.start_soon(work)
+        finally:  # cancelled or not
+            self._take(asks, answers)
 
     # What came
 
     def _take(self, asks: list[tuple[Reading[R], int]], answers: list[Page[R] | Exception | None]) -> None:
         """Put the answers to their windows; None stands for what was not asked, or cancelled."""
-        failures: list[tuple[Reading[R], Exception]] = []
-        for (reading, current), answer in zip(asks, answers, strict=True):
+        for (reading, current), answer in reversed(list(zip(asks, answers, strict=True))):
             if isinstance(answer, Page):
                 reading.add(current, answer)
                 self._plan.span.answer(reading.window.span)
             elif answer is not None:
-                failures.append((reading, answer))
-        # Nothing is asked past a window that failed: a failure that comes later is of one before it.
-        self._failed = failures[0] if failures else self._failed
+                # The first is what counts: nothing is asked past it, so one that comes later is of a window before it.
+                self._failed = (reading, answer)
         self._asks = min(2 * self._asks, self._most) if self._failed is None else 1
 
     def _settle(self) -> None:
