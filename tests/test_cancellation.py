@@ -25,7 +25,7 @@ from .conftest import session_on
 
 pytestmark = pytest.mark.anyio
 
-CANCELLATIONS = int(os.environ.get("ITNIO_CANCELLATIONS", "500"))
+CANCELLATIONS = int(os.environ.get("ITNIO_CANCELLATIONS", "300"))
 AT_ONCE = 10
 CONNECTIONS = 4
 LONGEST = 0.03

@@ -28,7 +28,7 @@ from itnio_voice.envelope import read_page, read_record, read_recording_url
 from itnio_voice.models import CallRecord
 from itnio_voice.paging import PageRequest, key
 
-INPUTS = int(os.environ.get("ITNIO_FUZZ", "2500"))
+INPUTS = int(os.environ.get("ITNIO_FUZZ", "2000"))
 FIRST = int(os.environ.get("ITNIO_FUZZ_FROM", "0"))
 LONGEST_MESSAGE = 1000
 

@@ -41,7 +41,7 @@ SECRETS = {
     "the vendor's": "7bz1lzh9",
     "long": "kD83hfGq0ZpLw72nBvTy5RxUe9sMaJc4",
     "letters": "correcthorsebatterystaple",
-    "digits": "314159265358979",
+    "digits": "3141-5926-5358-9793",
     "escaped": "p\"a\\ss'w/o r&d<%41>",
     "other scripts": "пароль-密码-contraseña",
     "short": "q7x?",
@@ -119,8 +119,11 @@ def assert_kept(shown: str, *secrets: str) -> None:
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
-@pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
-@pytest.mark.parametrize("of_secret", [True, False], ids=["secret", "signature"])
+@pytest.mark.parametrize(
+    ("secret", "of_secret"),
+    [*((secret, True) for secret in SECRETS.values()), (SECRETS["long"], False)],
+    ids=[*SECRETS, "signature"],
+)
 async def test_no_secret_in_an_error(
     echo: Echo, secret: str, of_secret: bool, caplog: pytest.LogCaptureFixture
 ) -> None:

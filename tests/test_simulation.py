@@ -6,7 +6,7 @@ import pytest
 
 from .simulation import simulate
 
-SCENARIOS = int(os.environ.get("ITNIO_SCENARIOS", "120"))
+SCENARIOS = int(os.environ.get("ITNIO_SCENARIOS", "100"))
 FIRST = int(os.environ.get("ITNIO_SCENARIOS_FROM", "0"))
 SLOWER = 20
 """A scenario in real time, over a socket, for so many in this process."""
