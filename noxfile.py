@@ -31,8 +31,9 @@ def coverage(session: nox.Session) -> None:
     env = {"COVERAGE_FILE": os.path.join(session.create_tmp(), "coverage")}  # noqa: PTH118 -- a variable's text
     session.run("coverage", "erase", env=env)
     session.run("coverage", "run", "-m", "pytest", *session.posargs, env=env)
-    session.run("coverage", "combine", "--quiet", env=env)
-    session.run("coverage", "report", "--fail-under=97", env=env)
+    if not session.posargs:
+        session.run("coverage", "combine", "--quiet", env=env)
+        session.run("coverage", "report", "--fail-under=97", env=env)
 
 
 @nox.session

@@ -428,6 +428,9 @@ def simulate(seed: int, *, real: bool = False) -> Scenario:
             anyio.run(main, backend="trio", backend_options=options)
         else:
             anyio.run(main, backend_options={} if real else {"loop_factory": _VirtualLoop})
+    except BaseException as error:
+        error.add_note(f"the scenario's seed is {seed}")
+        raise
     finally:
         walking.DEEPEST, walking.FITTING = deepest, fitting
     return scenarios[0]

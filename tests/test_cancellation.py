@@ -254,7 +254,7 @@ async def test_a_cancelled_reading_goes_on(
         async for item in steps:
             found.extend([item] if reading == "records" else item.records)
 
-    # Later and later: what a step has asked for is lost with it.
+    # Later and later, so that it ends soon.
     while await chance.choice(WAYS[anyio_backend])(read, chance.uniform(0, 0.002 * cancelled)):
         cancelled += 1
 
@@ -288,6 +288,18 @@ async def test_a_session_closed_under_its_readers(itnio_sandbox: Sandbox, client
     ((words, times),) = (+told).items()
     assert "this VoiceSession is closed: open another one" == words
     assert times > 100
+
+
+async def test_a_session_closed_under_a_stream(itnio_sandbox: Sandbox) -> None:
+    """The next request of a stream whose session was closed, be it twice, is a clear RuntimeError."""
+    session = session_on(itnio_sandbox)
+    reading = aiter(session.records(START, END, page_size=10))
+    await anext(reading)
+    await session.aclose()
+    await session.aclose()
+    with pytest.raises(RuntimeError, match="closed"):
+        while True:
+            await anext(reading)
 
 
 @pytest.mark.parametrize("doing", ["hang", "status_503"])

@@ -73,6 +73,17 @@ def status(code: str, http: int = 200, **headers: str) -> httpx.Response:
 DONE = httpx.Response(200, json=EMPTY)
 
 
+async def ask_at_once(session: VoiceSession, times: int) -> None:
+    """Ask for a page, so many times at once."""
+
+    async def ask() -> None:
+        await session.page(START, END)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(times):
+            group.start_soon(ask)
+
+
 async def test_every_request_is_signed_as_the_vendor_says() -> None:
     """Key, timestamp in Unix seconds, signature, content type and body are as the vendor's page has them."""
     script = Script([DONE])
@@ -194,14 +205,8 @@ async def test_a_clock_that_many_callers_learn() -> None:
     """Eight that ask at once are refused once each at most, and nobody is after them."""
     with Sandbox(behaviour=Behaviour(clock_skew=7200, timestamp_tolerance=30, latency=0.02)) as sandbox:
         async with session_on(sandbox, concurrency=8) as session:
-
-            async def ask() -> None:
-                await session.page(START, END)
-
             for _ in range(3):
-                async with anyio.create_task_group() as group:
-                    for _ in range(8):
-                        group.start_soon(ask)
+                await ask_at_once(session, 8)
 
         assert 8 == sandbox.most_in_flight
         assert 1 <= sum(request.answered == "-16" for request in sandbox.requests) <= 8
@@ -337,13 +342,7 @@ async def test_a_turn_does_not_count(itnio_sandbox: Sandbox) -> None:
     """Waiting for the turn that `rate` gives does not count; what comes after it is bounded as ever."""
     retry = Retry(attempts=1, total=0.5)
     async with session_on(itnio_sandbox, rate=5, retry=retry) as session:
-
-        async def ask() -> None:
-            await session.page(START, END)
-
-        async with anyio.create_task_group() as group:
-            for _ in range(6):
-                group.start_soon(ask)
+        await ask_at_once(session, 6)
         assert 6 == len(itnio_sandbox.requests)
 
         itnio_sandbox.behaviour = Behaviour(faults=(Fault("hang"),))
@@ -356,13 +355,7 @@ async def test_waiting_for_a_slot_does_not_count(itnio_sandbox: Sandbox) -> None
     itnio_sandbox.behaviour = Behaviour(latency=0.15)
     retry = Retry(attempts=1, total=0.5)
     async with session_on(itnio_sandbox, concurrency=1, timeout=0.5, retry=retry) as session:
-
-        async def page() -> None:
-            await session.page(START, END)
-
-        async with anyio.create_task_group() as group:
-            for _ in range(8):
-                group.start_soon(page)
+        await ask_at_once(session, 8)
         assert 8 == len(itnio_sandbox.requests)
         assert 1 == itnio_sandbox.most_in_flight
 
@@ -389,13 +382,8 @@ async def test_a_wait_holds_no_slot() -> None:
 async def test_rate(itnio_sandbox: Sandbox) -> None:
     """`rate` bounds the requests per second, whatever the concurrency."""
     began = time.monotonic()
-    async with session_on(itnio_sandbox, concurrency=8, rate=20) as session, anyio.create_task_group() as group:
-
-        async def page() -> None:
-            await session.page(START, END)
-
-        for _ in range(11):
-            group.start_soon(page)
+    async with session_on(itnio_sandbox, concurrency=8, rate=20) as session:
+        await ask_at_once(session, 11)
 
     assert 0.5 <= time.monotonic() - began < 3
 
