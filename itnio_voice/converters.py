@@ -24,6 +24,7 @@ Hook = Callable[[Any, Any], Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_INTEGER = 18
 _TOO_LARGE = 10 ** (_LONGEST_INTEGER + 1)
+_NO_NUMBER = Decimal("NaN")
 _DEEPEST = 32
 
 _read_time = datetime.fromisoformat  # bound once: a record has five times
@@ -58,13 +59,13 @@ def text(value: Any, _: Any = None) -> str | None:
 
 def amount(value: Any, _: Any = None) -> Decimal | None:
     """Return money or a rate, exactly as its digits read; None for "" and null."""
-    digits = text(value)
-    if digits is None:
+    digits = value if type(value) is str else text(value)
+    if not digits:
         return None
     try:
         number = Decimal(digits)
     except InvalidOperation:
-        number = Decimal("NaN")
+        number = _NO_NUMBER
     # Decimal also reads "1_000" and the digits of other scripts; neither is an amount.
     if not number.is_finite() or "_" in digits or not digits.isascii():
         message = "an amount such as 0.15 is expected"
@@ -161,27 +162,46 @@ def structure_field(value: Mapping[str, Any], name: str, hook: Hook) -> Any:
         raise DecodeError(message, voice_id=voice_id, field=name, value=value.get(name)) from None
 
 
-def _structure_calls(cls: type[CallRecord]) -> Hook:
-    """Make the hook of a record class: each field by its type's hook, and what no field names into `extra`."""
-    columns = [
-        (_wire_name(field.name), converter.get_structure_hook(field.type))
-        for field in attrs.fields(cls)
-        if field.name != "extra"
-    ]
-    known = {name for name, _ in columns}
+@attrs.frozen
+class Column:
+    """A field of a record: its attribute, the API's name of it, and the hook that reads it."""
 
-    def structure(value: Mapping[str, Any], _: Any) -> CallRecord:
+    attribute: str
+    name: str
+    read: Hook
+
+
+@attrs.frozen(eq=False)
+class RecordHook:
+    """The hook of a record class: each column by its type's hook, and what no column names into `extra`."""
+
+    of: type[CallRecord]
+    columns: tuple[Column, ...]
+    known: frozenset[str]
+
+    @classmethod
+    def make(cls, of: type[CallRecord]) -> "RecordHook":
+        """Make the hook of a class, with what is registered for the types of its fields."""
+        columns = tuple(
+            Column(field.name, _wire_name(field.name), converter.get_structure_hook(field.type))
+            for field in attrs.fields(of)
+            if field.name != "extra"
+        )
+        return cls(of, columns, frozenset(column.name for column in columns))
+
+    def __call__(self, value: Mapping[str, Any], _: Any = None) -> CallRecord:
+        """Return a JSON object as a record."""
         get = value.get
         try:
-            extra = {} if value.keys() <= known else {name: kept(value[name]) for name in value if name not in known}
-            return cls(*[hook(get(name), None) for name, hook in columns], extra=extra)
+            extra = {name: kept(value[name]) for name in sorted(value.keys() - self.known)}
+            return self.of(*[column.read(get(column.name), None) for column in self.columns], extra=extra)
         except ValueError:
             # Only now is it worth the time to find out which field it was.
-            for name, hook in (*columns, *((name, kept) for name in value)):
-                structure_field(value, name, hook)
+            for column in self.columns:
+                structure_field(value, column.name, column.read)
+            for name in value:
+                structure_field(value, name, kept)
             raise  # pragma: no cover -- one of the hooks has failed above, and hooks are pure
-
-    return structure
 
 
 converter = cattrs.Converter(detailed_validation=False)
@@ -190,8 +210,13 @@ converter = cattrs.Converter(detailed_validation=False)
 for _type, _hook in ((str, text), (Decimal, amount), (int, integer), (datetime, instant)):
     converter.register_structure_hook(_type | None, _hook)
 converter.register_structure_hook_factory(
-    lambda cls: isinstance(cls, type) and issubclass(cls, CallRecord), _structure_calls
+    lambda cls: isinstance(cls, type) and issubclass(cls, CallRecord), RecordHook.make
 )
+
+
+def structure_hook(of: type[CallRecord]) -> Hook:
+    """Return what structures a class: a `RecordHook`, unless another has been registered for it."""
+    return converter.get_structure_hook(of)
 
 
 def structure_record(value: Mapping[str, Any], of: type[R]) -> R:

@@ -11,6 +11,7 @@ from .converters import brief, milliseconds, natural, required, structure_field,
 from .errors import REFUSALS, APIError, DecodeError, ProtocolError, RecordNotFoundError, TimeRangeError
 from .models import R, RecordingURL
 from .paging import Page, PageRequest
+from .rows import learn, read_rows
 
 __all__ = ["read_page", "read_record", "read_recording_url"]
 
@@ -35,6 +36,23 @@ def read_page(body: bytes, request: PageRequest, of: type[R]) -> Page[R]:
         ProtocolError: if it is not the vendor's JSON, or is another page than the one asked for.
         DecodeError: if a value is not what its field holds.
     """
+    data, records = read_rows(body.removeprefix(_BYTE_ORDER_MARK), of) or (_page(body, request), None)
+    total, size, current, pages = (structure_field(data, name, natural) for name in _PAGE_NUMBERS)
+    if current is not None and current != request.current:
+        if pages is None and total is not None:
+            pages = -(-total // (size or request.size))
+        if pages is None or pages >= request.current:
+            _break_off(f"page {request.current} was asked for, and page {current} came", body)
+        records = ()
+    if records is None:
+        rows = data["records"]
+        records = tuple(_record(row, f"records[{index}]", of) for index, row in enumerate(rows))
+        learn(rows, of)
+    return Page(records, total, size or request.size, request.current, pages)
+
+
+def _page(body: bytes, request: PageRequest) -> Mapping[str, Any]:
+    """Return the data of a page, with its rows under `records`."""
     try:
         data = _data(body)
     except TimeRangeError as error:
@@ -42,21 +60,11 @@ def read_page(body: bytes, request: PageRequest, of: type[R]) -> Page[R]:
         raise
     if not isinstance(data, dict) or not ("records" in data or "total" in data):
         _break_off("the answer's data is not a page", body)
-    total, size, current, pages = (structure_field(data, name, natural) for name in _PAGE_NUMBERS)
     rows = data.get("records")
-    if rows is None:
-        rows = []
-    if not isinstance(rows, list):
+    if rows is not None and not isinstance(rows, list):
         message = f"records is {brief(rows)}, but a list is expected"
         raise DecodeError(message, field="records", value=rows)
-    if current is not None and current != request.current:
-        if pages is None and total is not None:
-            pages = -(-total // (size or request.size))
-        if pages is None or pages >= request.current:
-            _break_off(f"page {request.current} was asked for, and page {current} came", body)
-        rows = []
-    records = tuple(_record(row, f"records[{index}]", of) for index, row in enumerate(rows))
-    return Page(records, total, size or request.size, request.current, pages)
+    return data | {"records": rows or []}
 
 
 def read_record(body: bytes, voice_id: str, of: type[R]) -> R:

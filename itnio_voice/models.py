@@ -47,7 +47,7 @@ class CallRecord:
     Each may be None: the API leaves a field out, or sends null or "", where there is nothing to tell. Times are
     aware datetimes in the offset that the API sent; do not assume that they are in order. Durations are whole seconds,
     money and rates are `Decimal`, and text is as it came. `extra` holds the fields that this class does not name,
-    under their wire names.
+    under their wire names, sorted by them.
     """
 
     voice_id: str | None = None

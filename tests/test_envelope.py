@@ -427,11 +427,13 @@ def test_messages_are_short(body: bytes) -> None:
     assert len(str(caught.value)) < 600
 
 
-@pytest.mark.parametrize("field", ["total", "x"])
-def test_numbers_out_of_range(field: str) -> None:
+@pytest.mark.parametrize(
+    "data", ['"records": [], "total": {}', '"records": [{{"cost": {}}}]', '"records": [{{"x": {}}}]']
+)
+def test_numbers_out_of_range(data: str) -> None:
     """A number that nothing can hold is the answer's fault like any other: one of our errors."""
     with pytest.raises(ProtocolError):
-        read(b'{"status": "0", "data": {"records": [], "%s": 1e9999999999999999999}}' % field.encode())
+        read(('{"status": "0", "data": {' + data.format("1e9999999999999999999") + "}}").encode())
 
 
 def test_an_excerpt_is_safe() -> None:

@@ -1,0 +1,250 @@
+"""Pages at full speed: the same records as by the careful way, or none."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import attrs
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from itnio_voice import DecodeError, SipRecord, VoiceRecord
+from itnio_voice.converters import converter, structure_record
+from itnio_voice.models import CallRecord
+from itnio_voice.rows import learn, read_rows
+from itnio_voice.sandbox.dataset import generate
+
+KINDS: list[type[CallRecord]] = [VoiceRecord, SipRecord]
+
+
+def page(*rows: Any) -> bytes:
+    """Return the answer with these rows."""
+    return json.dumps({"status": "0", "data": {"total": len(rows), "records": rows}}).encode()
+
+
+def carefully(body: bytes, of: type[CallRecord]) -> tuple[CallRecord, ...] | None:
+    """Return a page's records as `converters` reads them; None if one of them does not fit."""
+    rows = msgspec.json.Decoder(float_hook=Decimal).decode(body)["data"]["records"]
+    try:
+        return tuple(structure_record(row, of) for row in rows)
+    except DecodeError:
+        return None
+
+
+NAMES = [
+    "voiceId",
+    "callee",
+    "submitTime",
+    "answerTime",
+    "callDuration",
+    "cost",
+    "rate",
+    "calledInfo",
+    "phoneName",
+    "x",
+]
+VALUES: st.SearchStrategy[Any] = st.one_of(
+    st.sampled_from([None, "", 0, "0", "0.10", "1_0", "٣", "2026-09-01T08:00:00+08:00", "2026-09-01T08:00:00+08:99"]),
+    st.sampled_from([10**17, 10**18, 10**19, -(10**18), -(10**19), 10**30, 1e3, 0.1, True, False, [], {}, [1]]),
+    st.datetimes(timezones=st.timezones()).map(lambda at: at.isoformat()),
+    st.decimals(allow_nan=True).map(str),
+    st.integers(),
+    st.text(),
+)
+ROWS = st.lists(st.dictionaries(st.sampled_from(NAMES), VALUES), max_size=3)
+
+
+@given(ROWS, st.sampled_from(KINDS))
+def test_both_ways_agree(rows: list[dict[str, Any]], of: type[CallRecord]) -> None:
+    """What is read at full speed is what `converters` reads, down to offsets and digits; what it refuses is not."""
+    body = page(*rows)
+    learn([{"x": 1}], of)
+    read = read_rows(body, of)
+    records = carefully(body, of)
+
+    assert records is None or read is None or repr(records) == repr(read[1])
+    assert (records is None) <= (read is None)
+
+
+@pytest.mark.parametrize("of", KINDS)
+def test_an_ordinary_page(of: type[CallRecord]) -> None:
+    """What the vendor's page promises is read at full speed, with values missing, null, "" and as numbers too."""
+    rows: list[Mapping[str, Any]] = list(
+        generate(
+            500,
+            start=datetime(2026, 9, 1, tzinfo=UTC),
+            end=datetime(2026, 9, 20, tzinfo=UTC),
+            seed=1,
+            kind="sip" if of is SipRecord else "group",
+        )
+    )
+    body = page(*rows, {}, {"voiceId": 7, "cost": 0.10, "callDuration": "9"})
+    read = read_rows(body, of)
+
+    assert read is not None
+    assert {"records", "total", "size", "current", "pages"} == read[0].keys()
+    assert 502 == read[0]["total"]
+    assert carefully(body, of) == read[1]
+    assert {of} == set(map(type, read[1]))
+    assert Decimal("0.10") == read[1][-1].cost
+    assert "0.1" == str(read[1][-1].cost)
+
+
+def test_a_record_is_frozen() -> None:
+    """A record read at full speed is one like any other: frozen, hashable, and of the class asked for."""
+    read = read_rows(page({"voiceId": "1"}), VoiceRecord)
+
+    assert read is not None
+    (record,) = read[1]
+    assert VoiceRecord(voice_id="1") == record
+    assert hash(VoiceRecord(voice_id="1")) == hash(record)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        record.voice_id = "2"  # type: ignore[misc]
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        del record.voice_id
+
+
+@attrs.frozen
+class Taught(VoiceRecord):
+    """A record class of its own, so that what it learns is its own too."""
+
+
+def test_other_names_are_learned() -> None:
+    """A name that no field has needs a closer look once; from then on it is read at full speed, into `extra`."""
+    body = page({"voiceId": "1", "orders": [], "a": {"b": ""}}, {"voiceId": "2"})
+
+    assert read_rows(body, Taught) is None
+    learn([{"orders": 1, "voiceId": 1}, {"a": 1}], Taught)
+    read = read_rows(body, Taught)
+    assert read is not None
+    assert [{"a": {"b": ""}, "orders": []}, {}] == [record.extra for record in read[1]]
+    assert carefully(body, Taught) == read[1]
+
+
+def test_not_all_names_are_learned() -> None:
+    """Names that change from row to row fill no memory, and one that cannot be learned does no harm."""
+
+    @attrs.frozen
+    class Careful(VoiceRecord):
+        pass
+
+    learn([{f"name {number}": 1} for number in range(1000)], Careful)
+    assert read_rows(page({"name 1": 1}), Careful) is None
+    learn([{'a "name"': 1}], Careful)
+    assert read_rows(page({'a "name"': 1}), Careful) is None
+    assert read_rows(page({}), Careful) is not None
+
+
+@attrs.frozen
+class Label:
+    """A type of a user's own."""
+
+    text: str
+
+
+@attrs.frozen
+class Labelled(VoiceRecord):
+    """A record with a field of a user's own."""
+
+    label: Label | None = None
+
+
+def test_a_hook_of_ones_own() -> None:
+    """A hook that a user registers for a type is called at full speed too, with whatever came."""
+    converter.register_structure_hook(Label | None, lambda value, _: Label(repr(value)))
+    read = read_rows(page({"label": [1]}, {}), Labelled)
+
+    assert read is not None
+    assert [Label("[1]"), Label("None")] == [record.label for record in read[1]]
+
+
+def refuse_all(*_: Any) -> None:
+    """Refuse any value."""
+    message = "no"
+    raise ValueError(message)
+
+
+def doubled(text: str | None) -> str:
+    """Change a value."""
+    return f"{text}{text}"
+
+
+@attrs.frozen
+class Checked(VoiceRecord):
+    """A record class that checks what it is given."""
+
+    tag: str | None = attrs.field(default=None, validator=refuse_all)
+
+
+@attrs.frozen
+class Changed(VoiceRecord):
+    """A record class that changes what it is given."""
+
+    tag: str | None = attrs.field(default=None, converter=doubled)
+
+
+@attrs.frozen
+class Finished(VoiceRecord):
+    """A record class with a last step."""
+
+    def __attrs_post_init__(self) -> None:
+        refuse_all()
+
+
+@attrs.frozen(cache_hash=True)
+class Cached(VoiceRecord):
+    """A record class with a field that is no column."""
+
+
+class Undecorated(VoiceRecord):
+    """A record class that attrs has not made."""
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**fields)
+        refuse_all()
+
+
+@pytest.mark.parametrize("of", [Checked, Changed, Finished, Cached, Undecorated])
+def test_a_class_that_does_more_than_store(of: type[CallRecord]) -> None:
+    """A record class whose `__init__` does something is made by its `__init__`."""
+    learn([{"x": 1}], of)
+
+    assert read_rows(page({"tag": "a"}), of) is None
+
+
+def test_a_hook_for_a_whole_class() -> None:
+    """A hook that a user registers for a record class is what reads it."""
+
+    @attrs.frozen
+    class Own(VoiceRecord):
+        pass
+
+    converter.register_structure_hook(Own, lambda *_: Own(voice_id="own"))
+
+    assert read_rows(page({}), Own) is None
+    assert Own(voice_id="own") == structure_record({}, Own)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"\xff",
+        b'{"status": "-25"}',
+        b'{"status": 0, "data": {"records": []}}',
+        b'{"status": "0", "data": {}}',
+        b'{"status": "0", "data": {"records": null}}',
+        b'{"status": "0", "data": {"records": [1]}}',
+        b'{"status": "0", "data": {"records": [{"cost": 1e9999999999999999999}]}}',
+        b'{"status": "0", "data": {"records": [' + b'{"x":' * 5000,
+    ],
+    ids=lambda body: body[:40],
+)
+def test_what_is_no_ordinary_page(body: bytes) -> None:
+    """Anything else is left to the careful way."""
+    assert read_rows(body, VoiceRecord) is None
