@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Hashable, Iterator, Mapping
+from itertools import chain
 from typing import Generic
 
 import attrs
@@ -68,17 +69,17 @@ class Reading(Generic[R]):
     passes: int = 1
     before: tuple[Hashable, ...] | None = None
     pages: dict[int, Page[R]] = attrs.field(factory=dict, init=False)
+    """Those that have come, until they are taken out: what they prove is kept without them."""
+    ids: dict[int, tuple[Hashable, ...]] = attrs.field(factory=dict, init=False)
+    """The keys of the records, page by page."""
     keys: set[Hashable] = attrs.field(factory=set, init=False)
+    total: int | None = attrs.field(default=None, init=False)
+    """How many records the server says that the window holds; None before its first page, or if it never says."""
     rows: int = attrs.field(default=0, init=False)
     doubtful: bool = attrs.field(default=False, init=False)
     _confirmed: bool = attrs.field(default=False, init=False)
     _empty: bool = attrs.field(default=False, init=False)
     _repeated: bool = attrs.field(default=False, init=False)
-
-    @property
-    def total(self) -> int | None:
-        """How many records the server says that the window holds; None before its first page, or if it never says."""
-        return self.pages[1].total if self.pages else None
 
     @property
     def depth(self) -> int:
@@ -91,45 +92,50 @@ class Reading(Generic[R]):
         A server may cap the size of its pages silently, so the first one shows how many there are. If it tells no
         total, the next page is asked for until one is empty.
         """
-        if not self.pages:
+        if not self.ids:
             yield 1
         elif self._empty or self._repeated:
             return
         elif self.total is None:
-            yield len(self.pages) + 1
+            yield len(self.ids) + 1
         else:
-            last = -(-self.total // len(self.pages[1].records))
-            missing = (current for current in range(2, last) if current not in self.pages)
+            last = -(-self.total // len(self.ids[1]))
+            missing = (current for current in range(2, last) if current not in self.ids)
             first_missing = next(missing, None)
             if first_missing:
                 yield first_missing
                 yield from missing
-            elif last > 1 and last not in self.pages:
+            elif last > 1 and last not in self.ids:
                 yield last
             elif last > 1 and not (self._confirmed or self.doubtful or self._agrees):
                 yield 1
 
     def add(self, current: int, page: Page[R]) -> None:
         """Take in an answer."""
-        keys = {key(record) for record in page.records}
-        if current in self.pages:
+        ids = tuple([record.voice_id or record for record in page.records])
+        keys = set(ids)
+        if current in self.ids:
             self._confirmed = True
-            self.doubtful |= keys != {key(record) for record in self.pages[current].records}
+            self.doubtful |= keys != set(self.ids[current])
             return
+        if not self.ids:
+            self.total = page.total
+        known = len(self.keys)
+        self.keys |= keys
+        new = len(self.keys) - known
         self._empty |= not keys
-        self._repeated |= bool(keys) and keys <= self.keys
-        self.pages[current] = page
+        self._repeated |= bool(keys) and not new
+        self.pages[current], self.ids[current] = page, ids
         self.doubtful |= (
             page.total != self.total
-            or not keys.isdisjoint(self.keys)
-            or (self.total is not None and len(page.records) != self._place(current, self.total))
+            or new < len(keys)
+            or (self.total is not None and len(ids) != self._place(current, self.total))
         )
-        self.keys |= keys
-        self.rows += len(page.records)
+        self.rows += len(ids)
 
     def _place(self, current: int, total: int) -> int:
         """How many records page `current` has if the total is true and pages are as long as the first."""
-        step = len(self.pages[1].records)
+        step = len(self.ids[1])
         return max(0, min(step, total - (current - 1) * step))
 
     @property
@@ -148,7 +154,7 @@ class Reading(Generic[R]):
         counts = self._empty and not self.doubtful if self.total is None else self.rows == self.total
         if self._repeated or not counts:
             return None
-        return tuple(key(record) for current in sorted(self.pages) for record in self.pages[current].records)
+        return tuple(chain.from_iterable(ids for _, ids in sorted(self.ids.items())))
 
     @property
     def proven(self) -> bool:

@@ -174,8 +174,16 @@ class Transport:
 
     async def _try(self, question: Question, read: Callable[[bytes], T]) -> T:
         attempts = Attempts(self.retry)
+        failed: list[ItnioError] = []
+        try:
+            return await self._attempt(question, read, attempts)
+        except ItnioError as error:
+            # Nearly every call ends above: only one that failed is worth what setting up retries costs.
+            failed.append(error)
         async for attempt in stamina.retry_context(on=attempts.wait, attempts=self.retry.attempts, timeout=None):
             with attempt:
+                if failed:
+                    raise failed.pop()
                 return await self._attempt(question, read, attempts)
         raise AssertionError  # pragma: no cover -- the last attempt returns or raises
 

@@ -230,7 +230,7 @@ class Walk(Generic[R]):
     def _narrower(self, reading: Reading[R]) -> timedelta | None:
         """Return the width to read a window with instead; None if it may stay."""
         span = reading.window.span
-        if span <= SHORTEST or not reading.pages:
+        if span <= SHORTEST or not reading.ids:
             return None
         if min(reading.depth, self._left) > DEEPEST:
             return _whole(min(span * FITTING / reading.depth, span / 2))
@@ -263,10 +263,9 @@ class Walk(Generic[R]):
             self._begin(reading.window.start, reading.keys)
             return
         window = reading.window
-        records: Sequence[R] = ()
-        if self._plan.whole:
-            pages = (reading.pages[current] for current in sorted(reading.pages))
-            records = self._new(record for page in pages for record in page.records)
+        records: list[R] = []
+        for current in sorted(reading.pages):
+            records += self._new(reading, current)
         # The first window of a gap begins with the second before it, which is not this walk's.
         mine = Window(max(window.start, self._start), window.end)
         self._ready.append(Piece(records, done=Done(mine, reading.total, Window(self._position, window.end))))
@@ -280,30 +279,28 @@ class Walk(Generic[R]):
         self._given, self._given_pages = set(), 0
         self.windows_done += 1
         self._shrinks = 0
-        self._pages_each = len(reading.pages)
+        self._pages_each = len(reading.ids)
         if self._rest is None or window.span >= self._width:
             wished = window.span * FITTING / reading.depth if reading.depth else LONGEST
             self._width = self._plan.span.bounded(_whole(min(wished, 2 * window.span)))
 
     def _hand_out_pages(self, reading: Reading[R]) -> None:
         """Hand out the pages that follow on those already handed out."""
-        while (page := reading.pages.get(self._given_pages + 1)) and self._left > 0:
+        while self._left > 0 and (page := reading.pages.get(self._given_pages + 1)):
             self._given_pages += 1
-            self._ready.append(Piece(self._new(page.records), page))
+            self._ready.append(Piece(self._new(reading, self._given_pages), page))
 
-    def _new(self, records: Iterable[R]) -> list[R]:
-        """Keep what was not handed out before, as far as the limit goes."""
-        new: list[R] = []
-        for record in records:
-            name = key(record)
-            if name not in self._given and name not in self._known and name not in self._held:
-                self._given.add(name)
-                new.append(record)
-        if len(new) > self._left:
-            del new[int(self._left) :]
-        self._left -= len(new)
-        self.records += len(new)
-        return new
+    def _new(self, reading: Reading[R], current: int) -> list[R]:
+        """Take out a page's records, and keep what was not handed out before, as far as the limit goes."""
+        new = dict(zip(reading.ids[current], reading.pages.pop(current).records, strict=True))
+        for old in (self._known, self._given, self._held):
+            for name in old.intersection(new):
+                del new[name]
+        self._given.update(new)
+        taken = list(new.values())[: None if self._left > len(new) else int(self._left)]
+        self._left -= len(taken)
+        self.records += len(taken)
+        return taken
 
     # What failed
 
@@ -376,8 +373,8 @@ class Walk(Generic[R]):
     @property
     def expected(self) -> int | None:
         """How many records the walk will give: what the server told, and for the rest as many per day as so far."""
-        told = [reading for reading in self._open if reading.pages and reading is not self._seam]
-        untold = [reading.window.span for reading in self._open if not reading.pages]
+        told = [reading for reading in self._open if reading.ids and reading is not self._seam]
+        untold = [reading.window.span for reading in self._open if not reading.ids]
         covered = sum((reading.window.span for reading in told), self._walked)
         unasked = sum((window.span for window in self._unasked()), sum(untold, timedelta()))
         known = self.records - len(self._given) + sum(reading.depth for reading in told)
