@@ -1,7 +1,7 @@
 """The pages of a window: which to ask for, and whether what came is the whole of it. Pure."""
 
 import json
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Generic
 
@@ -11,7 +11,7 @@ from .errors import IncompleteWindowError
 from .models import CallRecord, R
 from .windows import Window
 
-__all__ = ["LARGEST_PAGE", "Page", "PageRequest", "Reading", "key"]
+__all__ = ["LARGEST_PAGE", "Page", "PageRequest", "Reading", "keys"]
 
 LARGEST_PAGE = 100
 """The largest `size` that the vendor's page allows."""
@@ -47,9 +47,9 @@ class Page(Generic[R]):
     pages: int | None
 
 
-def key(record: CallRecord) -> Hashable:
-    """Return what tells a record from another: its id, or without one its whole content."""
-    return record.voice_id or record
+def keys(records: Iterable[CallRecord]) -> tuple[Hashable, ...]:
+    """Return what tells records from one another: the id of each, or its whole content if it has none."""
+    return tuple([record.voice_id or record for record in records])
 
 
 @attrs.define(eq=False)
@@ -112,23 +112,23 @@ class Reading(Generic[R]):
 
     def add(self, current: int, page: Page[R]) -> None:
         """Take in an answer."""
-        ids = tuple([record.voice_id or record for record in page.records])
-        keys = set(ids)
+        ids = keys(page.records)
+        different = set(ids)
         if current in self.ids:
             self._confirmed = True
-            self.doubtful |= keys != set(self.ids[current])
+            self.doubtful |= different != set(self.ids[current])
             return
         if not self.ids:
             self.total = page.total
         known = len(self.keys)
-        self.keys |= keys
+        self.keys |= different
         new = len(self.keys) - known
-        self._empty |= not keys
-        self._repeated |= bool(keys) and not new
+        self._empty |= not ids
+        self._repeated |= not new and bool(ids)
         self.pages[current], self.ids[current] = page, ids
         self.doubtful |= (
             page.total != self.total
-            or new < len(keys)
+            or new < len(different)
             or (self.total is not None and len(ids) != self._place(current, self.total))
         )
         self.rows += len(ids)

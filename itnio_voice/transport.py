@@ -13,7 +13,6 @@ from urllib.parse import SplitResult, quote, urlsplit
 import anyio
 import anyio.lowlevel
 import attrs
-import stamina
 from attrs.validators import instance_of, optional
 
 from .errors import (
@@ -24,7 +23,6 @@ from .errors import (
     TimestampExpiredError,
     TransportError,
 )
-from .pool import make_client
 from .retry import Attempts, Retry, count, http_date, positive
 from .signing import Credentials, Signature, sign
 
@@ -126,14 +124,19 @@ class Transport:
     _http: HTTPClient = attrs.field(init=False)
     _network_errors: tuple[type[Exception], ...] = attrs.field(init=False)
     _timeouts: type[Exception] = attrs.field(init=False)
-    _slots: anyio.Semaphore = attrs.field(init=False)
+    _slots: "anyio.Semaphore" = attrs.field(init=False)
     _offset: float = attrs.field(default=0.0, init=False)
     _next_send: float = attrs.field(default=0.0, init=False)
-    _calls: set[anyio.CancelScope] = attrs.field(factory=set[anyio.CancelScope], init=False)
+    _calls: "set[anyio.CancelScope]" = attrs.field(factory=set, init=False)
     _closed: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._http = make_client(self.concurrency) if self.client is None else self.client
+        if self.client is None:
+            from .pool import make_client  # noqa: PLC0415 -- it takes longer to import than all else of the core
+
+            self._http = make_client(self.concurrency)
+        else:
+            self._http = self.client
         library = _library(self._http)
         self._network_errors = (library.RequestError, OSError)
         self._timeouts = library.TimeoutException
@@ -178,7 +181,9 @@ class Transport:
         try:
             return await self._attempt(question, read, attempts)
         except ItnioError as error:
-            # Nearly every call ends above: only one that failed is worth what setting up retries costs.
+            # Nearly every call ends above: only one that failed is worth what retries cost to import and to set up.
+            import stamina  # noqa: PLC0415
+
             failed.append(error)
         async for attempt in stamina.retry_context(on=attempts.wait, attempts=self.retry.attempts, timeout=None):
             with attempt:

@@ -8,7 +8,7 @@ the answers that have come, and the next one asks for the others.
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from math import ceil as up
@@ -19,7 +19,7 @@ import attrs
 
 from .errors import RequestTimeoutError, ServerError, TimeRangeError
 from .models import R
-from .paging import Page, Reading, key
+from .paging import Page, Reading
 from .span import Span
 from .windows import LONGEST, SECOND, SHORTEST, Window, before, ceil, cut, merge
 

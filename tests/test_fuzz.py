@@ -26,7 +26,7 @@ from itnio_voice import ItnioError, Page, RecordingURL, SipRecord, VoiceRecord, 
 from itnio_voice.converters import amount, instant, integer
 from itnio_voice.envelope import read_page, read_record, read_recording_url
 from itnio_voice.models import CallRecord
-from itnio_voice.paging import PageRequest, key
+from itnio_voice.paging import PageRequest, keys
 
 INPUTS = int(os.environ.get("ITNIO_FUZZ", "2000"))
 FIRST = int(os.environ.get("ITNIO_FUZZ_FROM", "0"))
@@ -230,7 +230,7 @@ def use(value: Any) -> None:
         if isinstance(one, CallRecord):
             assert json.loads(json.dumps(one.to_dict())).keys() == {field.name for field in attrs.fields(type(one))}
             assert json.dumps(one.to_dict(), ensure_ascii=False).encode()
-            assert hash(key(one)) == hash(key(copy.copy(one)))
+            assert hash(keys([one])) == hash(keys([copy.copy(one)]))
             assert one.billing is None or one.billing.initial >= 0
             assert one.answered is (one.answer_time is not None)
         if isinstance(one, VoiceRecord):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from itnio_voice import IncompleteWindowError, Page, VoiceRecord, Window
-from itnio_voice.paging import PageRequest, Reading, key
+from itnio_voice.paging import PageRequest, Reading, keys
 
 from .test_windows import START
 
@@ -43,9 +43,9 @@ def test_a_request() -> None:
 
 def test_keys() -> None:
     """A record is told by its id; without one by all that it holds."""
-    assert key(VoiceRecord(voice_id="1")) == key(VoiceRecord(voice_id="1", callee="2"))
-    assert key(VoiceRecord(callee="1")) != key(VoiceRecord(callee="2"))
-    assert key(VoiceRecord(callee="1", extra={"a": []})) == key(VoiceRecord(callee="1", extra={"a": []}))
+    assert keys([VoiceRecord(voice_id="1")]) == keys([VoiceRecord(voice_id="1", callee="2")])
+    assert keys([VoiceRecord(callee="1")]) != keys([VoiceRecord(callee="2")])
+    assert keys([VoiceRecord(callee="1", extra={"a": []})]) == keys([VoiceRecord(callee="1", extra={"a": []})])
 
 
 @given(st.integers(0, 60), st.integers(1, 12))
