@@ -6,26 +6,31 @@ the commonest are read in place. Whatever does not fit is left to `converters`, 
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from itertools import chain
 from typing import Any, Literal
 
 import attrs
 import msgspec
 
-from .converters import Hook, RecordHook, amount, instant, integer, kept, structure_hook, text
+from .converters import Hook, RecordHook, amount, instant, integer, kept, plain_instants, structure_hook, text
 from .models import CallRecord, R
 
 __all__ = ["learn", "read_rows"]
 
 _MOST_OTHERS = 64
 
-# What a value often is, told without a call of its hook, which would return the same.
-_OFTEN: Mapping[Hook, str] = {
-    text: "(value or None) if type(value) is str or value is None",
-    integer: "value if value is None or (type(value) is int and -(10**18) < value < 10**18)",
-    instant: "None if value is None or value == ''",
-    amount: "None if value is None or value == ''",
+# How a value is read where it need not be by a call of its hook, which would return the same.
+_READING: Mapping[Hook, str] = {
+    text: "(value or None) if type(value) is str or value is None else read(value, None)",
+    integer: "value if value is None or (type(value) is int and -(10**18) < value < 10**18) else read(value, None)",
+    amount: "None if value is None or value == ''"
+    " else number if type(value) is str and (number := Decimal(value)).is_finite()"
+    " and '_' not in value and value.isascii() else read(value, None)",
 }
+# The same on a page whose times are all as the vendor's page writes them.
+_READING_PLAIN: Mapping[Hook, str] = {**_READING, instant: "fromisoformat(value) if value else None"}
 
 
 @attrs.frozen
@@ -35,7 +40,9 @@ class _Reader:
     hook: RecordHook
     others: tuple[str, ...]
     decoder: msgspec.json.Decoder[Any]
+    instants: Callable[[Any], tuple[str | None, ...]]
     build: Callable[[Any], Any]
+    build_plain: Callable[[Any], Any]
 
     @classmethod
     def make(cls, hook: RecordHook, others: tuple[str, ...] = ()) -> "_Reader":
@@ -46,9 +53,12 @@ class _Reader:
         """
         names = {column.attribute: column.name for column in hook.columns}
         other_names = {f"other_{index}": name for index, name in enumerate(others)}
+        instants = [column.attribute for column in hook.columns if column.read is instant]
+        types: dict[str, Any] = dict.fromkeys(names, Any) | dict.fromkeys(instants, str | None)
         row = msgspec.defstruct(
             "Row",
-            [*((name, Any, None) for name in names), *((name, Any, msgspec.UNSET) for name in other_names)],
+            [*((name, type_, None) for name, type_ in types.items())]
+            + [(name, Any, msgspec.UNSET) for name in other_names],
             rename=names | other_names,
             forbid_unknown_fields=True,
             gc=False,  # plain values: there is nothing for the garbage collector to find
@@ -56,16 +66,29 @@ class _Reader:
         numbers = [(name, Any, None) for name in ("total", "size", "current", "pages")]
         data = msgspec.defstruct("Data", [("records", list[row]), *numbers])  # type: ignore[valid-type] # made here
         answer = msgspec.defstruct("Answer", [("status", Literal["0"]), ("data", data)])
-        return cls(hook, others, msgspec.json.Decoder(answer, float_hook=Decimal), _builder(hook, others))
+        return cls(
+            hook,
+            others,
+            msgspec.json.Decoder(answer, float_hook=Decimal),
+            _made(["def made(row):", f"    return ({''.join(f'row.{name}, ' for name in instants)})"], {}),
+            _builder(hook, others, _READING),
+            _builder(hook, others, _READING_PLAIN),
+        )
+
+    def read(self, body: bytes) -> tuple[dict[str, Any], tuple[Any, ...]]:
+        """Return the numbers that a page tells, and its records."""
+        data = self.decoder.decode(body).data
+        instants = [*filter(None, chain.from_iterable(map(self.instants, data.records)))]
+        build = self.build_plain if plain_instants(instants) else self.build
+        return msgspec.structs.asdict(data), tuple(map(build, data.records))
 
 
-def _builder(hook: RecordHook, others: tuple[str, ...]) -> Callable[[Any], Any]:
-    """Make the function that turns a row into a record. No text of a server's is in its code."""
-    lines = ["def build(row):", "    record = new(Draft)"]
+def _builder(hook: RecordHook, others: tuple[str, ...], reading: Mapping[Hook, str]) -> Callable[[Any], Any]:
+    """Make the function that turns a row into a record."""
+    lines = ["def made(row):", "    record = new(Draft)"]
     for column in hook.columns:
-        often = f"{_OFTEN[column.read]} else " if column.read in _OFTEN else ""
-        lines.append(f"    value = row.{column.attribute}")
-        lines.append(f"    record.{column.attribute} = {often}read_{column.attribute}(value, None)")
+        value = reading.get(column.read, "read(value, None)").replace("read(", f"read_{column.attribute}(")
+        lines += [f"    value = row.{column.attribute}", f"    record.{column.attribute} = {value}"]
     values = "".join(f"row.other_{index}, " for index in range(len(others)))
     lines.append(f"    record.extra = kept_of(({values}))" if others else "    record.extra = {}")
     lines += ["    record.__class__ = Record", "    return record"]
@@ -73,11 +96,16 @@ def _builder(hook: RecordHook, others: tuple[str, ...]) -> Callable[[Any], Any]:
     def kept_of(values: tuple[Any, ...]) -> dict[str, Any]:
         return {name: kept(value) for name, value in zip(others, values, strict=True) if value is not msgspec.UNSET}
 
-    reads = {f"read_{column.attribute}": column.read for column in hook.columns}
-    names: dict[str, Any] = {"new": object.__new__, "Draft": _draft(hook.of), "Record": hook.of, "kept_of": kept_of}
-    exec("\n".join(lines), names | reads, names)  # noqa: S102 -- as attrs and cattrs make theirs
-    build: Callable[[Any], Any] = names["build"]
-    return build
+    names: dict[str, Any] = {f"read_{column.attribute}": column.read for column in hook.columns}
+    names |= {"new": object.__new__, "Draft": _draft(hook.of), "Record": hook.of}
+    return _made(lines, names | {"Decimal": Decimal, "fromisoformat": datetime.fromisoformat, "kept_of": kept_of})
+
+
+def _made(lines: list[str], names: dict[str, Any]) -> Callable[[Any], Any]:
+    """Return the function `made` of some code. There are attributes' names in it, and no text of a server's."""
+    exec("\n".join(lines), names)  # noqa: S102 -- as attrs and cattrs make theirs
+    made: Callable[[Any], Any] = names["made"]
+    return made
 
 
 def _draft(of: type[CallRecord]) -> type[CallRecord]:
@@ -121,8 +149,7 @@ def read_rows(body: bytes, of: type[R]) -> tuple[dict[str, Any], tuple[R, ...]] 
     if reader is None:
         return None
     try:
-        data = reader.decoder.decode(body).data
-        return msgspec.structs.asdict(data), tuple(map(reader.build, data.records))
+        return reader.read(body)
     except (ValueError, msgspec.MsgspecError, RecursionError, InvalidOperation):
         return None
 

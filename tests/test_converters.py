@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from itnio_voice import DecodeError, SipRecord, VoiceRecord
@@ -17,6 +17,7 @@ from itnio_voice.converters import (
     integer,
     milliseconds,
     natural,
+    plain_instants,
     required,
     structure_field,
     structure_record,
@@ -334,3 +335,47 @@ def test_a_record_or_an_error_that_is_true(row: dict[str, Any], of: type[CallRec
         assert row[error.field] is error.value  # noqa: PT017
     else:
         assert json.dumps(record.to_dict())
+
+
+PLAIN = "2022-01-18T14:42:40+08:00"
+
+
+@pytest.mark.parametrize(
+    ("texts", "plain"),
+    [
+        ([], True),
+        ([PLAIN], True),
+        ([PLAIN, "2022-01-18T14:42:40-03:30", "2022-01-18 14:42:40+00:59"], True),
+        ([PLAIN, "2022-01-18T14:42:40+08:60"], False),
+        (["2022-01-18T14:42:40+08:99", PLAIN], False),
+        ([PLAIN, "2022-01-18T14:42:40Z"], False),
+        (["2022-01-18T14:42.40+08:00"], False),
+        (["2022-01-18T14:42:40 08:00"], False),
+        (["2022-01-18T14:42:40+0:800"], False),
+        ([PLAIN[:-1], PLAIN + "0"], False),
+        ([PLAIN[:-1] + "\u0660", PLAIN + " "], False),
+    ],
+)
+def test_plain_instants(texts: list[str], plain: bool) -> None:
+    """Times as the vendor's page writes them are plain; one that is not makes all of them others."""
+    assert plain is plain_instants(texts)
+
+
+@settings(max_examples=2000)
+@given(st.lists(st.tuples(st.integers(0, 24), st.sampled_from("0569:.,+-ZTW \u0660")), max_size=4))
+def test_a_plain_instant_needs_no_hook(changes: list[tuple[int, str]]) -> None:
+    """Whatever else stands in a plain time, `fromisoformat` reads it as the hook does, or not at all."""
+    characters = list(PLAIN)
+    for place, character in changes:
+        characters[place] = character
+    changed = "".join(characters)
+    if not plain_instants([changed]):
+        return
+    try:
+        at = datetime.fromisoformat(changed)
+    except ValueError:
+        return
+    read = instant(changed)
+
+    assert read is not None
+    assert (at, at.utcoffset()) == (read, read.utcoffset())

@@ -122,6 +122,19 @@ def test_an_ordinary_page(of: type[CallRecord]) -> None:
     assert "0.1" == str(read[1][-1].cost)
 
 
+TIMES = ["2026-09-01T08:00:00.125+08:00", "2026-09-01T00:00:00Z", "2026-09-01 08:00:00+08:00", "20260901T080000+0800"]
+
+
+@pytest.mark.parametrize("time", TIMES)
+def test_times_in_other_forms(time: str) -> None:
+    """A time that is written in another way does not take a page off full speed, nor change what is read."""
+    body = page({"submitTime": time, "callTime": "2026-09-01T08:00:00+08:00"}, {"submitTime": ""}, {})
+    read = read_rows(body, VoiceRecord)
+
+    assert read is not None
+    assert carefully(body, VoiceRecord) == read[1]
+
+
 def test_a_record_is_frozen() -> None:
     """A record read at full speed is one like any other: frozen, hashable, and of the class asked for."""
     read = read_rows(page({"voiceId": "1"}), VoiceRecord)
