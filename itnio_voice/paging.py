@@ -72,6 +72,8 @@ class Reading(Generic[R]):
     """Those that have come, until they are taken out: what they prove is kept without them."""
     ids: dict[int, tuple[Hashable, ...]] = attrs.field(factory=dict, init=False)
     """The keys of the records, page by page."""
+    flying: set[int] = attrs.field(factory=set, init=False)
+    """The pages asked for whose answers have not come."""
     keys: set[Hashable] = attrs.field(factory=set, init=False)
     total: int | None = attrs.field(default=None, init=False)
     """How many records the server says that the window holds; None before its first page, or if it never says."""

@@ -10,12 +10,12 @@ the answers that have come, and the next one asks for the others.
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from math import ceil as up
 from typing import Generic
 
 import anyio
 import attrs
+from anyio.abc import TaskGroup
 
 from .errors import RequestTimeoutError, ServerError, TimeRangeError
 from .models import R
@@ -87,10 +87,10 @@ class Walk(Generic[R]):
         self._ready: deque[Piece[R]] = deque()
         self._left = plan.limit
         self._most = plan.at_once * min(plan.at_once, ROUNDS)
-        # How many requests a step asks, how wide the next window is, and how many pages it will have.
+        # How many requests a step asks, how many more this one may, and how wide the next window is.
         self._asks = 1
+        self._room = 0
         self._width = plan.span.first
-        self._pages_each = 1
         self._shrinks = 0
         # The gap that is walked, how far it is complete, the windows open in it, and what is not open yet.
         self._start = self._end = self._position = datetime.min.replace(tzinfo=UTC)
@@ -98,8 +98,8 @@ class Walk(Generic[R]):
         self._rest: Window | None = None
         self._seam: Reading[R] | None = None
         self._failed: tuple[Reading[R], Exception] | None = None
-        # The ids of the two windows before, of the last of them, those handed out of the first open window, and those
-        # of windows taken back.
+        # The ids of the two windows before, of the last of them, those handed out of the first open one, and those of
+        # windows taken back.
         self._known: set[Hashable] = set()
         self._last: set[Hashable] = set()
         self._given: set[Hashable] = set()
@@ -124,7 +124,7 @@ class Walk(Generic[R]):
         if self._failed and self._failed[0] is self._open[0]:
             await self._mend(*self._failed)
         elif self._open or self._rest or self._enter():
-            await self._fetch(self._choose())
+            await self._fetch()
             self._settle()
         else:
             return False
@@ -146,63 +146,65 @@ class Walk(Generic[R]):
         self._end = min(self._end, max(self._now(), self._start + SECOND))
         self._rest = Window(start, self._end)
         self._known, self._last, self._seam = known, known, None
+        self._asks = 1
 
     # What to ask
 
-    def _choose(self) -> list[tuple[Reading[R], int]]:
-        """Choose the next questions: missing pages of open windows, then the first pages of the next windows."""
-        most = up(min(self._asks, max(1, self._left / self._plan.page_size)))
-        asks: list[tuple[Reading[R], int]] = []
+    async def _fetch(self) -> None:
+        """Ask, several at once, and take in what comes: each answer may tell what to ask next, up to a step's worth."""
+        self._room = up(min(self._asks, max(1, self._left / self._plan.page_size)))
+        if self._plan.at_once == 1:
+            while question := self._choose():
+                await self._ask(*question)
+        else:
+            async with anyio.create_task_group() as group:
+                self._spread(group)
+        self._asks = min(4 * self._asks, self._most) if self._failed is None else 1
+
+    def _spread(self, group: TaskGroup) -> None:
+        """Begin to ask as much at once as may be."""
+        while sum(len(opened.flying) for opened in self._open) < self._plan.at_once and (question := self._choose()):
+            group.start_soon(self._work, group, question)
+
+    async def _work(self, group: TaskGroup, question: tuple[Reading[R], int] | None) -> None:
+        """Ask one question after the other; what an answer makes room for is asked by others."""
+        while question:
+            await self._ask(*question)
+            question = self._choose()
+            self._spread(group)
+
+    def _choose(self) -> tuple[Reading[R], int] | None:
+        """Choose the next question: a missing page of an open window, or the first page of the next window."""
+        opened: Reading[R]
+        if not self._room:
+            return None
         for opened in self._open:
-            if self._failed and opened is self._failed[0]:
-                return asks
-            asks += [(opened, current) for current in islice(opened.wanted(), most - len(asks))]
-        room = most - len(asks)
-        while self._rest and room > 0 and (not self._open or self._width <= self._plan.span.answered):
+            if (self._failed and opened is self._failed[0]) or self._narrower(opened):
+                return None
+            current = next((current for current in opened.wanted() if current not in opened.flying), None)
+            if current:
+                break
+        else:
+            if self._rest is None or (self._open and self._width > self._plan.span.answered):
+                return None
             window, self._rest = cut(self._rest, self._width)
-            reading: Reading[R] = Reading(window)
-            self._open.append(reading)
-            asks.append((reading, 1))
-            room -= self._pages_each
-        return asks
+            opened, current = Reading(window), 1
+            self._open.append(opened)
+        self._room -= 1
+        opened.flying.add(current)
+        return opened, current
 
-    async def _fetch(self, asks: list[tuple[Reading[R], int]]) -> None:
-        """Ask, several at once, and take in what comes; after a failure nothing more is asked."""
-        answers: list[Page[R] | Exception | None] = [None] * len(asks)
-        queue = deque(enumerate(asks))
-
-        async def work() -> None:
-            while queue:
-                index, (reading, current) = queue.popleft()
-                try:
-                    answers[index] = await self._plan.ask(reading.window, current)
-                except Exception as error:  # noqa: BLE001 -- raised later, when all before it has been handed out
-                    answers[index] = error
-                    queue.clear()
-
-        workers = min(self._plan.at_once, len(asks))
+    async def _ask(self, reading: Reading[R], current: int) -> None:
+        """Ask for a page, and take in what comes."""
         try:
-            if workers == 1:
-                await work()
-            else:
-                async with anyio.create_task_group() as group:
-                    for _ in range(workers):
-                        group.start_soon(work)
-        finally:  # cancelled or not
-            self._take(asks, answers)
-
-    # What came
-
-    def _take(self, asks: list[tuple[Reading[R], int]], answers: list[Page[R] | Exception | None]) -> None:
-        """Put the answers to their windows; None stands for what was not asked, or cancelled."""
-        for (reading, current), answer in reversed(list(zip(asks, answers, strict=True))):
-            if isinstance(answer, Page):
-                reading.add(current, answer)
-                self._plan.span.answer(reading.window.span)
-            elif answer is not None:
-                # The first is what counts: nothing is asked past it, so one that comes later is of a window before it.
-                self._failed = (reading, answer)
-        self._asks = min(2 * self._asks, self._most) if self._failed is None else 1
+            page = await self._plan.ask(reading.window, current)
+            reading.add(current, page)
+            self._plan.span.answer(reading.window.span)
+        except Exception as error:  # noqa: BLE001 -- raised later, when all before it has been handed out
+            if self._failed is None or self._open.index(reading) < self._open.index(self._failed[0]):
+                self._failed = (reading, error)
+        finally:
+            reading.flying.remove(current)
 
     def _settle(self) -> None:
         """Take back the first window that does not fit, and hand out what is ready of those before it."""
@@ -279,7 +281,6 @@ class Walk(Generic[R]):
         self._given, self._given_pages = set(), 0
         self.windows_done += 1
         self._shrinks = 0
-        self._pages_each = len(reading.ids)
         if self._rest is None or window.span >= self._width:
             wished = window.span * FITTING / reading.depth if reading.depth else LONGEST
             self._width = self._plan.span.bounded(_whole(min(wished, 2 * window.span)))
