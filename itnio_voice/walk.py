@@ -188,7 +188,8 @@ class Walk(Generic[R]):
             if self._rest is None or (self._open and self._width > self._plan.span.answered):
                 return None
             window, self._rest = cut(self._rest, self._width)
-            opened, current = Reading(window), 1
+            opened = Reading(window)
+            current = 1
             self._open.append(opened)
         self._room -= 1
         opened.flying.add(current)
