@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import certifi
 import httpx
 import pytest
 
@@ -116,3 +117,19 @@ async def test_requests_go_through_the_proxy(
     async with session_on(itnio_sandbox) as session:
         with pytest.raises(TransportError, match="407"):
             await session.page(START, END)
+
+
+def test_certificates_are_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients share what checks certificates, as long as the environment names the same ones."""
+
+    def context() -> Any:
+        transport: Any = make_client(1)._transport
+        return transport._pool._ssl_context
+
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    first = context()
+
+    assert first is context()
+    assert first.check_hostname
+    monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
+    assert first is not context()

@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import anyio
 import attrs
 import pytest
+import trio
+import trio.testing
 
 from itnio_voice import (
     IncompleteWindowError,
+    Page,
     ProtocolError,
     RecordStream,
     ServerError,
@@ -20,6 +24,8 @@ from itnio_voice import (
     Window,
 )
 from itnio_voice.sandbox import Behaviour, Fault, Sandbox
+from itnio_voice.span import Span
+from itnio_voice.walk import Plan, Walk
 
 from .conftest import session_on
 
@@ -332,6 +338,65 @@ async def test_the_first_record_takes_two_round_trips(sandbox: Sandbox) -> None:
         await anext(aiter(session.records(START + timedelta(days=31), END)))
 
     assert 2 == len(sandbox.requests)
+
+
+SECONDS_APART = 72
+"""Of the records of a vendor whose answers take a second each: 1,200 a day."""
+
+
+def round_trips(days: int, concurrency: int) -> tuple[int, int, int]:
+    """Walk days of such a vendor; return the requests, and the seconds to the first record and to the end."""
+    start = datetime(2026, 9, 1, 0, 0, 1, tzinfo=UTC)
+    range_ = Window(start, start + timedelta(days=days))
+    asked, times = 0, []
+
+    async def ask(window: Window, current: int) -> Page[VoiceRecord]:
+        nonlocal asked
+        asked += 1
+        await anyio.sleep(1)
+        first, last = (-(-int(at.timestamp()) // SECONDS_APART) for at in (window.start, window.end))
+        offset = first + 100 * (current - 1)
+        records = tuple(VoiceRecord(voice_id=str(number)) for number in range(offset, min(offset + 100, last)))
+        return Page(records, last - first, 100, current, None)
+
+    async def main() -> None:
+        plan = Plan(
+            ask=ask,
+            gaps=[range_],
+            now=range_.end.timestamp,
+            page_size=100,
+            limit=float("inf"),
+            skip=False,
+            at_once=concurrency,
+            span=Span(),
+            whole=False,
+        )
+        walk = Walk(plan)
+        while await walk.advance():
+            times.append(anyio.current_time())
+        assert 1200 * days == walk.records
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0, rate=0))
+    return asked, round(times[0]), round(times[-1])
+
+
+@pytest.mark.parametrize(
+    ("days", "concurrency", "to_the_first", "in_all"),
+    [
+        (5, 1, 2, 63),  # 60 pages: the second before, and the first page again
+        (5, 8, 2, 14),
+        (20, 1, 3, 250),  # 240 pages, in narrower windows
+        (20, 8, 3, 38),  # eight workers who know the number of pages: 31
+        (80, 8, 3, 135),  # 960 pages; eight workers: 121
+    ],
+)
+def test_round_trips(days: int, concurrency: int, to_the_first: int, in_all: int) -> None:
+    """Records flow after two round trips, three where the first window is too deep, and few slots ever stay empty."""
+    asked, first, last = round_trips(days, concurrency)
+
+    assert to_the_first == first
+    assert last <= in_all
+    assert asked <= 12 * days * 1.03 + 4
 
 
 @pytest.mark.parametrize(("limit", "requests"), [(0, 0), (1, 2), (100, 2), (101, 3), (250, 4)])

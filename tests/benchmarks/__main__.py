@@ -1,0 +1,302 @@
+"""Measure the library against what its users would pick instead, and print one table: ratios, all from this run.
+
+Give names of sections to run only those.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import httpx
+import httpx2
+import uvloop
+from httpx_aiohttp import HttpxAiohttpClient
+
+from itnio_voice import Credentials, Page, VoiceRecord, VoiceSession, Window
+from itnio_voice.checkpoint import Checkpoint
+from itnio_voice.envelope import read_page
+from itnio_voice.paging import PageRequest
+from itnio_voice.span import Span
+from itnio_voice.stream import RecordStream
+from itnio_voice.walk import Plan, Walk
+
+from . import peers
+from .measuring import Line, by_turns, timed
+from .pages import END, PAGE, START, Held, answers
+from .service import service
+
+ACCOUNT = Credentials(peers.KEY, peers.SECRET)
+MICRO = 1e6
+
+
+async def stream(client: httpx.AsyncClient | None, base_url: str, start: datetime, end: datetime, most: int) -> int:
+    """Read a range with the library, record by record; return how many there were."""
+    count = 0
+    async with VoiceSession(ACCOUNT, base_url=base_url, http_client=client, concurrency=most) as session:
+        async for _ in session.records(start, end):
+            count += 1
+    return count
+
+
+def decoding() -> Iterator[Line]:
+    """Read bytes to typed records."""
+    pages, request = 30, PageRequest(Window(START, END), 1, PAGE)
+
+    def library(bodies: Sequence[bytes]) -> None:
+        for current, body in enumerate(bodies, 1):
+            read_page(body, PageRequest(request.window, current, PAGE), VoiceRecord)
+
+    def each(read: Callable[[bytes], object], bodies: Sequence[bytes]) -> None:
+        for body in bodies:
+            read(body)
+
+    rounds = [answers(pages, seed=seed) for seed in range(25)]
+    ways = {
+        "json.loads, dicts": timed(partial(each, json.loads)),
+        "msgspec structs, nothing converted": timed(partial(each, peers.raw.decode)),
+        "pydantic v2, model_validate_json": timed(partial(each, peers.Answer.model_validate_json)),
+        "itnio_voice": timed(library),
+    }
+    times = by_turns(ways, rounds)
+    for name, spent in times.items():
+        yield Line(name, f"{spent / pages / PAGE * MICRO:.2f} µs/record")
+    ours = times["itnio_voice"]
+    yield Line("… against json.loads", "", ours / times["json.loads, dicts"], 1.35)
+    yield Line("… against pydantic", "", ours / times["pydantic v2, model_validate_json"], 0.6)
+    unknown = by_turns(
+        {"json": timed(partial(each, json.loads)), "ours": timed(library)},
+        [answers(pages, seed=seed, orders=[], remark="") for seed in range(100, 111)],
+    )
+    yield Line("… with two unknown fields, against json.loads", "", unknown["ours"] / unknown["json"])
+
+
+def memory() -> Iterator[Line]:
+    """Stream over a transport in memory."""
+    pages, url = 50, "https://example.com/voice"
+
+    def run(read: Callable[[httpx.AsyncClient], Awaitable[int]], bodies: Sequence[bytes]) -> None:
+        async def main() -> int:
+            async with httpx.AsyncClient(transport=Held(bodies)) as client:
+                return await read(client)
+
+        assert pages * PAGE == asyncio.run(main())
+
+    def loop(read: Any) -> Callable[[Sequence[bytes]], None]:
+        return partial(run, lambda client: peers.one_by_one(client, url, START, END, read))
+
+    def library(most: int) -> Callable[[Sequence[bytes]], None]:
+        return partial(run, lambda client: stream(client, url, START, END, most))
+
+    ways = {
+        "httpx loop, json.loads": loop(peers.plain),
+        "httpx loop, pydantic": loop(peers.modelled),
+        "itnio_voice, concurrency=1": library(1),
+        "itnio_voice, concurrency=4, the default": library(4),
+    }
+    rounds = [answers(pages, seed=seed) for seed in range(200, 213)]
+    times = by_turns({name: timed(way) for name, way in ways.items()}, rounds)
+    for name, spent in times.items():
+        yield Line(name, f"{spent / pages / PAGE * MICRO:.2f} µs/record")
+    base = times["httpx loop, json.loads"]
+    yield Line("… concurrency=1 against the loop with dicts", "", times["itnio_voice, concurrency=1"] / base, 1.5)
+    yield Line("… the default against the same", "", times["itnio_voice, concurrency=4, the default"] / base, 1.5)
+
+
+def walking() -> Iterator[Line]:
+    """Plan, check and drop duplicates, without requests."""
+    window, pages = Window(START, END), 50
+
+    def run(most: int, known: Sequence[Page[VoiceRecord]]) -> None:
+        nothing: Page[VoiceRecord] = Page((), 0, PAGE, 1, 0)
+
+        async def ask(asked: Window, current: int) -> Page[VoiceRecord]:
+            return nothing if asked.end == START else known[current - 1]
+
+        def walk(whole: bool) -> Walk[VoiceRecord]:
+            return Walk(
+                Plan(
+                    ask=ask,
+                    gaps=[window],
+                    now=END.timestamp,
+                    page_size=PAGE,
+                    limit=float("inf"),
+                    skip=False,
+                    at_once=most,
+                    span=Span(),
+                    whole=whole,
+                )
+            )
+
+        async def main() -> None:
+            async for _ in RecordStream(walk, Checkpoint(""), limited=False).pages():
+                pass
+
+        asyncio.run(main())
+
+    rounds = [
+        [
+            read_page(body, PageRequest(window, current, PAGE), VoiceRecord)
+            for current, body in enumerate(answers(pages, seed=seed), 1)
+        ]
+        for seed in range(300, 325)
+    ]
+    times = by_turns({most: timed(partial(run, int(most))) for most in ("1", "8")}, rounds)
+    for most, spent in times.items():
+        a_page = spent / pages * MICRO
+        yield Line(f"the walk alone, concurrency={most}", f"{a_page:.0f} µs/page", a_page / 40, 1)
+
+
+def loopback() -> Iterator[Line]:
+    """Stream over HTTP on loopback, from another process."""
+    start, rounds, days, each = datetime(2026, 9, 1, tzinfo=UTC), 5, timedelta(days=9), 9000
+    with service("cheap", rounds * each, start, start + rounds * days) as served:
+        query = served.base_url + "/recordGroupQuery"
+
+        def by_hand(read: Any, loop: Any, first: datetime) -> None:
+            async def main() -> None:
+                async with httpx.AsyncClient() as client:
+                    await loop(client, query, first, first + days, read)
+
+            asyncio.run(main())
+
+        def library(most: int, first: datetime, run: Any = asyncio.run, make: Any = None) -> None:
+            async def main() -> None:
+                async with make() if make else nullcontext() as client:
+                    await stream(client, served.base_url, first, first + days, most)
+
+            run(main())
+
+        ways: dict[str, Callable[[datetime], object]] = {
+            "httpx loop, json.loads": partial(by_hand, peers.plain, peers.one_by_one),
+            "httpx loop, pydantic": partial(by_hand, peers.modelled, peers.one_by_one),
+            "eight workers, httpx, json.loads": partial(by_hand, peers.plain, peers.by_workers),
+            "eight workers, httpx, msgspec structs": partial(by_hand, peers.structs, peers.by_workers),
+            "dlt's REST client": lambda first: peers.dlt_client(served.base_url, first, first + days),
+            "itnio_voice, concurrency=1": partial(library, 1),
+            "itnio_voice, concurrency=8": partial(library, 8),
+            "… with an httpx.AsyncClient": partial(library, 8, make=httpx.AsyncClient),
+            "… with an httpx2.AsyncClient": partial(library, 8, make=httpx2.AsyncClient),
+            "… with httpx-aiohttp's client": partial(library, 8, make=HttpxAiohttpClient),
+            "… and uvloop": partial(library, 8, make=HttpxAiohttpClient, run=uvloop.run),
+        }
+        turns = [start + turn * days for turn in range(rounds)]
+        times = by_turns({name: timed(way) for name, way in ways.items()}, turns)
+    for name, spent in times.items():
+        yield Line(name, f"{spent / each * MICRO:.2f} µs/record", spent / times["httpx loop, pydantic"])
+    eight, one = times["itnio_voice, concurrency=8"], times["itnio_voice, concurrency=1"]
+    yield Line("eight at once against the loop with pydantic", "", eight / times["httpx loop, pydantic"], 0.65)
+    yield Line("one at a time against the loop with json.loads", "", one / times["httpx loop, json.loads"], 1)
+
+
+def latency() -> Iterator[Line]:
+    """Wait 50 ms for each answer: wall time."""
+    start, day, dense = datetime(2026, 9, 1, tzinfo=UTC), timedelta(days=1), 1200
+    with service("cheap", 80 * dense, start, start + 80 * day, latency=0.05) as served:
+        query = served.base_url + "/recordGroupQuery"
+
+        def by_hand(loop: Any, days: int, _: int) -> None:
+            async def main() -> None:
+                async with httpx.AsyncClient() as client:
+                    await loop(client, query, start, start + days * day)
+
+            asyncio.run(main())
+
+        def library(most: int, days: int, _: int, make: Any = nullcontext) -> None:
+            async def main() -> None:
+                async with make() as client:
+                    await stream(client, served.base_url, start, start + days * day, most)
+
+            asyncio.run(main())
+
+        for days, rounds in ((20, 5), (80, 3)):
+            pages = days * dense // PAGE
+            ways = {
+                "eight workers, httpx, json.loads": partial(by_hand, peers.by_workers, days),
+                "itnio_voice, concurrency=8, the same client": partial(library, 8, days, make=httpx.AsyncClient),
+            }
+            times = by_turns({name: timed(way, time.perf_counter) for name, way in ways.items()}, range(rounds))
+            for name, spent in times.items():
+                yield Line(f"{pages} pages, {name}", f"{spent:.2f} s")
+            workers, ours = times.values()
+            yield Line("… what workers reach, reached", "", workers / ours, 0.9, least=True)
+        slow: dict[str, Callable[[int], object]] = {
+            "httpx loop, json.loads": partial(by_hand, peers.one_by_one, 20),
+            "dlt's REST client": lambda _: peers.dlt_client(served.base_url, start, start + 20 * day),
+            **{f"itnio_voice, concurrency={most}": partial(library, most, 20) for most in (1, 2, 4, 8, 16)},
+        }
+        times = by_turns({name: timed(way, time.perf_counter) for name, way in slow.items()}, range(2))
+    for name, spent in times.items():
+        yield Line(f"240 pages, {name}", f"{spent:.2f} s")
+    loop, ours = times["httpx loop, json.loads"], times["itnio_voice, concurrency=8"]
+    yield Line("… the loop's time against concurrency=8", "", loop / ours, 6.5, least=True)
+    yield Line("… concurrency=1 against the loop", "", times["itnio_voice, concurrency=1"] / loop)
+
+
+def long() -> Iterator[Line]:
+    """Stream a million records, and a hundred thousand as dense."""
+    start, day, dense = datetime(2026, 9, 1, tzinfo=UTC), timedelta(days=1), 20_000
+    with service("sandbox", 50 * dense, start, start + 50 * day) as served:
+        walks = {}
+        for days in (5, 50):
+            command = [sys.executable, "-m", "tests.benchmarks.walker", served.base_url]
+            command += [start.isoformat(), (start + days * day).isoformat()]
+            walks[days] = json.loads(subprocess.check_output(command)) | {"asked": served.asked()}
+    small, large = walks[5], walks[50]
+    asked = large["asked"]
+    for walk in (small, large):
+        yield Line(
+            f"{walk['records']:,} records, {walk['asked'].requests:,} requests, {walk['windows']} windows",
+            f"{walk['wall'] / walk['records'] * MICRO:.1f} µs/record",
+        )
+    yield Line("… time per record", "", large["wall"] / large["records"] / small["wall"] * small["records"], 1.25)
+    yield Line("… CPU time per record", "", large["cpu"] / large["records"] / small["cpu"] * small["records"], 1.25)
+    yield Line("… peak memory of the process", f"{large['peak']:.0f} MB", large["peak"] / small["peak"], 1.1)
+    yield Line("… deepest offset, in thousands of records", f"{asked.deepest:,}", asked.deepest / 1000, 12)
+    thrown = asked.windows - large["windows"] - 1
+    yield Line("… first pages thrown away, % of requests", f"{thrown}", 100 * thrown / asked.requests, 3)
+
+
+def importing() -> Iterator[Line]:
+    """Import, in a new process."""
+    # As users have it, with the bytecode written.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+    def run(modules: str, _: int) -> float:
+        program = f"import time; began = time.process_time(); import {modules}; print(time.process_time() - began)"
+        return float(subprocess.check_output([sys.executable, "-c", program], env=environment))
+
+    ways = {modules: partial(run, modules) for modules in ("httpx, cattrs", "itnio_voice", "httpx, itnio_voice")}
+    by_turns(ways, range(1))
+    times = by_turns(ways, range(21))
+    for modules, spent in times.items():
+        yield Line(f"import {modules}", f"{spent * 1000:.0f} ms")
+    yield Line("… against httpx and cattrs", "", times["itnio_voice"] / times["httpx, cattrs"], 1.3)
+    yield Line(
+        "… with httpx, which the first session imports", "", times["httpx, itnio_voice"] / times["httpx, cattrs"], 1.3
+    )
+
+
+SECTIONS: dict[str, Callable[[], Iterator[Line]]] = {
+    section.__name__: section for section in (decoding, memory, walking, loopback, latency, long, importing)
+}
+
+
+def main(names: Sequence[str]) -> None:
+    """Print the table."""
+    for name in names or SECTIONS:
+        section = SECTIONS[name]
+        print(f"\n{section.__doc__}")
+        for line in section():
+            print(f"  {line}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,60 @@
+"""How ways of doing the same are measured: by turns, each round on values that were not seen before."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import attrs
+
+T = TypeVar("T")
+
+
+def timed(way: Callable[[T], object], clock: Callable[[], float] = time.process_time) -> Callable[[T], float]:
+    """Return what does the same, and returns how many seconds that took."""
+
+    def run(work: T) -> float:
+        began = clock()
+        way(work)
+        return clock() - began
+
+    return run
+
+
+def by_turns(ways: Mapping[str, Callable[[T], float]], rounds: Sequence[T]) -> dict[str, float]:
+    """Return the median of the seconds that each way tells; each does each round's work once.
+
+    The machine is not the same from one minute to the next, so all ways take their turn in each round, and each round
+    begins with another one.
+    """
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    names = list(ways)
+    for turn, work in enumerate(rounds):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            times[name].append(ways[name](work))
+    return {name: statistics.median(spent) for name, spent in times.items()}
+
+
+@attrs.frozen
+class Line:
+    """A line of the table: what was measured, in which unit, and as a ratio to what; `goal` is the ratio's limit."""
+
+    what: str
+    figure: str
+    ratio: float | None = None
+    goal: float | None = None
+    least: bool = False
+    """Whether the goal is the least that the ratio should be, not the most."""
+
+    @property
+    def verdict(self) -> str:
+        """Whether the goal is met; empty if there is none."""
+        if self.ratio is None or self.goal is None:
+            return ""
+        return "met" if (self.ratio >= self.goal) == self.least or self.ratio == self.goal else "missed"
+
+    def __str__(self) -> str:
+        ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
+        goal = "" if self.goal is None else f"{'≥' if self.least else '≤'} {self.goal:g}"
+        return f"{self.what:58}{self.figure:>14}{ratio:>8}{goal:>9}  {self.verdict}".rstrip()

@@ -1,0 +1,45 @@
+"""Pages for benchmarks: as the sandbox sends them, each with records of its own; and a transport that holds them."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import msgspec
+
+from itnio_voice.sandbox.dataset import generate
+
+START = datetime(2026, 9, 1, tzinfo=UTC)
+END = START + timedelta(days=20)
+PAGE = 100
+_NOTHING = b'{"status":"0","reason":"success","data":{"total":0,"size":100,"current":1,"pages":0,"records":[]}}'
+
+
+def answers(pages: int, *, seed: int, **others: Any) -> list[bytes]:
+    """Return the answers to all pages of the range; `others` are fields that each record has besides its own."""
+    records = [record | others for record in generate(pages * PAGE, start=START, end=END, seed=seed)]
+    numbers = {"total": len(records), "size": PAGE, "pages": pages, "searchCount": True}
+    return [
+        msgspec.json.encode(
+            {
+                "status": "0",
+                "reason": "success",
+                "data": numbers | {"current": current, "records": records[PAGE * (current - 1) : PAGE * current]},
+            }
+        )
+        for current in range(1, pages + 1)
+    ]
+
+
+class Held(httpx.AsyncBaseTransport):
+    """A transport that answers from memory: there is nothing before the range, and in it are these pages."""
+
+    def __init__(self, bodies: Sequence[bytes]) -> None:
+        self.bodies = bodies
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer."""
+        asked = json.loads(request.content)
+        before = asked["params"]["endTime"] == START.isoformat()
+        return httpx.Response(200, content=_NOTHING if before else self.bodies[asked["current"] - 1])
