@@ -21,11 +21,9 @@ import uvloop
 from httpx_aiohttp import HttpxAiohttpClient
 
 from itnio_voice import Credentials, Page, VoiceRecord, VoiceSession, Window
-from itnio_voice.checkpoint import Checkpoint
 from itnio_voice.envelope import read_page
 from itnio_voice.paging import PageRequest
 from itnio_voice.span import Span
-from itnio_voice.stream import RecordStream
 from itnio_voice.walk import Plan, Walk
 
 from . import peers
@@ -111,47 +109,50 @@ def memory() -> Iterator[Line]:
 
 
 def walking() -> Iterator[Line]:
-    """Plan, check and drop duplicates, without requests."""
+    """Plan, check and drop duplicates: what a walk costs on top of its pages."""
     window, pages = Window(START, END), 50
 
-    def run(most: int, known: Sequence[Page[VoiceRecord]]) -> None:
-        nothing: Page[VoiceRecord] = Page((), 0, PAGE, 1, 0)
+    def read(bodies: Sequence[bytes], current: int) -> Page[VoiceRecord]:
+        return read_page(bodies[current - 1], PageRequest(window, current, PAGE), VoiceRecord)
 
-        async def ask(asked: Window, current: int) -> Page[VoiceRecord]:
-            return nothing if asked.end == START else known[current - 1]
-
-        def walk(whole: bool) -> Walk[VoiceRecord]:
-            return Walk(
-                Plan(
-                    ask=ask,
-                    gaps=[window],
-                    now=END.timestamp,
-                    page_size=PAGE,
-                    limit=float("inf"),
-                    skip=False,
-                    at_once=most,
-                    span=Span(),
-                    whole=whole,
-                )
-            )
-
+    def alone(bodies: Sequence[bytes]) -> None:
         async def main() -> None:
-            async for _ in RecordStream(walk, Checkpoint(""), limited=False).pages():
-                pass
+            for current in (*range(1, pages + 1), 1):
+                read(bodies, current)
 
         asyncio.run(main())
 
-    rounds = [
-        [
-            read_page(body, PageRequest(window, current, PAGE), VoiceRecord)
-            for current, body in enumerate(answers(pages, seed=seed), 1)
-        ]
-        for seed in range(300, 325)
-    ]
-    times = by_turns({most: timed(partial(run, int(most))) for most in ("1", "8")}, rounds)
-    for most, spent in times.items():
-        a_page = spent / pages * MICRO
-        yield Line(f"the walk alone, concurrency={most}", f"{a_page:.0f} µs/page", a_page / 40, 1)
+    def walked(most: int, bodies: Sequence[bytes]) -> None:
+        nothing: Page[VoiceRecord] = Page((), 0, PAGE, 1, 0)
+
+        async def ask(asked: Window, current: int) -> Page[VoiceRecord]:
+            return nothing if asked.end == START else read(bodies, current)
+
+        async def main() -> None:
+            plan = Plan(
+                ask=ask,
+                gaps=[window],
+                now=END.timestamp,
+                page_size=PAGE,
+                limit=float("inf"),
+                skip=False,
+                at_once=most,
+                span=Span(),
+                whole=False,
+            )
+            walk = Walk(plan)
+            while await walk.advance():
+                pass
+            assert pages * PAGE == walk.records
+
+        asyncio.run(main())
+
+    ways = {"the pages alone": timed(alone)} | {f"concurrency={most}": timed(partial(walked, most)) for most in (1, 8)}
+    times = by_turns(ways, [answers(pages, seed=seed) for seed in range(300, 341)])
+    base = times.pop("the pages alone")
+    for name, spent in times.items():
+        a_page = (spent - base) / pages * MICRO
+        yield Line(f"{name}, against 40 µs", f"{a_page:.0f} µs/page", a_page / 40, 1)
 
 
 def loopback() -> Iterator[Line]:

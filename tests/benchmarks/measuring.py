@@ -1,5 +1,6 @@
 """How ways of doing the same are measured: by turns, each round on values that were not seen before."""
 
+import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +26,10 @@ def by_turns(ways: Mapping[str, Callable[[T], float]], rounds: Sequence[T]) -> d
     """Return the median of the seconds that each way tells; each does each round's work once.
 
     The machine is not the same from one minute to the next, so all ways take their turn in each round, and each round
-    begins with another one.
+    begins with another one. What has been imported for others is kept out of the garbage collector's sight.
     """
+    gc.collect()
+    gc.freeze()
     times: dict[str, list[float]] = {name: [] for name in ways}
     names = list(ways)
     for turn, work in enumerate(rounds):
