@@ -177,14 +177,13 @@ class Transport:
 
     async def _try(self, question: Question, read: Callable[[bytes], T]) -> T:
         attempts = Attempts(self.retry)
-        failed: list[ItnioError] = []
         try:
             return await self._attempt(question, read, attempts)
         except ItnioError as error:
-            # Nearly every call ends above: only one that failed is worth what retries cost to import and to set up.
-            import stamina  # noqa: PLC0415
+            failed = [error]
+        # Nearly every call has ended by now: retries cost more to set up than all else here, so only for the others.
+        import stamina  # noqa: PLC0415
 
-            failed.append(error)
         async for attempt in stamina.retry_context(on=attempts.wait, attempts=self.retry.attempts, timeout=None):
             with attempt:
                 if failed:

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from itnio_voice import DecodeError, SipRecord, VoiceRecord
+from itnio_voice import DecodeError, SipRecord, VoiceRecord, Window
 from itnio_voice.converters import converter, structure_record
+from itnio_voice.envelope import read_page
 from itnio_voice.models import CallRecord
+from itnio_voice.paging import PageRequest
 from itnio_voice.rows import learn, read_rows
 from itnio_voice.sandbox.dataset import generate
 
@@ -164,6 +166,23 @@ def test_other_names_are_learned() -> None:
     assert read is not None
     assert [{"a": {"b": ""}, "orders": []}, {}] == [record.extra for record in read[1]]
     assert carefully(body, Taught) == read[1]
+
+
+def test_reading_a_page_teaches() -> None:
+    """The first page with such a name is read with a close look, and the next one at full speed."""
+
+    @attrs.frozen
+    class Pupil(VoiceRecord):
+        pass
+
+    body = page({"voiceId": "1", "remark": "r"})
+    request = PageRequest(Window(datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 9, 2, tzinfo=UTC)), 1, 100)
+
+    assert read_rows(body, Pupil) is None
+    first = read_page(body, request, Pupil).records
+    read = read_rows(body, Pupil)
+    assert read is not None
+    assert first == read[1] == (Pupil(voice_id="1", extra={"remark": "r"}),)
 
 
 def test_not_all_names_are_learned() -> None:
