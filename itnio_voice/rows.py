@@ -57,7 +57,7 @@ class _Reader:
         types: dict[str, Any] = dict.fromkeys(names, Any) | dict.fromkeys(instants, str | None)
         row = msgspec.defstruct(
             "Row",
-            [*((name, type_, None) for name, type_ in types.items())]
+            [(name, type_, None) for name, type_ in types.items()]
             + [(name, Any, msgspec.UNSET) for name in other_names],
             rename=names | other_names,
             forbid_unknown_fields=True,

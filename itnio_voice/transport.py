@@ -140,7 +140,7 @@ class Transport:
         library = _library(self._http)
         self._network_errors = (library.RequestError, OSError)
         self._timeouts = library.TimeoutException
-        self._slots = anyio.Semaphore(self.concurrency)
+        self._slots = anyio.Semaphore(self.concurrency, fast_acquire=True)
 
     def now(self) -> float:
         """Return the server's time in Unix seconds, as far as it is known."""

@@ -14,6 +14,7 @@ from math import ceil as up
 from typing import Generic
 
 import anyio
+import anyio.lowlevel
 import attrs
 from anyio.abc import TaskGroup
 
@@ -98,8 +99,7 @@ class Walk(Generic[R]):
         self._rest: Window | None = None
         self._seam: Reading[R] | None = None
         self._failed: tuple[Reading[R], Exception] | None = None
-        # The ids of the two windows before, of the last of them, those handed out of the first open one, and those of
-        # windows taken back.
+        # Ids: of the two windows before, of the last, handed out of the first open one, and of windows taken back.
         self._known: set[Hashable] = set()
         self._last: set[Hashable] = set()
         self._given: set[Hashable] = set()
@@ -152,6 +152,7 @@ class Walk(Generic[R]):
 
     async def _fetch(self) -> None:
         """Ask, several at once, and take in what comes: each answer may tell what to ask next, up to a step's worth."""
+        await anyio.lowlevel.checkpoint()  # over a transport in memory, there may be no other
         self._room = up(min(self._asks, max(1, self._left / self._plan.page_size)))
         if self._plan.at_once == 1:
             while question := self._choose():
