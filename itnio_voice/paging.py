@@ -115,22 +115,21 @@ class Reading(Generic[R]):
     def add(self, current: int, page: Page[R]) -> None:
         """Take in an answer."""
         ids = keys(page.records)
-        different = set(ids)
         if current in self.ids:
             self._confirmed = True
-            self.doubtful |= different != set(self.ids[current])
+            self.doubtful |= set(ids) != set(self.ids[current])
             return
         if not self.ids:
             self.total = page.total
         known = len(self.keys)
-        self.keys |= different
+        self.keys.update(ids)
         new = len(self.keys) - known
         self._empty |= not ids
         self._repeated |= not new and bool(ids)
         self.pages[current], self.ids[current] = page, ids
         self.doubtful |= (
             page.total != self.total
-            or new < len(different)
+            or (new < len(ids) and new < len(set(ids)))
             or (self.total is not None and len(ids) != self._place(current, self.total))
         )
         self.rows += len(ids)

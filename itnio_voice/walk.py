@@ -3,12 +3,11 @@
 One idea serves a window that is too long, too deep, too slow, or not the same from page to page: take it back, and go
 on from its start with a smaller width. What had been handed out of it is remembered until the walk has passed its end.
 
-A step plans what to ask, asks it, and settles the windows in order. Only asking awaits. A step that is cancelled keeps
-the answers that have come, and the next one asks for the others.
+A step asks, and settles the windows in order. One that is cancelled keeps what has come: the next asks for the rest.
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from math import ceil as up
 from typing import Generic
@@ -99,24 +98,21 @@ class Walk(Generic[R]):
         self._rest: Window | None = None
         self._seam: Reading[R] | None = None
         self._failed: tuple[Reading[R], Exception] | None = None
-        # Ids: of the two windows before, of the last, handed out of the first open one, and of windows taken back.
+        # Ids: of the two windows before, of the last, and of what was handed out of windows that were taken back.
         self._known: set[Hashable] = set()
         self._last: set[Hashable] = set()
-        self._given: set[Hashable] = set()
         self._held: set[Hashable] = set()
         self._held_until = self._position
         self._given_pages = 0
         self._walked = timedelta()
-        self.records = 0
-        self.windows_done = 0
+        self.records = self.windows_done = 0
         self.skipped: tuple[Window, ...] = ()
 
     async def advance(self) -> Piece[R] | None:
         """Return the next piece; None at the end."""
-        while not self._ready:
-            if not await self._step():
-                return None
-        return self._ready.popleft()
+        while not self._ready and await self._step():
+            pass
+        return self._ready.popleft() if self._ready else None
 
     async def _step(self) -> bool:
         if self._left <= 0:
@@ -189,8 +185,7 @@ class Walk(Generic[R]):
             if self._rest is None or (self._open and self._width > self._plan.span.answered):
                 return None
             window, self._rest = cut(self._rest, self._width)
-            opened = Reading(window)
-            current = 1
+            opened, current = Reading[R](window), 1
             self._open.append(opened)
         self._room -= 1
         opened.flying.add(current)
@@ -256,9 +251,9 @@ class Walk(Generic[R]):
 
     def _hold(self, reading: Reading[R]) -> None:
         """Remember what was handed out of a window until the walk has passed its end."""
-        self._held |= self._given
+        self._held.update(*self._given(reading))
         self._held_until = max(self._held_until, reading.window.end)
-        self._given, self._given_pages = set(), 0
+        self._given_pages = 0
 
     def _complete(self, reading: Reading[R]) -> None:
         """Close a window that is whole."""
@@ -280,7 +275,7 @@ class Walk(Generic[R]):
         self._known, self._last = keys | self._last, keys
         if self._held_until <= window.end:
             self._held = set()
-        self._given, self._given_pages = set(), 0
+        self._given_pages = 0
         self.windows_done += 1
         self._shrinks = 0
         if self._rest is None or window.span >= self._width:
@@ -290,16 +285,20 @@ class Walk(Generic[R]):
     def _hand_out_pages(self, reading: Reading[R]) -> None:
         """Hand out the pages that follow on those already handed out."""
         while self._left > 0 and (page := reading.pages.get(self._given_pages + 1)):
-            self._given_pages += 1
-            self._ready.append(Piece(self._new(reading, self._given_pages), page))
+            self._ready.append(Piece(self._new(reading, self._given_pages + 1), page))
+
+    def _given(self, reading: Reading[R]) -> Iterable[Sequence[Hashable]]:
+        """Return the ids, page by page, of what has been handed out of the first open window."""
+        return (reading.ids[current] for current in range(1, self._given_pages + 1))
 
     def _new(self, reading: Reading[R], current: int) -> list[R]:
         """Take out a page's records, and keep what was not handed out before, as far as the limit goes."""
         new = dict(zip(reading.ids[current], reading.pages.pop(current).records, strict=True))
-        for old in (self._known, self._given, self._held):
+        # Only in a doubtful window may a record be on two pages.
+        for old in (self._known, self._held, *(map(set, self._given(reading)) if reading.doubtful else ())):
             for name in old.intersection(new):
                 del new[name]
-        self._given.update(new)
+        self._given_pages = current
         taken = list(new.values())[: None if self._left > len(new) else int(self._left)]
         self._left -= len(taken)
         self.records += len(taken)
@@ -380,7 +379,8 @@ class Walk(Generic[R]):
         untold = [reading.window.span for reading in self._open if not reading.ids]
         covered = sum((reading.window.span for reading in told), self._walked)
         unasked = sum((window.span for window in self._unasked()), sum(untold, timedelta()))
-        known = self.records - len(self._given) + sum(reading.depth for reading in told)
+        given = sum(map(len, self._given(self._open[0]))) if self._given_pages else 0
+        known = self.records - given + sum(reading.depth for reading in told)
         if unasked and not covered:
             return None
         return int(min(known + (known * (unasked / covered) if unasked else 0), self._plan.limit))
