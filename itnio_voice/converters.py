@@ -188,11 +188,24 @@ def structure_field(value: Mapping[str, Any], name: str, hook: Hook) -> Any:
         raise DecodeError(message, voice_id=voice_id, field=name, value=value.get(name)) from None
 
 
+_HOOKS: Mapping[type, Hook] = {str: text, Decimal: amount, int: integer, datetime: instant}
+
+
+def _told(hook: Hook, of: Any) -> Hook:
+    """Return a hook that knows the type it is for; ours need not."""
+
+    def told(value: Any, _: Any = None) -> Any:
+        return hook(value, of)
+
+    return hook if hook in _HOOKS.values() else told
+
+
 @attrs.frozen
 class Column:
-    """A field of a record: its attribute, the API's name of it, and the hook that reads it."""
+    """A field of a record: its attribute, its name in `__init__` and in the API, and the hook that reads it."""
 
     attribute: str
+    argument: str
     name: str
     read: Hook
 
@@ -209,7 +222,12 @@ class RecordHook:
     def make(cls, of: type[CallRecord]) -> "RecordHook":
         """Make the hook of a class, with what is registered for the types of its fields."""
         columns = tuple(
-            Column(field.name, _wire_name(field.name), converter.get_structure_hook(field.type))
+            Column(
+                field.name,
+                field.alias or "",
+                _wire_name(field.name),
+                _told(converter.get_structure_hook(field.type), field.type),
+            )
             for field in attrs.fields(of)
             if field.name != "extra"
         )
@@ -220,7 +238,8 @@ class RecordHook:
         get = value.get
         try:
             extra = {name: kept(value[name]) for name in sorted(value.keys() - self.known)}
-            return self.of(*[column.read(get(column.name), None) for column in self.columns], extra=extra)
+            fields = {column.argument: column.read(get(column.name), None) for column in self.columns}
+            return self.of(**fields, extra=extra)
         except ValueError:
             # Only now is it worth the time to find out which field it was.
             for column in self.columns:
@@ -233,7 +252,7 @@ class RecordHook:
 converter = cattrs.Converter(detailed_validation=False)
 """Where the hooks are registered: one for each type that a record's field may have, one for all record classes."""
 
-for _type, _hook in ((str, text), (Decimal, amount), (int, integer), (datetime, instant)):
+for _type, _hook in _HOOKS.items():
     converter.register_structure_hook(_type | None, _hook)
 converter.register_structure_hook_factory(
     lambda cls: isinstance(cls, type) and issubclass(cls, CallRecord), RecordHook.make
