@@ -11,7 +11,7 @@ from .converters import brief, milliseconds, natural, required, structure_field,
 from .errors import REFUSALS, APIError, DecodeError, ProtocolError, RecordNotFoundError, TimeRangeError
 from .models import R, RecordingURL
 from .paging import Page, PageRequest
-from .rows import learn, read_rows
+from .rows import PAGE_NUMBERS, learn, read_rows
 
 __all__ = ["read_page", "read_record", "read_recording_url"]
 
@@ -37,7 +37,7 @@ def read_page(body: bytes, request: PageRequest, of: type[R]) -> Page[R]:
         DecodeError: if a value is not what its field holds.
     """
     data, records = read_rows(body.removeprefix(_BYTE_ORDER_MARK), of) or (_page(body, request), None)
-    total, size, current, pages = (structure_field(data, name, natural) for name in _PAGE_NUMBERS)
+    total, size, current, pages = (structure_field(data, name, natural) for name in PAGE_NUMBERS)
     if current is not None and current != request.current:
         if pages is None and total is not None:
             pages = -(-total // (size or request.size))
@@ -98,9 +98,6 @@ def read_recording_url(body: bytes, recording_file_id: str) -> RecordingURL:
     if not isinstance(data, dict):
         _break_off("the answer's data is not a recording's URL", body)
     return RecordingURL(structure_field(data, "url", required), structure_field(data, "expireTime", milliseconds))
-
-
-_PAGE_NUMBERS = ("total", "size", "current", "pages")
 
 
 def _record(row: Any, place: str, of: type[R]) -> R:

@@ -17,7 +17,10 @@ import msgspec
 from .converters import Hook, RecordHook, amount, instant, integer, kept, plain_instants, structure_hook, text
 from .models import CallRecord, R
 
-__all__ = ["learn", "read_rows"]
+__all__ = ["PAGE_NUMBERS", "learn", "read_rows"]
+
+PAGE_NUMBERS = ("total", "size", "current", "pages")
+"""What an answer tells of the page and of the whole."""
 
 _MOST_OTHERS = 64
 
@@ -63,7 +66,7 @@ class _Reader:
             forbid_unknown_fields=True,
             gc=False,  # plain values: there is nothing for the garbage collector to find
         )
-        numbers = [(name, Any, None) for name in ("total", "size", "current", "pages")]
+        numbers = [(name, Any, None) for name in PAGE_NUMBERS]
         data = msgspec.defstruct("Data", [("records", list[row]), *numbers])  # type: ignore[valid-type] # made here
         answer = msgspec.defstruct("Answer", [("status", Literal["0"]), ("data", data)])
         return cls(

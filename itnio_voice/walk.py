@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 
 from .errors import RequestTimeoutError, ServerError, TimeRangeError
 from .models import R
-from .paging import Page, Reading
+from .paging import LARGEST_PAGE, Page, Reading
 from .span import Span
 from .windows import LONGEST, SECOND, SHORTEST, Window, before, ceil, cut, merge
 
@@ -49,12 +49,12 @@ class Plan(Generic[R]):
     ask: Callable[[Window, int], Awaitable[Page[R]]]
     gaps: Sequence[Window]
     now: Callable[[], float]
-    page_size: int
-    limit: float
-    skip: bool
     at_once: int
-    span: Span
-    whole: bool
+    page_size: int = LARGEST_PAGE
+    limit: float = float("inf")
+    skip: bool = False
+    whole: bool = False
+    span: Span = attrs.field(factory=Span)
 
 
 @attrs.frozen
@@ -299,7 +299,7 @@ class Walk(Generic[R]):
             for name in old.intersection(new):
                 del new[name]
         self._given_pages = current
-        taken = list(new.values())[: None if self._left > len(new) else int(self._left)]
+        taken = list(new.values())[: int(min(self._left, len(new)))]
         self._left -= len(taken)
         self.records += len(taken)
         return taken

@@ -24,7 +24,6 @@ from itnio_voice import (
     Window,
 )
 from itnio_voice.sandbox import Behaviour, Fault, Sandbox
-from itnio_voice.span import Span
 from itnio_voice.walk import Plan, Walk
 
 from .conftest import session_on
@@ -360,18 +359,7 @@ def round_trips(days: int, concurrency: int) -> tuple[int, int, int]:
         return Page(records, last - first, 100, current, None)
 
     async def main() -> None:
-        plan = Plan(
-            ask=ask,
-            gaps=[range_],
-            now=range_.end.timestamp,
-            page_size=100,
-            limit=float("inf"),
-            skip=False,
-            at_once=concurrency,
-            span=Span(),
-            whole=False,
-        )
-        walk = Walk(plan)
+        walk = Walk(Plan(ask=ask, gaps=[range_], now=range_.end.timestamp, at_once=concurrency))
         while await walk.advance():
             times.append(anyio.current_time())
         assert 1200 * days == walk.records

@@ -23,7 +23,6 @@ from httpx_aiohttp import HttpxAiohttpClient
 from itnio_voice import Credentials, Page, VoiceRecord, VoiceSession, Window
 from itnio_voice.envelope import read_page
 from itnio_voice.paging import PageRequest
-from itnio_voice.span import Span
 from itnio_voice.walk import Plan, Walk
 
 from . import peers
@@ -33,6 +32,18 @@ from .service import service
 
 ACCOUNT = Credentials(peers.KEY, peers.SECRET)
 MICRO = 1e6
+
+
+def reading(
+    make: Callable[[], Any], read: Callable[[Any], Awaitable[int]], run: Callable[[Any], int] = asyncio.run
+) -> int:
+    """Make a client and read with it, in an event loop of its own; return how many records there were."""
+
+    async def main() -> int:
+        async with make() as client:
+            return await read(client)
+
+    return run(main())
 
 
 async def stream(client: httpx.AsyncClient | None, base_url: str, start: datetime, end: datetime, most: int) -> int:
@@ -46,31 +57,31 @@ async def stream(client: httpx.AsyncClient | None, base_url: str, start: datetim
 
 def decoding() -> Iterator[Line]:
     """Read bytes to typed records."""
-    pages, request = 30, PageRequest(Window(START, END), 1, PAGE)
+    pages, window = 30, Window(START, END)
 
     def library(bodies: Sequence[bytes]) -> None:
         for current, body in enumerate(bodies, 1):
-            read_page(body, PageRequest(request.window, current, PAGE), VoiceRecord)
+            read_page(body, PageRequest(window, current, PAGE), VoiceRecord)
 
     def each(read: Callable[[bytes], object], bodies: Sequence[bytes]) -> None:
         for body in bodies:
             read(body)
 
     rounds = [answers(pages, seed=seed) for seed in range(25)]
-    ways = {
-        "json.loads, dicts": timed(partial(each, json.loads)),
-        "msgspec structs, nothing converted": timed(partial(each, peers.raw.decode)),
-        "pydantic v2, model_validate_json": timed(partial(each, peers.Answer.model_validate_json)),
-        "itnio_voice": timed(library),
+    ways: dict[str, Callable[[Sequence[bytes]], object]] = {
+        "json.loads, dicts": partial(each, json.loads),
+        "msgspec structs, nothing converted": partial(each, peers.raw.decode),
+        "pydantic v2, model_validate_json": partial(each, peers.Answer.model_validate_json),
+        "itnio_voice": library,
     }
-    times = by_turns(ways, rounds)
+    times = by_turns(timed(ways), rounds)
     for name, spent in times.items():
         yield Line(name, f"{spent / pages / PAGE * MICRO:.2f} µs/record")
     ours = times["itnio_voice"]
     yield Line("… against json.loads", "", ours / times["json.loads, dicts"], 1.35)
     yield Line("… against pydantic", "", ours / times["pydantic v2, model_validate_json"], 0.6)
     unknown = by_turns(
-        {"json": timed(partial(each, json.loads)), "ours": timed(library)},
+        timed({"json": partial(each, json.loads), "ours": library}),
         [answers(pages, seed=seed, orders=[], remark="") for seed in range(100, 111)],
     )
     yield Line("… with two unknown fields, against json.loads", "", unknown["ours"] / unknown["json"])
@@ -81,11 +92,7 @@ def memory() -> Iterator[Line]:
     pages, url = 50, "https://example.com/voice"
 
     def run(read: Callable[[httpx.AsyncClient], Awaitable[int]], bodies: Sequence[bytes]) -> None:
-        async def main() -> int:
-            async with httpx.AsyncClient(transport=Held(bodies)) as client:
-                return await read(client)
-
-        assert pages * PAGE == asyncio.run(main())
+        assert pages * PAGE == reading(lambda: httpx.AsyncClient(transport=Held(bodies)), read)
 
     def loop(read: Any) -> Callable[[Sequence[bytes]], None]:
         return partial(run, lambda client: peers.one_by_one(client, url, START, END, read))
@@ -100,7 +107,7 @@ def memory() -> Iterator[Line]:
         "itnio_voice, concurrency=4, the default": library(4),
     }
     rounds = [answers(pages, seed=seed) for seed in range(200, 213)]
-    times = by_turns({name: timed(way) for name, way in ways.items()}, rounds)
+    times = by_turns(timed(ways), rounds)
     for name, spent in times.items():
         yield Line(name, f"{spent / pages / PAGE * MICRO:.2f} µs/record")
     base = times["httpx loop, json.loads"]
@@ -129,26 +136,15 @@ def walking() -> Iterator[Line]:
             return nothing if asked.end == START else read(bodies, current)
 
         async def main() -> None:
-            plan = Plan(
-                ask=ask,
-                gaps=[window],
-                now=END.timestamp,
-                page_size=PAGE,
-                limit=float("inf"),
-                skip=False,
-                at_once=most,
-                span=Span(),
-                whole=False,
-            )
-            walk = Walk(plan)
+            walk = Walk(Plan(ask=ask, gaps=[window], now=END.timestamp, at_once=most))
             while await walk.advance():
                 pass
             assert pages * PAGE == walk.records
 
         asyncio.run(main())
 
-    ways = {"the pages alone": timed(alone)} | {f"concurrency={most}": timed(partial(walked, most)) for most in (1, 8)}
-    times = by_turns(ways, [answers(pages, seed=seed) for seed in range(300, 341)])
+    ways = {"the pages alone": alone} | {f"concurrency={most}": partial(walked, most) for most in (1, 8)}
+    times = by_turns(timed(ways), [answers(pages, seed=seed) for seed in range(300, 341)])
     base = times.pop("the pages alone")
     for name, spent in times.items():
         a_page = (spent - base) / pages * MICRO
@@ -162,18 +158,10 @@ def loopback() -> Iterator[Line]:
         query = served.base_url + "/recordGroupQuery"
 
         def by_hand(read: Any, loop: Any, first: datetime) -> None:
-            async def main() -> None:
-                async with httpx.AsyncClient() as client:
-                    await loop(client, query, first, first + days, read)
+            reading(httpx.AsyncClient, lambda client: loop(client, query, first, first + days, read))
 
-            asyncio.run(main())
-
-        def library(most: int, first: datetime, run: Any = asyncio.run, make: Any = None) -> None:
-            async def main() -> None:
-                async with make() if make else nullcontext() as client:
-                    await stream(client, served.base_url, first, first + days, most)
-
-            run(main())
+        def library(most: int, first: datetime, run: Any = asyncio.run, make: Any = nullcontext) -> None:
+            reading(make, lambda client: stream(client, served.base_url, first, first + days, most), run)
 
         ways: dict[str, Callable[[datetime], object]] = {
             "httpx loop, json.loads": partial(by_hand, peers.plain, peers.one_by_one),
@@ -189,7 +177,7 @@ def loopback() -> Iterator[Line]:
             "… and uvloop": partial(library, 8, make=HttpxAiohttpClient, run=uvloop.run),
         }
         turns = [start + turn * days for turn in range(rounds)]
-        times = by_turns({name: timed(way) for name, way in ways.items()}, turns)
+        times = by_turns(timed(ways), turns)
     for name, spent in times.items():
         yield Line(name, f"{spent / each * MICRO:.2f} µs/record", spent / times["httpx loop, pydantic"])
     eight, one = times["itnio_voice, concurrency=8"], times["itnio_voice, concurrency=1"]
@@ -204,18 +192,10 @@ def latency() -> Iterator[Line]:
         query = served.base_url + "/recordGroupQuery"
 
         def by_hand(loop: Any, days: int, _: int) -> None:
-            async def main() -> None:
-                async with httpx.AsyncClient() as client:
-                    await loop(client, query, start, start + days * day)
-
-            asyncio.run(main())
+            reading(httpx.AsyncClient, lambda client: loop(client, query, start, start + days * day))
 
         def library(most: int, days: int, _: int, make: Any = nullcontext) -> None:
-            async def main() -> None:
-                async with make() as client:
-                    await stream(client, served.base_url, start, start + days * day, most)
-
-            asyncio.run(main())
+            reading(make, lambda client: stream(client, served.base_url, start, start + days * day, most))
 
         for days, rounds in ((20, 5), (80, 3)):
             pages = days * dense // PAGE
@@ -224,7 +204,7 @@ def latency() -> Iterator[Line]:
                 "itnio_voice, concurrency=8, the same client": partial(library, 8, days, make=httpx.AsyncClient),
                 "itnio_voice, concurrency=8, its own client": partial(library, 8, days),
             }
-            times = by_turns({name: timed(way, time.perf_counter) for name, way in ways.items()}, range(rounds))
+            times = by_turns(timed(ways, time.perf_counter), range(rounds))
             for name, spent in times.items():
                 yield Line(f"{pages} pages, {name}", f"{spent:.2f} s")
             workers, ours, _ = times.values()
@@ -234,7 +214,7 @@ def latency() -> Iterator[Line]:
             "dlt's REST client": lambda _: peers.dlt_client(served.base_url, start, start + 20 * day),
             **{f"itnio_voice, concurrency={most}": partial(library, most, 20) for most in (1, 2, 4, 8, 16)},
         }
-        times = by_turns({name: timed(way, time.perf_counter) for name, way in slow.items()}, range(2))
+        times = by_turns(timed(slow, time.perf_counter), range(2))
     for name, spent in times.items():
         yield Line(f"240 pages, {name}", f"{spent:.2f} s")
     loop, ours = times["httpx loop, json.loads"], times["itnio_voice, concurrency=8"]

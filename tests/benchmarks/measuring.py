@@ -4,6 +4,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import attrs
@@ -11,15 +12,17 @@ import attrs
 T = TypeVar("T")
 
 
-def timed(way: Callable[[T], object], clock: Callable[[], float] = time.process_time) -> Callable[[T], float]:
+def timed(
+    ways: Mapping[str, Callable[[T], object]], clock: Callable[[], float] = time.process_time
+) -> dict[str, Callable[[T], float]]:
     """Return what does the same, and returns how many seconds that took."""
 
-    def run(work: T) -> float:
+    def run(way: Callable[[T], object], work: T) -> float:
         began = clock()
         way(work)
         return clock() - began
 
-    return run
+    return {name: partial(run, way) for name, way in ways.items()}
 
 
 def by_turns(ways: Mapping[str, Callable[[T], float]], rounds: Sequence[T]) -> dict[str, float]:
@@ -55,7 +58,8 @@ class Line:
         """Whether the goal is met; empty if there is none."""
         if self.ratio is None or self.goal is None:
             return ""
-        return "met" if (self.ratio >= self.goal) == self.least or self.ratio == self.goal else "missed"
+        met = self.ratio >= self.goal if self.least else self.ratio <= self.goal
+        return "met" if met else "missed"
 
     def __str__(self) -> str:
         ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
