@@ -21,13 +21,13 @@ from .transport import HTTPClient, Question, Transport
 from .walk import Plan, Walk
 from .windows import Window, gaps, whole
 
-__all__ = ["VoiceSession"]
+__all__ = ["Options", "VoiceSession"]
 
 _FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
-class _Options(TypedDict, total=False):
-    """What `VoiceSession.from_env` takes, as `VoiceSession` does."""
+class Options(TypedDict, total=False):
+    """The options that `VoiceSession` has, and that those take who make one."""
 
     base_url: str
     http_client: HTTPClient | None
@@ -77,7 +77,7 @@ class VoiceSession:
         self._span = Span()
 
     @classmethod
-    def from_env(cls, **options: Unpack[_Options]) -> Self:
+    def from_env(cls, **options: Unpack[Options]) -> Self:
         """Make a session from `ITNIO_API_KEY`, `ITNIO_API_SECRET` and, if it is set, `ITNIO_BASE_URL`.
 
         Raises:
@@ -164,7 +164,7 @@ class VoiceSession:
                 )
             )
 
-        return RecordStream(walk, checkpoint, limited=limit is not None)
+        return RecordStream(of, walk, checkpoint, limited=limit is not None)
 
     async def page(
         self,

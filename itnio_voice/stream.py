@@ -50,7 +50,8 @@ class RecordStream(Generic[R]):
     `async for batch in stream.windows()`, or `await stream.collect()`. Nothing is asked before that.
     """
 
-    def __init__(self, walk: Callable[[bool], Walk[R]], checkpoint: Checkpoint, *, limited: bool) -> None:
+    def __init__(self, of: type[R], walk: Callable[[bool], Walk[R]], checkpoint: Checkpoint, *, limited: bool) -> None:
+        self._of = of
         self._new_walk = walk
         self._walk: Walk[R] | None = None
         self._limited = limited
@@ -90,6 +91,11 @@ class RecordStream(Generic[R]):
             records += piece.records
             self._records = len(records)
         return records
+
+    @property
+    def of(self) -> type[R]:
+        """The kind of record that it gives."""
+        return self._of
 
     @property
     def progress(self) -> Progress:

@@ -1,0 +1,113 @@
+"""Accounts by name, out of a TOML file that only its owner can read, or out of the environment.
+
+Whatever runs over many accounts names them, so that no secret stands in an argument, a task graph or a state file.
+"""
+
+import os
+import stat
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Unpack
+
+import attrs
+
+from .session import Options, VoiceSession
+from .signing import Credentials
+
+__all__ = ["DEFAULT", "Account", "find_accounts", "read_accounts"]
+
+DEFAULT = "default"
+"""What the account of the variables `ITNIO_API_KEY` and `ITNIO_API_SECRET` is called."""
+
+_FILE = "ITNIO_ACCOUNTS"
+_KEYS = frozenset({"api_key", "api_secret", "base_url"})
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+@attrs.frozen
+class Account:
+    """A name, and the credentials and base URL that it stands for; `base_url` None is the usual one."""
+
+    name: str
+    credentials: Credentials
+    base_url: str | None = None
+
+    def session(self, **options: Unpack[Options]) -> VoiceSession:
+        """Open a session with the options that `VoiceSession` has."""
+        if self.base_url:
+            options.setdefault("base_url", self.base_url)
+        return VoiceSession(self.credentials, **options)
+
+
+def find_accounts(names: Iterable[str] = (), *, file: str | Path | None = None) -> dict[str, Account]:
+    """Return accounts by name, in the order asked for; all there are if none is named.
+
+    They are those of `file`, else of the file that `ITNIO_ACCOUNTS` names, else the one of `ITNIO_API_KEY`,
+    `ITNIO_API_SECRET` and, if it is set, `ITNIO_BASE_URL`, which is called `default`.
+
+    Raises:
+        ValueError: for a name that there is not, variables that are not set, and as `read_accounts` does.
+        OSError: if the file cannot be read.
+    """
+    file = file or os.environ.get(_FILE)
+    known = read_accounts(file) if file else {DEFAULT: _from_env()}
+    chosen = {}
+    for name in names or known:
+        if name not in known:
+            message = f"there is no account {name!r} in {file or 'the environment'}: there are {', '.join(known)}"
+            raise ValueError(message)
+        chosen[name] = known[name]
+    return chosen
+
+
+def read_accounts(file: str | Path) -> dict[str, Account]:
+    """Read a TOML file with a table for each account: its name, `api_key`, `api_secret` and perhaps `base_url`.
+
+    Raises:
+        ValueError: if others than its owner can read the file, or it is not as described; the text holds no secret.
+        OSError: if it cannot be read.
+    """
+    path = Path(file)
+    with path.open("rb") as opened:
+        mode = os.fstat(opened.fileno()).st_mode
+        if os.name == "posix" and mode & _OTHERS:
+            message = f"{path} holds secrets, and others can read it (mode {mode & 0o777:04o}): chmod 600 {path}"
+            raise ValueError(message)
+        try:
+            tables = tomllib.load(opened)
+        except ValueError as error:
+            message = f"{path} is not TOML: {error}"
+            raise ValueError(message) from None  # the cause holds the text
+    if not tables:
+        message = f"{path} holds no account: write a table such as [eu] with api_key and api_secret"
+        raise ValueError(message)
+    return {name: _account(name, table, path) for name, table in tables.items()}
+
+
+def _account(name: str, table: Any, path: Path) -> Account:
+    here = f"{path}, account {name!r}"
+    if not isinstance(table, Mapping):
+        message = f"{here}: a table with api_key and api_secret is expected"
+        raise ValueError(message)  # noqa: TRY004 -- a wrong file like any other
+    if unknown := table.keys() - _KEYS:
+        message = f"{here}: unknown {', '.join(sorted(unknown))}: there are {', '.join(sorted(_KEYS))}"
+        raise ValueError(message)
+    base_url = table.get("base_url")
+    if base_url is not None and not isinstance(base_url, str):
+        message = f"{here}: base_url must be text"
+        raise ValueError(message)
+    try:
+        return Account(name, Credentials(table.get("api_key", ""), table.get("api_secret", "")), base_url)
+    except ValueError as error:
+        message = f"{here}: {error}"
+        raise ValueError(message) from None
+
+
+def _from_env() -> Account:
+    names = ("ITNIO_API_KEY", "ITNIO_API_SECRET", "ITNIO_BASE_URL")
+    key, secret, base_url = map(os.environ.get, names)
+    if not (key and secret):
+        message = "no account: set ITNIO_API_KEY and ITNIO_API_SECRET, or name a file of accounts in ITNIO_ACCOUNTS"
+        raise ValueError(message)
+    return Account(DEFAULT, Credentials(key, secret), base_url or None)

@@ -1,0 +1,155 @@
+"""Records as Arrow: the schema of a kind, record batches, tables. Behind the extra `arrow`.
+
+Columns bear the attribute names. Money and rates are `decimal128(38, 18)`: what would not fit without rounding is an
+error. Times are microseconds in UTC, text that repeats is dictionary-encoded, and `extra` is JSON text.
+"""
+
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Generic
+
+import attrs
+import pyarrow as pa
+
+from .endpoints import endpoint_of
+from .errors import DecodeError
+from .models import CallRecord, R, VoiceRecord
+from .stream import RecordStream
+
+__all__ = ["record_batch", "record_batches", "schema", "to_table"]
+
+ROWS = 50_000
+"""Rows of a record batch, unless told."""
+
+REPEATING = pa.dictionary(pa.int32(), pa.string())
+
+_TYPES: Mapping[object, pa.DataType] = {
+    str | None: pa.string(),
+    int | None: pa.int64(),
+    Decimal | None: pa.decimal128(38, 18),
+    datetime | None: pa.timestamp("us", tz="UTC"),
+    Mapping[str, Any]: pa.string(),
+}
+_REPEATS = frozenset(
+    {
+        "bill_period",
+        "code",
+        "currency",
+        "display_num",
+        "feedback_value",
+        "phone_name",
+        "sip_group_name",
+        "termination_code",
+        "termination_reason",
+        "voice_file_id",
+    }
+)
+
+
+def schema(of: type[CallRecord] = VoiceRecord, *, account: bool = False) -> pa.Schema:
+    """Return the schema of a kind of record: a column per attribute, in their order, each nullable.
+
+    With `account`, a column of that name comes first.
+
+    Raises:
+        ValueError: for a class that is no kind of record.
+    """
+    endpoint_of(of)
+    columns = [(field.name, REPEATING if field.name in _REPEATS else _TYPES[field.type]) for field in attrs.fields(of)]
+    return pa.schema([("account", REPEATING), *columns] if account else columns)
+
+
+def record_batch(
+    records: Sequence[R],
+    of: type[R] = VoiceRecord,  # type: ignore[assignment]  # what R defaults to where `of` is left out
+    *,
+    account: str | None = None,
+) -> pa.RecordBatch:
+    """Return records of a kind as one batch; with `account`, its name is a column of each row.
+
+    Raises:
+        DecodeError: for an amount that has more than 18 decimals or 20 digits before them, or text that is not Unicode.
+        ValueError: for a class that is no kind of record.
+    """
+    columns = schema(of, account=account is not None)
+    return pa.record_batch([_column(records, column, account) for column in columns], schema=columns)
+
+
+def record_batches(stream: RecordStream[R], *, size: int = ROWS) -> AsyncIterator[pa.RecordBatch]:
+    """Read a stream as batches of `size` rows, the last one of what is left; none for an empty stream.
+
+    A batch may hold a part of a window, so `stream.checkpoint` may be ahead of it: to go on exactly where a job
+    stopped, write `stream.windows()` with `record_batch`.
+
+    Raises:
+        ValueError: for a size that is not a whole number from 1.
+        ItnioError: as the stream does, and as `record_batch` does.
+    """
+    if type(size) is not int or size < 1:
+        message = f"size must be a whole number from 1, not {size!r}"
+        raise ValueError(message)
+    return _Batches(stream, size)
+
+
+async def to_table(stream: RecordStream[R]) -> pa.Table:
+    """Read a stream into a table, which has all columns also where there is no record.
+
+    A DataFrame is one call away: `polars.from_arrow(table)`, `table.to_pandas()`, `duckdb.sql("FROM table")`.
+
+    Raises:
+        ItnioError: as the stream does, and as `record_batch` does.
+    """
+    batches = [batch async for batch in record_batches(stream)]
+    return pa.Table.from_batches(batches, schema=schema(stream.of)).unify_dictionaries()
+
+
+class _Batches(Generic[R]):
+    """The iterator over batches: a class, so that one that is left early leaves nothing behind."""
+
+    def __init__(self, stream: RecordStream[R], size: int) -> None:
+        self._of = stream.of
+        self._pages = stream.pages()
+        self._size = size
+        self._records: list[R] = []
+
+    def __aiter__(self) -> "_Batches[R]":
+        return self
+
+    async def __anext__(self) -> pa.RecordBatch:
+        while len(self._records) < self._size:
+            page = await anext(self._pages, None)
+            if page is None:
+                break
+            self._records += page.records
+        if not self._records:
+            raise StopAsyncIteration
+        batch = record_batch(self._records[: self._size], self._of)
+        del self._records[: self._size]
+        return batch
+
+
+def _column(records: Sequence[CallRecord], column: "pa.Field[Any]", account: str | None) -> "pa.Array[Any]":
+    """Return a column's values."""
+    if column.name == "account":
+        return pa.array([account] * len(records), REPEATING)
+    values: Iterable[Any] = [getattr(record, column.name) for record in records]
+    if column.name == "extra":
+        values = [json.dumps(value, ensure_ascii=False, default=str) if value else None for value in values]
+    try:
+        array: pa.Array[Any] = pa.array(values, column.type)
+    except (ArithmeticError, ValueError):
+        for record, value in zip(records, values, strict=True):
+            _check(record, column, value)
+        raise
+    return array
+
+
+def _check(record: CallRecord, column: "pa.Field[Any]", value: Any) -> None:
+    """Raise an error that names a value for which there is no room in its column."""
+    try:
+        pa.array([value], column.type)
+    except (ArithmeticError, ValueError) as error:
+        message = f"{value!r:.80} has no room in the column {column.name} ({column.type}), record {record.voice_id}"
+        raise DecodeError(message, voice_id=record.voice_id, field=column.name, value=value) from error
