@@ -19,6 +19,7 @@ from .errors import (
     TransportError,
     UserLockedError,
 )
+from .merge import merge
 from .models import BillPeriod, RecordingURL, SipRecord, VoiceRecord
 from .paging import Page
 from .retry import Retry
@@ -57,4 +58,5 @@ __all__ = [
     "VoiceSession",
     "Window",
     "WindowBatch",
+    "merge",
 ]

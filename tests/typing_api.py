@@ -21,6 +21,7 @@ from itnio_voice import (
     VoiceSession,
     Window,
     WindowBatch,
+    merge,
 )
 
 
@@ -58,6 +59,11 @@ async def stream(session: VoiceSession, start: datetime) -> None:
     assert_type(records.progress, Progress)
     assert_type(records.skipped, tuple[Window, ...])
     assert_type(records.checkpoint, Checkpoint)
+    assert_type(records.of, type[VoiceRecord])
+    async with merge({"eu": session.records(start), "us": session.records(start)}, buffer=5) as merged:
+        async for name, voice in merged:
+            assert_type(name, str)
+            assert_type(voice, VoiceRecord)
 
 
 def record(voice: VoiceRecord, sip: SipRecord) -> None:
