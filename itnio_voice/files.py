@@ -1,0 +1,205 @@
+"""Records into a file that is whole or not there: Parquet, Arrow, CSV, JSON lines. Behind the extra `arrow`.
+
+Each window of records becomes a chunk of bytes in a journal, and once all are there the file is written out of them. So
+an export can be stopped at any instant and go on, and memory holds a few windows, however many records there are.
+"""
+
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import attrs
+import pyarrow as pa
+from pyarrow import ipc, parquet
+
+from .arrow import ROWS, record_batch, schema
+from .journal import Journal
+from .lines import csv_header, csv_lines, json_lines
+from .merge import merge
+from .models import CallRecord
+from .stream import RecordStream
+
+__all__ = ["FORMATS", "Format", "Kind", "export", "format_of"]
+
+
+Chunks = Callable[[], Iterable[bytes]]
+"""Chunks that can be read repeatedly."""
+
+
+@attrs.frozen
+class Kind:
+    """What a file holds: a kind of record, and whether each is told with the account that it belongs to."""
+
+    of: type[CallRecord]
+    account: bool
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema."""
+        return schema(self.of, account=self.account)
+
+
+@attrs.frozen
+class Format:
+    """How records, with their account if it is to be told, become a chunk, and how a file is written out of chunks."""
+
+    chunk: Callable[[Sequence[CallRecord], type[CallRecord], str | None], bytes]
+    write: Callable[[io.BufferedWriter, Kind, Chunks], None]
+
+
+async def export(
+    streams: Mapping[str, RecordStream[Any]],
+    output: Path,
+    journal: Journal,
+    *,
+    account: bool = False,
+    told: Callable[[], None] = lambda: None,
+) -> None:
+    """Read streams, one for each account, and write them into a file in the format of its name's ending.
+
+    What the journal has is not read again: the streams are made with `resume=journal.checkpoint(name)`. The file
+    appears once all is read, at once; until then there is none, or the one before. With `account`, its name is a
+    column. `told` is called for each window.
+
+    Raises:
+        ValueError: for an ending that is no format's.
+        OSError: if a file cannot be written.
+        ItnioError: as the streams do, and for a value that has no room in its column.
+    """
+    form = format_of(output)
+    kind = Kind(next(iter(streams.values())).of, account)
+    async with merge({name: stream.windows() for name, stream in streams.items()}, buffer=1) as merged:
+        async for name, batch in merged:
+            told()
+            chunk = await anyio.to_thread.run_sync(form.chunk, batch.records, kind.of, name if account else None)
+            await anyio.to_thread.run_sync(journal.add, name, chunk, batch.checkpoint)
+    await anyio.to_thread.run_sync(_write, form, output, kind, journal)
+
+
+def format_of(output: Path) -> Format:
+    """Return the format of a file's name.
+
+    Raises:
+        ValueError: for an ending that is none's.
+    """
+    try:
+        return FORMATS[output.suffix.lower()]
+    except KeyError:
+        message = f"{output} must end with one of {', '.join(FORMATS)}, which tells the format"
+        raise ValueError(message) from None
+
+
+def _write(form: Format, output: Path, kind: Kind, journal: Journal) -> None:
+    with _whole(output) as file:
+        form.write(file, kind, journal.chunks)
+    journal.finish()
+
+
+@contextmanager
+def _whole(output: Path) -> Iterator[io.BufferedWriter]:
+    """Open a file that gets its name once it is written, or is removed."""
+    part = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+# Text
+
+
+def _json_chunk(records: Sequence[CallRecord], _: type[CallRecord], account: str | None) -> bytes:
+    return json_lines(records, account=account)
+
+
+def _csv_chunk(records: Sequence[CallRecord], _: type[CallRecord], account: str | None) -> bytes:
+    return csv_lines(records, account=account)
+
+
+def _write_json(file: io.BufferedWriter, _: Kind, chunks: Chunks) -> None:
+    file.writelines(chunks())
+
+
+def _write_csv(file: io.BufferedWriter, kind: Kind, chunks: Chunks) -> None:
+    file.write(csv_header(kind.of, account=kind.account))
+    file.writelines(chunks())
+
+
+# Columns
+
+
+def _column_chunk(records: Sequence[CallRecord], of: type[CallRecord], account: str | None) -> bytes:
+    batch = record_batch(records, of, account=account)
+    stream = io.BytesIO()
+    with ipc.new_stream(stream, batch.schema) as writer:
+        writer.write_batch(batch)
+    return stream.getvalue()
+
+
+def _batches(chunks: Iterable[bytes]) -> Iterator[pa.RecordBatch]:
+    return (batch for chunk in chunks for batch in ipc.open_stream(chunk))
+
+
+def _write_parquet(file: io.BufferedWriter, kind: Kind, chunks: Chunks) -> None:
+    with parquet.ParquetWriter(file, kind.schema, compression="zstd") as writer:
+        for table in _tables(_batches(chunks()), kind.schema):
+            writer.write_table(table)
+
+
+def _tables(batches: Iterable[pa.RecordBatch], columns: pa.Schema) -> Iterator[pa.Table]:
+    """Join batches into tables that are large enough for a group of rows."""
+    joined: list[pa.RecordBatch] = []
+    for batch in batches:
+        joined.append(batch)
+        if sum(each.num_rows for each in joined) >= ROWS:
+            yield pa.Table.from_batches(joined, columns)
+            joined = []
+    yield pa.Table.from_batches(joined, columns)
+
+
+def _write_arrow(file: io.BufferedWriter, kind: Kind, chunks: Chunks) -> None:
+    """Write an IPC file.
+
+    A column may have one dictionary only, known before the first row (not all readers know those that grow). So the
+    texts are gathered in a first reading, and the rows written in a second.
+    """
+    texts: dict[str, dict[str, int]] = {field.name: {} for field in kind.schema if pa.types.is_dictionary(field.type)}
+    for batch in _batches(chunks()):
+        for name, places in texts.items():
+            for text in _texts(batch[name]):
+                places.setdefault(text, len(places))
+    with ipc.new_file(file, kind.schema) as writer:
+        dictionaries = {name: pa.array(list(places), pa.string()) for name, places in texts.items()}
+        for batch in _batches(chunks()):
+            columns = [
+                _as_places(batch[name], texts[name], dictionaries[name]) if name in texts else batch[name]
+                for name in kind.schema.names
+            ]
+            writer.write_batch(pa.record_batch(columns, schema=kind.schema))
+
+
+def _as_places(column: Any, places: Mapping[str, int], dictionary: "pa.Array[Any]") -> "pa.Array[Any]":
+    """Return a column with another dictionary, one in which its texts have these places."""
+    moved = pa.array([places[text] for text in _texts(column)], pa.int32())
+    return pa.DictionaryArray.from_arrays(moved.take(column.indices), dictionary)
+
+
+def _texts(column: Any) -> list[str]:
+    """Return the dictionary of a column."""
+    return list(column.dictionary.to_pylist())
+
+
+FORMATS: Mapping[str, Format] = {
+    ".parquet": Format(_column_chunk, _write_parquet),
+    ".csv": Format(_csv_chunk, _write_csv),
+    ".jsonl": Format(_json_chunk, _write_json),
+    ".arrow": Format(_column_chunk, _write_arrow),
+}

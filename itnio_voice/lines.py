@@ -1,0 +1,48 @@
+"""Records as lines of text: JSON objects, or CSV. Amounts and times read as they do in `to_dict()`."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import attrs
+
+from .models import CallRecord
+
+__all__ = ["csv_header", "csv_lines", "json_lines"]
+
+
+def json_lines(records: Iterable[CallRecord], *, account: str | None = None) -> bytes:
+    """Return a JSON object a line, with the keys of `to_dict()`; with `account`, that key comes first."""
+    return _encoded("".join(f"{_json(row)}\n" for row in _rows(records, account)))
+
+
+def csv_header(of: type[CallRecord], *, account: bool = False) -> bytes:
+    """Return the line of names."""
+    names = [field.name for field in attrs.fields(of)]
+    return _encoded(",".join(["account", *names] if account else names) + "\n")
+
+
+def csv_lines(records: Iterable[CallRecord], *, account: str | None = None) -> bytes:
+    """Return a line for each record; what is missing is empty, and `extra` is JSON."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    for row in _rows(records, account):
+        row["extra"] = _json(row["extra"]) if row["extra"] else None
+        writer.writerow(row.values())
+    return _encoded(text.getvalue())
+
+
+def _rows(records: Iterable[CallRecord], account: str | None) -> Iterator[dict[str, Any]]:
+    named = {} if account is None else {"account": account}
+    return ({**named, **record.to_dict()} for record in records)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _encoded(text: str) -> bytes:
+    # Half of a surrogate pair is no text in UTF-8: it is written as JSON escapes it.
+    return text.encode(errors="backslashreplace")
