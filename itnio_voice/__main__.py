@@ -2,19 +2,28 @@
 
 import sys
 
-_NEEDED = {"cyclopts", "rich", "starlette", "uvicorn"}
+_EXTRAS = {
+    "cyclopts": "cli",
+    "rich": "cli",
+    "starlette": "sandbox",
+    "uvicorn": "sandbox",
+    "pyarrow": "arrow",
+}
+"""What brings a module that is not there."""
 
 
 def main() -> None:
-    """Run the command line; say what to install if its extras are not there."""
+    """Run the command line; say what to install if an extra is not there."""
     try:
         from .cli import run  # noqa: PLC0415 -- an extra
+
+        sys.exit(run())
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _NEEDED:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _EXTRAS:
             raise
-        sys.stderr.write("the command line needs its extras: pip install 'itnio-voice[cli,sandbox]'\n")
+        sys.stderr.write(f"itnio-voice: {missing} is not there: pip install 'itnio-voice[{_EXTRAS[missing]}]'\n")
         sys.exit(2)
-    sys.exit(run())
 
 
 if __name__ == "__main__":

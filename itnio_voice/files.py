@@ -4,8 +4,10 @@ Each window of records becomes a chunk of bytes in a journal, and once all are t
 an export can be stopped at any instant and go on, and memory holds a few windows, however many records there are.
 """
 
+import errno
 import io
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,6 +73,7 @@ async def export(
         ItnioError: as the streams do, and for a value that has no room in its column.
     """
     form = format_of(output)
+    await anyio.to_thread.run_sync(_check_place, output)
     kind = Kind(next(iter(streams.values())).of, account)
     async with merge({name: stream.windows() for name, stream in streams.items()}, buffer=1) as merged:
         async for name, batch in merged:
@@ -91,6 +94,16 @@ def format_of(output: Path) -> Format:
     except KeyError:
         message = f"{output} must end with one of {', '.join(FORMATS)}, which tells the format"
         raise ValueError(message) from None
+
+
+def _check_place(output: Path) -> None:
+    """Find out whether a file can be written, before anything is asked for it."""
+    if output.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
+    if not output.parent.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(output.parent))
+    with tempfile.TemporaryFile(dir=output.parent):
+        pass
 
 
 def _write(form: Format, output: Path, kind: Kind, journal: Journal) -> None:

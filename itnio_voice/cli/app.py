@@ -1,21 +1,26 @@
-"""The commands and their exit codes: 0 done, 1 an error of the API or the network, 2 wrong usage, 130 interrupted."""
+"""The commands and their exit codes: 0 done, 1 an error of the API or the network, 2 wrong usage, 130 interrupted.
 
+What a command runs is imported when it is run: each needs other extras.
+"""
+
+import os
 import shlex
 import signal
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
 import anyio
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
-from rich.console import Console
 
 from ..errors import ItnioError
-from ..sandbox import Sandbox
-from . import demo as demonstration
+from .options import Accounts, Moment, Reading, UsageError
+from .progress import say
 
 __all__ = ["app", "run"]
 
@@ -25,11 +30,57 @@ _RAISE: dict[str, Any] = {"exit_on_error": False, "print_error": False, "result_
 Count = Annotated[int, Parameter(validator=Number(gte=0))]
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
 
+_READING = Reading()
+_ACCOUNTS = Accounts()
+
 app = App(
     name="itnio-voice",
     help="Read voice call records out of the ITNIO TECH voice API.",
     suppress_keyboard_interrupt=False,
 )
+
+
+@app.command
+def records(
+    start: Moment,
+    end: Moment = "now",
+    *,
+    limit: Annotated[Count | None, Parameter(help="How many at most; on a terminal 100, unless told.")] = None,
+    reading: Reading = _READING,
+) -> None:
+    """Print records: a table on a terminal, else a JSON object a line."""
+    from . import records as command  # noqa: PLC0415
+
+    anyio.run(command.run, start, end, limit, reading)
+
+
+@app.command
+def export(
+    start: Moment,
+    end: Moment = "now",
+    *,
+    output: Annotated[
+        Path, Parameter(name=["--output", "-o"], help="A file that ends with .parquet, .csv, .jsonl or .arrow.")
+    ],
+    resume: Annotated[
+        bool,
+        Parameter(help="Note beside it what has been read, and go on where the same command was stopped.", negative=""),
+    ] = False,
+    reading: Reading = _READING,
+) -> None:
+    """Write records into a file, which is whole once it is there."""
+    from . import export as command  # noqa: PLC0415
+
+    anyio.run(partial(command.run, start, end, output, reading, resume=resume))
+
+
+@app.command
+def check(*, accounts: Accounts = _ACCOUNTS) -> None:
+    """Check the credentials, the clock, whether this address is allowed, and how far back records go."""
+    from . import check as command  # noqa: PLC0415
+
+    if not anyio.run(command.run, accounts):
+        sys.exit(1)
 
 
 @app.command
@@ -44,7 +95,9 @@ def demo(*, records: Count = 30_000, seed: int = 1) -> None:
         What the records are made from.
 
     """
-    anyio.run(demonstration.run, records, seed)
+    from . import demo as command  # noqa: PLC0415
+
+    anyio.run(command.run, records, seed)
 
 
 @app.command
@@ -72,6 +125,8 @@ def sandbox(
         The account's key.
 
     """
+    from ..sandbox import Sandbox  # noqa: PLC0415
+
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
     with Sandbox(port=port, records=records, sip_records=sip_records, seed=seed, api_key=api_key) as running:
@@ -99,19 +154,20 @@ def _launch(*words: Annotated[str, Parameter(show=False, allow_leading_hyphen=Tr
     """
     try:
         app(words, **_RAISE)
-    except (ItnioError, OSError) as error:
+    except BrokenPipeError:
+        # Whoever reads has had enough. What is left in the buffer would fail again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (ItnioError, OSError, UsageError) as error:
         if debug:
             raise
-        _say(f"{type(error).__name__}: {error}")
-        sys.exit(1)
+        usage = isinstance(error, UsageError)
+        say(str(error) if usage else f"{type(error).__name__}: {error}")
+        sys.exit(2 if usage else 1)
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
     sys.exit(0)
-
-
-def _say(message: str) -> None:
-    Console(stderr=True, soft_wrap=True).print(f"itnio-voice: {message}", markup=False, highlight=False)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -119,7 +175,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         app.meta(arguments, **_RAISE)
     except CycloptsError as error:
-        _say(str(error))
+        say(str(error))
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -1,0 +1,47 @@
+"""A table of calls for the terminal."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from ..models import CallRecord
+
+__all__ = ["NOTHING", "calls"]
+
+LONGEST_DESTINATION = 17
+NOTHING = "–"
+
+
+def calls(records: Iterable[CallRecord], *, title: str, accounts: Sequence[str] = ()) -> Table:
+    """Return a table of records; with `accounts`, the name of each one's account comes first."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    if accounts:
+        table.add_column("account", no_wrap=True)
+    for name in ("time (UTC)", "called", "destination"):
+        table.add_column(name, no_wrap=True)
+    for name in ("s", "code", "cost"):
+        table.add_column(name, no_wrap=True, justify="right")
+    for index, record in enumerate(records):
+        table.add_row(
+            *map(Text, accounts[index : index + 1]),
+            f"{record.submit_time.astimezone(UTC):%m-%d %H:%M}" if record.submit_time else NOTHING,
+            Text(record.callee or NOTHING),
+            _shortened(record.code or NOTHING),
+            str(record.call_duration) if record.answered else NOTHING,
+            Text(record.termination_code or NOTHING),
+            Text(_cost(record)),
+        )
+    return table
+
+
+def _shortened(destination: str) -> Text:
+    text = Text(destination)
+    text.truncate(LONGEST_DESTINATION, overflow="ellipsis")
+    return text
+
+
+def _cost(record: CallRecord) -> str:
+    return NOTHING if record.cost is None else f"{record.cost:f} {record.currency or 'USD'}"

@@ -1,0 +1,74 @@
+"""Records into a file, which can be stopped at any instant and gone on with."""
+
+import time
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from ..accounts import Account
+from ..files import export, format_of
+from ..journal import Journal
+from .options import Reading, are_named, usage
+from .progress import Bar, say, tell_skipped
+
+__all__ = ["run"]
+
+STATE = ".state"
+
+
+async def run(start: str, end: str, output: Path, reading: Reading, *, resume: bool) -> None:
+    """Write the records of a range into a file."""
+    accounts = reading.found()
+    with usage():
+        format_of(output)
+        journal = _journal(start, end, output, accounts, reading, resume=resume)
+    with journal:
+        if journal.finished:
+            say(f"{output} is finished: remove {_state(output)} to export it again")
+            return
+        await _export(output, accounts, journal, reading)
+
+
+async def _export(output: Path, accounts: dict[str, Account], journal: Journal, reading: Reading) -> None:
+    began = time.monotonic()
+    start, end = (datetime.fromisoformat(journal.settled[name]) for name in ("start", "end"))
+    async with reading.streams(start, end, accounts=accounts, resume=journal.checkpoint) as streams:
+        with Bar(streams.values(), quiet=reading.quiet) as bar:
+            await export(streams, output, journal, account=are_named(accounts), told=bar.show)
+        tell_skipped(streams)
+    _sum_up(output, sum(stream.progress.records for stream in streams.values()), time.monotonic() - began, reading)
+
+
+def _sum_up(output: Path, records: int, seconds: float, reading: Reading) -> None:
+    screen = Console(stderr=True)
+    if screen.is_terminal and not reading.quiet:
+        size = output.stat().st_size
+        screen.print(f"{records:,} records in {seconds:.1f} s; {output} has {size:,} bytes", highlight=False)
+
+
+def _journal(
+    start: str, end: str, output: Path, accounts: dict[str, Account], reading: Reading, *, resume: bool
+) -> Journal:
+    """Return the journal to go on with, or a new one.
+
+    What is asked for is compared as it is typed, so that the same command goes on; what "now" was at first, it stays.
+    """
+    first, last = reading.range(start, end)
+    settled = {"start": first.isoformat(), "end": last.isoformat()}
+    asked = {
+        "start": start,
+        "end": end,
+        "timezone": reading.timezone,
+        "sip": reading.sip,
+        "accounts": list(accounts),
+        "expired": reading.expired,
+    }
+    journal = Journal(_state(output) if resume else None, asked=asked, settled=settled)
+    if journal.finished and not output.exists():
+        journal.restart(settled)
+    return journal
+
+
+def _state(output: Path) -> Path:
+    return output.with_name(output.name + STATE)

@@ -1,0 +1,73 @@
+"""What is told on standard error: how far streams have come, on a terminal only, and what went wrong."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as RichProgress
+
+from ..stream import Progress, RecordStream
+
+__all__ = ["Bar", "say", "tell_skipped"]
+
+
+class Bar:
+    """Records read and expected, their rate, the time left and the windows; only on a terminal, and if it is wanted."""
+
+    def __init__(self, streams: Iterable[RecordStream[Any]], *, quiet: bool = False) -> None:
+        self._streams = list(streams)
+        self._bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[told]}"),
+            console=(screen := Console(stderr=True)),
+            disable=quiet or not screen.is_terminal,
+        )
+        self._task = self._bar.add_task("Reading", told="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def show(self) -> None:
+        """Show how far the streams have come now."""
+        if self._bar.disable:
+            return
+        read, total, text = summed_up([stream.progress for stream in self._streams], self._bar.tasks[0].elapsed or 0)
+        self._bar.update(self._task, completed=read, total=total, told=text)
+
+
+def summed_up(streams: Sequence[Progress], seconds: float) -> tuple[int, int | None, str]:
+    """Return how many records of all streams have been read, how many there are (None if not known), and that as text.
+
+    rich's own columns forget the rate whenever the total changes, which it does.
+    """
+    read = sum(progress.records for progress in streams)
+    expected = [progress.expected for progress in streams]
+    total = None if None in expected else max(read, sum(filter(None, expected)))
+    done = sum(progress.windows_done for progress in streams)
+    planned = sum(progress.windows_planned for progress in streams)
+    rate = read / max(seconds, 0.001)
+    left = "" if total is None or not read else f" {timedelta(seconds=round((total - read) / rate))} left"
+    of_all = "" if total is None else f"/{total:,}"
+    return read, total, f"{read:,}{of_all} {rate:,.0f}/s{left} window {done}/{planned}"
+
+
+def say(message: str) -> None:
+    """Print a line on standard error."""
+    Console(stderr=True, soft_wrap=True).print(f"itnio-voice: {message}", markup=False, highlight=False)
+
+
+def tell_skipped(streams: Mapping[str, RecordStream[Any]]) -> None:
+    """Say what was left out because the server keeps it no more."""
+    for name, stream in streams.items():
+        for window in stream.skipped:
+            say(f"{name}: left out {window}, which the server keeps no more")
