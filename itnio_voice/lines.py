@@ -21,13 +21,13 @@ def json_lines(records: Iterable[CallRecord], *, account: str | None = None) -> 
 def csv_header(of: type[CallRecord], *, account: bool = False) -> bytes:
     """Return the line of names."""
     names = [field.name for field in attrs.fields(of)]
-    return _encoded(",".join(["account", *names] if account else names) + "\n")
+    return _encoded(",".join(["account", *names] if account else names) + "\r\n")
 
 
 def csv_lines(records: Iterable[CallRecord], *, account: str | None = None) -> bytes:
-    """Return a line for each record; what is missing is empty, and `extra` is JSON."""
+    """Return a line for each record, as RFC 4180 has it; what is missing is empty, and `extra` is JSON."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text)
     for row in _rows(records, account):
         row["extra"] = _json(row["extra"]) if row["extra"] else None
         writer.writerow(row.values())

@@ -269,7 +269,7 @@ async def test_leaving_early_stops_all(many: Sandbox, end: Any) -> None:
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("pause", [0.0, 0.5])
 async def test_a_cancelled_task(many: Sandbox, pause: float) -> None:
-    """A task that asyncio itself cancels, while it waits for an item or does something else, ends and leaves nothing."""
+    """A task that asyncio itself cancels, waiting for an item or elsewhere, ends and leaves nothing."""
     many.behaviour = Behaviour(latency=0.05)
     before = tasks()
     async with VoiceSession(Credentials("key-0", "secret-0"), base_url=many.base_url) as session:

@@ -44,6 +44,7 @@ app = App(
 def records(
     start: Moment,
     end: Moment = "now",
+    /,
     *,
     limit: Annotated[Count | None, Parameter(help="How many at most; on a terminal 100, unless told.")] = None,
     reading: Reading = _READING,
@@ -58,6 +59,7 @@ def records(
 def export(
     start: Moment,
     end: Moment = "now",
+    /,
     *,
     output: Annotated[
         Path, Parameter(name=["--output", "-o"], help="A file that ends with .parquet, .csv, .jsonl or .arrow.")

@@ -92,13 +92,21 @@ def test_as_a_module() -> None:
     assert "" == done.stderr
 
 
-def test_help_without_the_extras() -> None:
+@pytest.mark.parametrize(
+    ("missing", "extra", "words"),
+    [
+        ("cyclopts", "cli", ["--help"]),
+        ("starlette", "sandbox", ["demo"]),
+        ("pyarrow", "arrow", ["export", "1d", "-o", "calls.csv"]),
+    ],
+)
+def test_without_an_extra(missing: str, extra: str, words: list[str]) -> None:
     """Where an extra is missing, a line says what to install."""
-    script = "import sys; sys.modules['cyclopts'] = None; from itnio_voice.__main__ import main; main()"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)  # noqa: S603
+    script = f"import sys; sys.modules[{missing!r}] = None; from itnio_voice.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)  # noqa: S603
 
     assert 2 == done.returncode
-    assert "the command line needs its extras: pip install 'itnio-voice[cli,sandbox]'\n" == done.stderr
+    assert f"itnio-voice: {missing} is not there: pip install 'itnio-voice[{extra}]'\n" == done.stderr
 
 
 @pytest.fixture

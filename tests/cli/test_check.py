@@ -1,0 +1,79 @@
+"""`itnio-voice check`: a request a question, and a verdict that can be read."""
+
+import re
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from itnio_voice.cli.app import run
+from itnio_voice.sandbox import Behaviour, Fault, Sandbox
+
+WELL = {"clock": "✓", "address": "✓", "credentials": "✓", "retention": "✓"}
+
+
+def verdicts(output: str) -> list[tuple[str, str]]:
+    """Return the mark of each question."""
+    return re.findall(r"(clock|address|credentials|retention) +([✓✗])", output)
+
+
+def test_all_is_well(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where all is well each question is one request, and the exit code 0."""
+    assert 0 == run(["check"])
+    assert WELL == dict(verdicts(capsys.readouterr().out))
+    assert 4 == len(sandbox.requests)
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong", "told"),
+    [
+        ({"allowed_addresses": ["10.0.0.1"]}, {"address", "credentials", "retention"}, "-2:"),
+        ({"retention": timedelta(days=30)}, {"retention"}, "records of 59 days ago are refused"),
+        ({"faults": (Fault("status_503"),)}, {"address", "credentials", "retention"}, "HTTPStatusError"),
+    ],
+)
+def test_what_is_wrong(
+    changes: dict[str, Any], wrong: set[str], told: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is wrong is told, what cannot be known for it too, and the exit code is 1."""
+    sandbox.behaviour = attrs.evolve(Behaviour(), **changes)
+
+    assert 1 == run(["check"])
+    output = capsys.readouterr().out
+    assert wrong == {question for question, mark in verdicts(output) if mark == "✗"}
+    assert told in output
+
+
+def test_a_clock_that_is_off(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A clock that is two hours off is told; what is asked after it is signed with the server's."""
+    with Sandbox(records=1, clock=lambda: time.time() + 7200) as sandbox:
+        monkeypatch.setenv("ITNIO_BASE_URL", sandbox.base_url)
+        monkeypatch.setenv("ITNIO_API_KEY", sandbox.api_key)
+        monkeypatch.setenv("ITNIO_API_SECRET", sandbox.api_secret)
+
+        assert 1 == run(["check"])
+    output = capsys.readouterr().out
+    assert {**WELL, "clock": "✗"} == dict(verdicts(output))
+    assert re.search(r"(7199|7200|7201) s behind", output)
+
+
+def test_each_account(accounts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each account of a file is asked."""
+    assert 0 == run(["check", "--accounts", str(accounts)])
+    output = capsys.readouterr().out
+    assert 8 == len(verdicts(output))
+    assert re.search(r"eu +clock.*us +clock", output, re.DOTALL)
+
+
+def test_a_wrong_secret(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong secret says nothing against the address or the clock, and is not shown."""
+    monkeypatch.setenv("ITNIO_API_SECRET", "hush-hush")
+
+    assert 1 == run(["check"])
+    output = capsys.readouterr().out
+    assert {"credentials", "retention"} == {question for question, mark in verdicts(output) if mark == "✗"}
+    assert "hush-hush" not in output
+    assert 4 == len(sandbox.requests)

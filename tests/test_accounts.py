@@ -1,0 +1,113 @@
+"""Accounts by name: found, refused, and their secrets told to nobody."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from itnio_voice import Credentials
+from itnio_voice.accounts import Account, find_accounts, read_accounts
+
+TEXT = """
+[eu]
+api_key = "eu-key"
+api_secret = "eu-secret"
+
+[us]
+api_key = "us-key"
+api_secret = "us-secret"
+base_url = "http://127.0.0.1:1/voice"
+"""
+EU = Account("eu", Credentials("eu-key", "eu-secret"))
+US = Account("us", Credentials("us-key", "us-secret"), "http://127.0.0.1:1/voice")
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no variable of this machine be an account."""
+    for name in ("ITNIO_ACCOUNTS", "ITNIO_API_KEY", "ITNIO_API_SECRET", "ITNIO_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return a file of accounts that only its owner can read."""
+    return written(tmp_path, TEXT)
+
+
+def written(folder: Path, text: str, mode: int = 0o600) -> Path:
+    """Write a file of accounts."""
+    path = folder / "accounts.toml"
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def test_a_file(file: Path) -> None:
+    """Each table is an account; those that are named come in the order in which they are."""
+    assert {"eu": EU, "us": US} == read_accounts(file)
+    assert ["eu", "us"] == list(find_accounts(file=file))
+    assert [US, EU] == list(find_accounts(["us", "eu"], file=file).values())
+
+
+def test_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a file the variables are the account `default`; a file that a variable names comes before them."""
+    with pytest.raises(ValueError, match="set ITNIO_API_KEY and ITNIO_API_SECRET"):
+        find_accounts()
+    monkeypatch.setenv("ITNIO_API_KEY", "key")
+    monkeypatch.setenv("ITNIO_API_SECRET", "secret")
+
+    assert {"default": Account("default", Credentials("key", "secret"))} == find_accounts()
+    monkeypatch.setenv("ITNIO_BASE_URL", "http://127.0.0.1:2/voice")
+    assert "http://127.0.0.1:2/voice" == find_accounts(["default"])["default"].base_url
+    monkeypatch.setenv("ITNIO_ACCOUNTS", str(file))
+    assert ["eu"] == list(find_accounts(["eu"]))
+    with pytest.raises(ValueError, match=r"no account 'default' in .*accounts.toml: there are eu, us"):
+        find_accounts(["default"])
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o622])
+def test_a_file_that_others_can_read(tmp_path: Path, mode: int) -> None:
+    """A file that anyone but its owner can read or write is refused, and the error says how to mend it."""
+    path = written(tmp_path, TEXT, mode)
+    with pytest.raises(ValueError, match=f"mode {mode:04o}.*: chmod 600 {path}"):
+        read_accounts(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "holds no account"),
+        ("eu = 'hush-hush'", "account 'eu': a table with api_key and api_secret is expected"),
+        ("[eu]\napi_key = 'hush-hush", "is not TOML"),
+        ("[eu]\napi_key = 'k'\napi_secret = 'hush-hush'\nsecret = 'hush-hush'", "unknown secret: there are api_key"),
+        ("[eu]\napi_key = 'k'", "account 'eu': api_secret is empty"),
+        ("[eu]\napi_key = 'k'\napi_secret = ' hush-hush'", "account 'eu': api_secret is empty or has spaces"),
+        ("[eu]\napi_key = 'k'\napi_secret = 'hush-hush'\nbase_url = 1", "base_url must be text"),
+    ],
+)
+def test_a_wrong_file(tmp_path: Path, text: str, told: str) -> None:
+    """What is wrong with a file is told, but no secret of it."""
+    with pytest.raises(ValueError, match=told) as caught:
+        read_accounts(written(tmp_path, text))
+
+    error: Any = caught.value
+    while error:
+        assert "hush-hush" not in f"{error!r} {vars(error)}"
+        error = error.__cause__
+
+
+def test_no_file(tmp_path: Path) -> None:
+    """A file that is not there is the usual error."""
+    with pytest.raises(FileNotFoundError):
+        find_accounts(file=tmp_path / "none.toml")
+
+
+@pytest.mark.anyio
+async def test_a_session() -> None:
+    """An account opens sessions at its own base URL unless told another."""
+    async with US.session(concurrency=2) as one, US.session(base_url="http://127.0.0.1:9/voice") as other:
+        assert "http://127.0.0.1:1/voice" == one._transport.base_url
+        assert 2 == one._transport.concurrency
+        assert "http://127.0.0.1:9/voice" == other._transport.base_url
+    assert "us-secret" not in repr(US)

@@ -1,0 +1,133 @@
+"""Records as Arrow: every value in its column, exactly, or an error that names it."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import attrs
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from itnio_voice import DecodeError, SipRecord, VoiceRecord
+from itnio_voice.arrow import record_batch, record_batches, schema, to_table
+from itnio_voice.sandbox import Sandbox
+
+from .conftest import session_on
+
+LONG_AGO = datetime.now(UTC) - timedelta(days=61)
+
+texts = st.none() | st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+amounts = st.none() | st.decimals(
+    min_value=Decimal(-(10**19)), max_value=Decimal(10**19), places=18, allow_nan=False, allow_infinity=False
+)
+offsets = st.integers(-14, 14).map(lambda hours: timezone(timedelta(hours=hours)))
+times = st.none() | st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=offsets)  # noqa: DTZ001
+integers = st.none() | st.integers(-(2**63), 2**63 - 1)
+extras = st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.none() | st.integers(), max_size=2)
+
+OF_TYPE: dict[Any, Any] = {
+    attrs.fields(VoiceRecord).callee.type: texts,
+    attrs.fields(VoiceRecord).cost.type: amounts,
+    attrs.fields(VoiceRecord).call_time.type: times,
+    attrs.fields(VoiceRecord).call_duration.type: integers,
+    attrs.fields(VoiceRecord).extra.type: extras,
+}
+
+
+def records(of: type[Any]) -> st.SearchStrategy[Any]:
+    """Return records of a kind with any values that their fields may hold."""
+    return st.builds(of, **{field.name: OF_TYPE[field.type] for field in attrs.fields(of)})
+
+
+def plain(record: Any) -> dict[str, Any]:
+    """Return what a row should read as."""
+    values = attrs.asdict(record, recurse=False)
+    return {**values, "extra": dict(record.extra) or None}
+
+
+@given(st.lists(records(VoiceRecord), max_size=4))
+def test_values_survive(made: list[VoiceRecord]) -> None:
+    """Amounts keep each digit and times their instant; text, numbers and unknown fields are as they were."""
+    rows = record_batch(made).to_pylist()
+    for row in rows:
+        row["extra"] = row["extra"] and json.loads(row["extra"])
+
+    assert [plain(record) for record in made] == rows
+
+
+@pytest.mark.parametrize("of", [VoiceRecord, SipRecord])
+def test_schema(of: type[Any]) -> None:
+    """Columns are the attributes, in their order; the account comes first if there is one."""
+    names = [field.name for field in attrs.fields(of)]
+
+    assert names == schema(of).names
+    assert ["account", *names] == schema(of, account=True).names
+    assert pa.decimal128(38, 18) == schema(of).field("cost").type
+    assert pa.timestamp("us", tz="UTC") == schema(of).field("submit_time").type
+    assert pa.dictionary(pa.int32(), pa.string()) == schema(of).field("code").type
+    assert schema(of) == record_batch([of()], of).schema
+    assert ["eu"] == record_batch([of()], of, account="eu")["account"].to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "text"),
+    [
+        ("cost", Decimal("0.1234567890123456789"), "0.1234567890123456789"),
+        ("cost", Decimal(123456789012345678901), "123456789012345678901"),
+        ("rate", Decimal("1E-19"), "1E-19"),
+        ("call_duration", 2**63, "9223372036854775808"),
+        ("callee", "\ud800", r"\\ud800"),
+        ("code", "\udc00", r"\\udc00"),
+    ],
+)
+def test_what_has_no_room(field: str, value: Any, text: str) -> None:
+    """What a column cannot hold exactly is an error that names value, field and record, and never rounded."""
+    made = [VoiceRecord(voice_id=f"v{number}") for number in range(3)]
+    made[1] = attrs.evolve(made[1], **{field: value})
+    with pytest.raises(DecodeError, match=text) as caught:
+        record_batch(made)
+
+    assert ("v1", field, value) == (caught.value.voice_id, caught.value.field, caught.value.value)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("of", [VoiceRecord, SipRecord])
+async def test_batches(itnio_sandbox: Sandbox, of: type[Any]) -> None:
+    """Every record of a stream is in one batch, and all batches but the last have the size asked for."""
+    async with session_on(itnio_sandbox) as session:
+        found = await session.records(LONG_AGO, of=of).collect()
+        batches = [batch async for batch in record_batches(session.records(LONG_AGO, of=of), size=7)]
+
+    assert {7} == {batch.num_rows for batch in batches[:-1]}
+    assert [record.voice_id for record in found] == [
+        name for batch in batches for name in batch["voice_id"].to_pylist()
+    ]
+
+
+@pytest.mark.anyio
+async def test_tables(itnio_sandbox: Sandbox) -> None:
+    """A table is a call away from a DataFrame, sums exactly, and has its columns also without a row."""
+    async with session_on(itnio_sandbox) as session:
+        found = await session.records(LONG_AGO).collect()
+        table = await to_table(session.records(LONG_AGO))
+        empty = await to_table(session.records(LONG_AGO, of=SipRecord, limit=0))
+
+    frame: Any = pl.from_arrow(table)
+    assert (200, sum(record.cost or 0 for record in found)) == (len(frame), frame["cost"].sum())
+    assert schema(SipRecord) == empty.schema
+    assert 0 == empty.num_rows
+
+
+@pytest.mark.anyio
+async def test_an_error_of_the_stream_comes_through(itnio_sandbox: Sandbox) -> None:
+    """What the stream raises is raised, and a wrong size at the call."""
+    itnio_sandbox.insert({"voiceId": "bad", "cost": "0.00000000000000000001"})
+    async with session_on(itnio_sandbox) as session:
+        with pytest.raises(DecodeError, match="has no room in the column cost"):
+            await to_table(session.records(LONG_AGO))
+        with pytest.raises(ValueError, match="size must be a whole number from 1, not 0"):
+            record_batches(session.records(LONG_AGO), size=0)

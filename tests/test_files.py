@@ -1,0 +1,201 @@
+"""Exports: every record in the file once, whole or not at all, whenever the work is stopped."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+import pytest
+from pyarrow import ipc, parquet
+
+from itnio_voice import Credentials, ItnioError, SipRecord, VoiceRecord, VoiceSession
+from itnio_voice.arrow import schema
+from itnio_voice.files import FORMATS, export
+from itnio_voice.journal import Journal
+from itnio_voice.sandbox import Behaviour, Fault, Sandbox
+
+from .conftest import session_on
+
+pytestmark = pytest.mark.anyio
+
+KILLS = int(os.environ.get("ITNIO_KILLS", "3"))
+LONG_AGO = datetime.now(UTC) - timedelta(days=61)
+
+
+def _columns(table: pa.Table) -> list[dict[str, Any]]:
+    return [dict(row) for row in table.to_pylist()]
+
+
+READ: Mapping[str, Callable[[Path], list[dict[str, Any]]]] = {
+    ".parquet": lambda path: _columns(parquet.read_table(path)),
+    ".arrow": lambda path: _columns(ipc.open_file(str(path)).read_all()),
+    ".jsonl": lambda path: [json.loads(line) for line in path.read_text().splitlines()],
+    ".csv": lambda path: list(csv.DictReader(path.read_text().splitlines())),
+}
+
+
+def amounts(rows: list[dict[str, Any]]) -> dict[str, Decimal]:
+    """Return the cost of each row by its id; an id that comes twice is an error."""
+    found = {row["voice_id"]: Decimal(row["cost"] or 0) for row in rows}
+    assert len(rows) == len(found)
+    return found
+
+
+async def expected(session: VoiceSession, of: type[Any] = VoiceRecord) -> dict[str | None, Decimal]:
+    """Return what a file should hold."""
+    return {record.voice_id: record.cost or Decimal() for record in await session.records(LONG_AGO, of=of).collect()}
+
+
+@pytest.mark.parametrize("of", [VoiceRecord, SipRecord])
+@pytest.mark.parametrize("suffix", FORMATS)
+async def test_every_format(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str, of: type[Any]) -> None:
+    """Each format holds each record once, with its cost to the last digit, under the attributes' names."""
+    output = tmp_path / f"calls{suffix}"
+    async with session_on(itnio_sandbox) as session:
+        with Journal() as journal:
+            await export({"any": session.records(LONG_AGO, of=of)}, output, journal)
+        rows = READ[suffix](output)
+
+        assert await expected(session, of) == amounts(rows)
+    assert schema(of).names == list(rows[0])
+    assert [output.name] == os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+async def test_nothing(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str) -> None:
+    """A range without records is a file that can be read."""
+    output = tmp_path / f"calls{suffix}"
+    at = LONG_AGO + timedelta(hours=1)
+    async with session_on(itnio_sandbox) as session:
+        with Journal() as journal:
+            await export({"any": session.records(at, at + timedelta(seconds=2))}, output, journal, account=True)
+
+    assert [] == READ[suffix](output)
+
+
+async def test_types(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
+    """pyarrow, polars and DuckDB read the types that are meant, and sum alike."""
+    paths = {suffix: tmp_path / f"calls{suffix}" for suffix in (".parquet", ".arrow")}
+    async with session_on(itnio_sandbox) as session:
+        for path in paths.values():
+            with Journal() as journal:
+                await export({"any": session.records(LONG_AGO)}, path, journal)
+        cost = sum((await expected(session)).values())
+
+    assert schema() == parquet.read_schema(paths[".parquet"]).remove_metadata()
+    assert schema() == ipc.open_file(str(paths[".arrow"])).schema
+    for frame in (pl.read_parquet(paths[".parquet"]), pl.read_ipc(paths[".arrow"])):
+        assert cost == frame["cost"].sum()
+        assert pl.Decimal(38, 18) == frame.schema["cost"]
+        assert pl.Datetime("us", "UTC") == frame.schema["submit_time"]
+        assert pl.Categorical == frame.schema["code"]
+    query = "SELECT sum(cost), typeof(any_value(submit_time)) FROM read_parquet(?)"
+    told = duckdb.connect().execute(query, [str(paths[".parquet"])]).fetchall()
+    assert [(cost, "TIMESTAMP WITH TIME ZONE")] == told
+
+
+async def test_dictionaries_of_many_windows(tmp_path: Path) -> None:
+    """An Arrow file has one dictionary a column, however many windows with texts of their own were joined."""
+    end = datetime.now(UTC).replace(microsecond=0)
+    with Sandbox(records=0) as sandbox:
+        for day in range(50):
+            at = (end - timedelta(days=day)).isoformat()
+            sandbox.insert({"submitTime": at, "terminationCode": str(day)}, {"submitTime": at, "terminationCode": None})
+        async with session_on(sandbox) as session:
+            for suffix in (".arrow", ".parquet"):
+                with Journal() as journal:
+                    await export({"any": session.records(LONG_AGO)}, tmp_path / f"calls{suffix}", journal)
+
+    assert sorted(map(str, range(50))) == sorted(
+        filter(None, pl.read_ipc(tmp_path / "calls.arrow")["termination_code"].to_list())
+    )
+    assert READ[".parquet"](tmp_path / "calls.parquet") == READ[".arrow"](tmp_path / "calls.arrow")
+
+
+async def test_several_accounts(tmp_path: Path) -> None:
+    """Several accounts are one file, each row with its account's name."""
+    accounts = {"a-key": "a-secret", "b-key": "b-secret"}
+    with Sandbox(records=120, accounts=accounts) as sandbox:
+        sessions = {
+            key[0]: VoiceSession(Credentials(key, secret), base_url=sandbox.base_url)
+            for key, secret in accounts.items()
+        }
+        for suffix, read in READ.items():
+            streams = {name: session.records(LONG_AGO) for name, session in sessions.items()}
+            with Journal() as journal:
+                await export(streams, tmp_path / f"calls{suffix}", journal, account=True)
+            rows = read(tmp_path / f"calls{suffix}")
+
+            assert "account" == next(iter(rows[0]))
+            assert {name: sandbox.ids(account=f"{name}-key") for name in "ab"} == {
+                name: {row["voice_id"] for row in rows if row["account"] == name} for name in "ab"
+            }
+        for session in sessions.values():
+            await session.aclose()
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+async def test_a_failure_leaves_the_file_before(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str) -> None:
+    """What fails leaves neither half a file nor any other trace; a file that was there stays."""
+    output = tmp_path / f"calls{suffix}"
+    output.write_text("before")
+    itnio_sandbox.behaviour = Behaviour(faults=(Fault("html"),))
+    async with session_on(itnio_sandbox) as session:
+        with Journal() as journal, pytest.raises(ItnioError):
+            await export({"any": session.records(LONG_AGO)}, output, journal)
+
+    assert "before" == output.read_text()
+    assert [output.name] == os.listdir(tmp_path)
+
+
+async def test_wrong_places(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
+    """A name or a folder that cannot be is found out before anything is asked."""
+    (tmp_path / "folder.csv").mkdir()
+    wrong = {"calls.xlsx": ValueError, "none/calls.csv": NotADirectoryError, "folder.csv": IsADirectoryError}
+    async with session_on(itnio_sandbox) as session:
+        for name, error in wrong.items():
+            with Journal() as journal, pytest.raises(error):
+                await export({"any": session.records(LONG_AGO)}, tmp_path / name, journal)
+
+    assert [] == itnio_sandbox.requests
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+async def test_killed(tmp_path: Path, suffix: str) -> None:
+    """Killed at random instants and begun again by the same command, an export has every record once in the end."""
+    output, chance = tmp_path / f"calls{suffix}", random.Random(suffix)
+    with Sandbox(records=3000, behaviour=Behaviour(latency=0.02, max_span=timedelta(days=3))) as sandbox:
+        environment = os.environ | {
+            "ITNIO_API_KEY": sandbox.api_key,
+            "ITNIO_API_SECRET": sandbox.api_secret,
+            "ITNIO_BASE_URL": sandbox.base_url,
+        }
+        command = [sys.executable, "-m", "itnio_voice", "export", "61d", "-o", str(output), "--resume"]
+        for _ in range(KILLS):
+            requests = len(sandbox.requests) + chance.randint(1, 30)
+            with subprocess.Popen(command, env=environment) as process:  # noqa: S603
+                while process.poll() is None and len(sandbox.requests) < requests:
+                    time.sleep(0.002)
+                time.sleep(chance.uniform(0, 0.05))
+                process.send_signal(signal.SIGKILL)
+        subprocess.run(command, env=environment, check=True)  # noqa: S603
+        ids = sandbox.ids()
+        finished, asked = output.stat().st_mtime_ns, len(sandbox.requests)
+        subprocess.run(command, env=environment, check=True)  # noqa: S603
+
+        assert ids == amounts(READ[suffix](output)).keys()
+        assert finished == output.stat().st_mtime_ns
+        assert asked == len(sandbox.requests)
