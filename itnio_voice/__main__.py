@@ -8,6 +8,8 @@ _EXTRAS = {
     "starlette": "sandbox",
     "uvicorn": "sandbox",
     "pyarrow": "arrow",
+    "dlt": "dlt",
+    "duckdb": "dlt",
 }
 """What brings a module that is not there."""
 

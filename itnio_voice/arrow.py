@@ -77,11 +77,13 @@ def record_batch(
     return pa.record_batch([_column(records, column, account) for column in columns], schema=columns)
 
 
-def record_batches(stream: RecordStream[R], *, size: int = ROWS) -> AsyncIterator[pa.RecordBatch]:
+def record_batches(
+    stream: RecordStream[R], *, size: int = ROWS, account: str | None = None
+) -> AsyncIterator[pa.RecordBatch]:
     """Read a stream as batches of `size` rows, the last one of what is left; none for an empty stream.
 
-    A batch may hold a part of a window, so `stream.checkpoint` may be ahead of it: to go on exactly where a job
-    stopped, write `stream.windows()` with `record_batch`.
+    With `account`, its name is a column of each row. A batch may hold a part of a window, so `stream.checkpoint` may be
+    ahead of it: to go on exactly where a job stopped, write `stream.windows()` with `record_batch`.
 
     Raises:
         ValueError: for a size that is not a whole number from 1.
@@ -90,7 +92,7 @@ def record_batches(stream: RecordStream[R], *, size: int = ROWS) -> AsyncIterato
     if type(size) is not int or size < 1:
         message = f"size must be a whole number from 1, not {size!r}"
         raise ValueError(message)
-    return _Batches(stream, size)
+    return _Batches(stream, size, account)
 
 
 async def to_table(stream: RecordStream[R]) -> pa.Table:
@@ -108,8 +110,9 @@ async def to_table(stream: RecordStream[R]) -> pa.Table:
 class _Batches(Generic[R]):
     """The iterator over batches: a class, so that one that is left early leaves nothing behind."""
 
-    def __init__(self, stream: RecordStream[R], size: int) -> None:
+    def __init__(self, stream: RecordStream[R], size: int, account: str | None) -> None:
         self._of = stream.of
+        self._account = account
         self._pages = stream.pages()
         self._size = size
         self._records: list[R] = []
@@ -125,7 +128,7 @@ class _Batches(Generic[R]):
             self._records += page.records
         if not self._records:
             raise StopAsyncIteration
-        batch = record_batch(self._records[: self._size], self._of)
+        batch = record_batch(self._records[: self._size], self._of, account=self._account)
         del self._records[: self._size]
         return batch
 

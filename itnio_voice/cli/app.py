@@ -19,7 +19,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
 from ..errors import ItnioError
-from .options import Accounts, Moment, Reading, UsageError
+from .options import Accounts, Asking, Moment, Reading, UsageError
 from .progress import say
 
 __all__ = ["app", "run"]
@@ -31,6 +31,7 @@ Count = Annotated[int, Parameter(validator=Number(gte=0))]
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
 
 _READING = Reading()
+_ASKING = Asking()
 _ACCOUNTS = Accounts()
 
 app = App(
@@ -74,6 +75,26 @@ def export(
     from . import export as command  # noqa: PLC0415
 
     anyio.run(partial(command.run, start, end, output, reading, resume=resume))
+
+
+@app.command
+def sync(
+    *,
+    since: Annotated[Moment, Parameter(help="Where the first run begins; each later one goes on from the last.")],
+    destination: Annotated[str, Parameter(help="One of dlt's: duckdb, postgres and so on.")] = "duckdb",
+    database: Annotated[Path, Parameter(help="The file of DuckDB.")] = Path("itnio_voice.duckdb"),
+    dataset: Annotated[str, Parameter(help="The schema that holds the tables.")] = "itnio_voice",
+    lookback: Annotated[str, Parameter(help="How far each run reads back again for what came late or changed.")] = "3d",
+    asking: Asking = _ASKING,
+) -> None:
+    """Bring a warehouse up to date with the records of both kinds."""
+    from . import sync as command  # noqa: PLC0415
+
+    done = command.run(
+        since=since, destination=destination, database=database, dataset=dataset, lookback=lookback, asking=asking
+    )
+    if not done:
+        sys.exit(1)
 
 
 @app.command

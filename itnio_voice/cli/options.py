@@ -16,7 +16,7 @@ from ..checkpoint import Checkpoint
 from ..models import CallRecord, SipRecord, VoiceRecord
 from ..stream import RecordStream
 
-__all__ = ["Accounts", "Moment", "Reading", "UsageError", "are_named", "moment", "usage", "zone_of"]
+__all__ = ["Accounts", "Asking", "Moment", "Reading", "UsageError", "are_named", "moment", "usage", "zone_of"]
 
 _AGO = re.compile(r"([0-9]{1,9})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -95,10 +95,9 @@ class Accounts:
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
-class Reading(Accounts):
-    """Which records are read, of which accounts, and how."""
+class Asking(Accounts):
+    """How accounts are asked."""
 
-    sip: Annotated[bool, Parameter(help="Phone (SIP) records instead of voice messages.", negative="")] = False
     concurrency: Annotated[int, Parameter(help="Requests in flight at once, for each account.")] = 4
     rate: Annotated[float | None, Parameter(help="Requests sent per second at most, for each account.")] = None
     timezone: Annotated[str, Parameter(help="The time zone that dates are in.")] = "UTC"
@@ -106,6 +105,14 @@ class Reading(Accounts):
         Literal["raise", "skip"], Parameter(help="What is older than the server keeps: an error, or left out and told.")
     ] = "raise"
     quiet: Annotated[bool, Parameter(help="Show no progress.", negative="")] = False
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class Reading(Asking):
+    """Which records of a range are read."""
+
+    sip: Annotated[bool, Parameter(help="Phone (SIP) records instead of voice messages.", negative="")] = False
 
     @property
     def of(self) -> type[CallRecord]:

@@ -17,8 +17,8 @@ __all__ = ["Bar", "say", "tell_skipped"]
 class Bar:
     """Records read and expected, their rate, the time left and the windows; only on a terminal, and if it is wanted."""
 
-    def __init__(self, streams: Iterable[RecordStream[Any]], *, quiet: bool = False) -> None:
-        self._streams = list(streams)
+    def __init__(self, streams: Iterable[RecordStream[Any]] = (), *, quiet: bool = False) -> None:
+        self.streams = list(streams)
         self._bar = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -41,7 +41,7 @@ class Bar:
         """Show how far the streams have come now."""
         if self._bar.disable:
             return
-        read, total, text = summed_up([stream.progress for stream in self._streams], self._bar.tasks[0].elapsed or 0)
+        read, total, text = summed_up([stream.progress for stream in self.streams], self._bar.tasks[0].elapsed or 0)
         self._bar.update(self._task, completed=read, total=total, told=text)
 
 

@@ -1,0 +1,51 @@
+"""A warehouse brought up to date."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from ..warehouse import Synced, sync
+from .options import Asking, moment, usage, zone_of
+from .progress import Bar, say, tell_skipped
+
+__all__ = ["run"]
+
+
+def run(*, since: str, destination: str, database: Path, dataset: str, lookback: str, asking: Asking) -> bool:
+    """Bring a destination up to date, and return whether all accounts could be read."""
+    accounts = asking.found()
+    now = datetime.now(UTC)
+    bar = Bar(quiet=asking.quiet)
+
+    def told(synced: Synced) -> None:
+        bar.streams = [stream for streams in synced.streams.values() for stream in streams.values()]
+        bar.show()
+
+    with usage():
+        first = moment(since, zone=zone_of(asking.timezone), now=now)
+        back = now - moment(lookback, zone=UTC, now=now)
+        with bar:
+            synced = sync(
+                accounts,
+                since=first,
+                until=now,
+                lookback=back,
+                destination=destination,
+                database=database,
+                dataset=dataset,
+                expired=asking.expired,
+                told=told,
+                concurrency=asking.concurrency,
+                rate=asking.rate,
+            )
+    for streams in synced.streams.values():
+        tell_skipped(streams)
+    for failure in synced.failures:
+        say("; ".join([f"{type(failure).__name__}: {failure}", *failure.__notes__]))
+    screen = Console(stderr=True)
+    if screen.is_terminal and not asking.quiet:
+        screen.print(
+            ", ".join(f"{table}: {rows:,} rows merged" for table, rows in synced.rows.items()), highlight=False
+        )
+    return not synced.failures
