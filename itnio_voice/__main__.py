@@ -9,7 +9,9 @@ _EXTRAS = {
     "uvicorn": "sandbox",
     "pyarrow": "arrow",
     "dlt": "dlt",
-    "duckdb": "dlt",
+    "altair": "report",
+    "duckdb": "report",
+    "vl_convert": "report",
 }
 """What brings a module that is not there."""
 

@@ -98,6 +98,20 @@ def sync(
 
 
 @app.command
+def report(
+    source: Annotated[Path, Parameter(help="A file that `export` or `sync` wrote: .parquet or DuckDB's.")],
+    /,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"], help="The page.")] = Path("report.html"),
+    timezone: Annotated[str, Parameter(help="The time zone of days and hours.")] = "UTC",
+) -> None:
+    """Write a page that shows what the records say, and print its headline figures."""
+    from . import report as command  # noqa: PLC0415
+
+    command.run(source, output, timezone=timezone)
+
+
+@app.command
 def check(*, accounts: Accounts = _ACCOUNTS) -> None:
     """Check the credentials, the clock, whether this address is allowed, and how far back records go."""
     from . import check as command  # noqa: PLC0415

@@ -1,0 +1,7 @@
+"""What call records say, as one HTML file that opens offline. Behind the extra `report`."""
+
+from .figures import Figures, Headline, read_figures
+from .headline import headline_table
+from .page import write_page
+
+__all__ = ["Figures", "Headline", "headline_table", "read_figures", "write_page"]
