@@ -20,14 +20,14 @@ def group(name: str) -> list[str]:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests."""
-    session.install("-e", ".[all]", *group("tests"))
+    session.install("-e", ".[all,dask]", *group("tests"))
     session.run("pytest", *session.posargs)
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Run the tests, and tell what they cover: it takes them half as long again."""
-    session.install("-e", ".[all]", *group("tests"))
+    session.install("-e", ".[all,dask]", *group("tests"))
     env = {"COVERAGE_FILE": os.path.join(session.create_tmp(), "coverage")}  # noqa: PTH118 -- a variable's text
     session.run("coverage", "erase", env=env)
     session.run("coverage", "run", "-m", "pytest", *session.posargs, env=env)
@@ -47,7 +47,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types, those of the public face too."""
-    session.install("-e", ".[all]", *group("types"))
+    session.install("-e", ".[all,dask]", *group("types"))
     session.run("mypy", "itnio_voice", "tests")
     session.run("pyright")
 
@@ -55,7 +55,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error."""
-    session.install("-e", ".[all]", *group("docs"))
+    session.install("-e", ".[all,dask]", *group("docs"))
     session.run("sphinx-build", "-W", "-b", "html", "docs", "docs/_build")
 
 

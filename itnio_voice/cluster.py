@@ -11,7 +11,7 @@ import pyarrow as pa
 from anyio.from_thread import start_blocking_portal
 from dask.dataframe.extensions import make_scalar
 
-from .accounts import find_accounts
+from .accounts import Account, find_accounts
 from .arrow import record_batch, schema
 from .errors import IncompleteWindowError
 from .models import CallRecord, VoiceRecord
@@ -20,8 +20,19 @@ from .windows import LONGEST, SECOND, Window, floor, gaps, whole
 
 __all__ = ["read_records"]
 
-# What a sum of money looks like: without it, Dask refuses to plan one.
-make_scalar.register(Decimal, lambda _: Decimal(1))
+_STAYING = {
+    "base_url": "it belongs to an account, and is looked up by its name",
+    "http_client": "each partition has a client of its own",
+}
+"""The options of a session that partitions cannot be given, and why."""
+
+
+def _money(_: Decimal) -> Decimal:
+    """Tell Dask what a sum of money looks like: it asks its table of scalars, and plans none that is not there."""
+    return Decimal(1)
+
+
+make_scalar.register(Decimal, _money)
 
 
 def read_records(
@@ -39,7 +50,8 @@ def read_records(
     A partition is an account's records of `span`, 31 days or what you say, in whole seconds. `accounts` are names as
     `find_accounts` knows them, here and where the tasks run; none named is all that are known here. Only the names
     travel. `start`, `end`, `of` and `where` are as in `VoiceSession.records`, but an `end` of None is this machine's
-    time of the call, and `options` are those of the `VoiceSession` that each partition opens, without `http_client`.
+    time of the call, and `options` are those of the `VoiceSession` that each partition opens, without `http_client` and
+    `base_url`.
 
     The columns are those of `arrow.schema(of, account=True)`, as Arrow dtypes of pandas, with text that repeats as
     plain text.
@@ -50,14 +62,14 @@ def read_records(
 
     Computing it raises what reading a stream does, also an IncompleteWindowError where a partition ends after now.
     """
-    if options.get("http_client") is not None:
-        message = "http_client cannot travel to a worker: leave it out, each partition has a client of its own"
+    for option in _STAYING.keys() & options.keys():
+        message = f"{option} does not travel to a worker: {_STAYING[option]}"
         raise ValueError(message)
     end = floor(datetime.now(UTC)) if end is None else end
-    names = _names(accounts)
-    for account in find_accounts(names).values():
+    found = _find(accounts)
+    for account in found.values():
         account.session(**options).records(start, end, of=of, where=where)  # checks all that is passed on, asks nothing
-    parts = [(name, window) for name in names for window in _adjacent(whole(start, end), span)]
+    parts = [(name, window) for name in found for window in _adjacent(whole(start, end), span)]
     return dd.from_map(
         _read_partition,
         *zip(*parts, strict=True),
@@ -69,8 +81,8 @@ def read_records(
     )
 
 
-def _names(accounts: Iterable[str]) -> list[str]:
-    """Return the names of the accounts to read, each once."""
+def _find(accounts: Iterable[str]) -> dict[str, Account]:
+    """Return the accounts to read by their names, each named once."""
     if isinstance(accounts, str):
         message = f"accounts are names such as [{accounts!r}], not the text {accounts!r}"
         raise ValueError(message)  # noqa: TRY004 -- a wrong argument like any other
@@ -78,7 +90,7 @@ def _names(accounts: Iterable[str]) -> list[str]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         message = f"accounts named twice would be counted twice: {', '.join(twice)}"
         raise ValueError(message)
-    return list(find_accounts(names))
+    return find_accounts(names)
 
 
 def _adjacent(window: Window, span: timedelta) -> Iterator[Window]:
