@@ -69,5 +69,5 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def demo(session: nox.Session) -> None:
     """Walk two months of records of the sandbox."""
-    session.install("-e", ".[all]")
+    session.install("-e", ".[cli,sandbox]")
     session.run("itnio-voice", "demo", *session.posargs)

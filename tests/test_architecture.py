@@ -19,9 +19,9 @@ FLOORS = {
     **dict.fromkeys(["stream", "merge"], 5),
     "session": 6,
 }
-AROUND = {"accounts", "arrow"}
+AROUND = {"accounts", "arrow", "cluster", "files", "journal", "lines", "warehouse"}
 """The modules that stand around the core, and the packages."""
-EXTRAS = {"sandbox", "cli"}
+EXTRAS = {"cli", "report", "sandbox"}
 
 
 def imports(path: Path) -> set[str]:
