@@ -98,7 +98,8 @@ def record_batches(
 async def to_table(stream: RecordStream[R]) -> pa.Table:
     """Read a stream into a table, which has all columns also where there is no record.
 
-    A DataFrame is one call away: `polars.from_arrow(table)`, `table.to_pandas()`, `duckdb.sql("FROM table")`.
+    A DataFrame is one call away: with `calls = await to_table(…)`, that is `polars.from_arrow(calls)`,
+    `calls.to_pandas()` or `duckdb.sql("FROM calls")`.
 
     Raises:
         ItnioError: as the stream does, and as `record_batch` does.

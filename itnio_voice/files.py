@@ -8,7 +8,7 @@ import errno
 import io
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def _write(form: Format, output: Path, kind: Kind, journal: Journal) -> None:
 
 
 @contextmanager
-def _whole(output: Path) -> Iterator[io.BufferedWriter]:
+def _whole(output: Path) -> Generator[io.BufferedWriter]:
     """Open a file that gets its name once it is written, or is removed."""
     part = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:

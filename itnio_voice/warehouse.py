@@ -5,7 +5,7 @@ that lies elsewhere can tell of records that are not there, and a load that did 
 """
 
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -138,13 +138,13 @@ def sync(
         except DltException as error:
             message = f"{destination!r} is no destination of dlt's: {_first_line(error)}"
             raise ValueError(message) from error
-        layout = _layout(pipeline)
+        form: Any = _table_format(pipeline)
         try:
-            pipeline.run(_source(attrs.evolve(reading, told=told, synced=synced)), **layout)
+            pipeline.run(_source(attrs.evolve(reading, told=told, synced=synced)), table_format=form)
         except PipelineStepFailed as failed:
             raise _root(failed) from failed
-        counts = pipeline.last_trace.last_normalize_info.row_counts
-    synced.rows = {table: counts.get(table, 0) for table in TABLES}
+        trace: Any = pipeline.last_trace
+    synced.rows = {table: trace.last_normalize_info.row_counts.get(table, 0) for table in TABLES}
     return synced
 
 
@@ -171,22 +171,22 @@ def _reading(
     return Reading(accounts=accounts, since=since, until=until, lookback=lookback, expired=expired, options=options)
 
 
-def _layout(pipeline: Any) -> dict[str, str]:
-    """Return the table format with which a destination merges.
+def _table_format(pipeline: Any) -> str | None:
+    """Return the table format with which a destination merges; None for its own.
 
     Raises:
         ValueError: if it would append instead, which doubles what is read again.
     """
     name, able = pipeline.destination.destination_name, pipeline.destination.capabilities()
     if "delete-insert" in (able.supported_merge_strategies or ()):
-        return {}
+        return None
     if "delta" not in (able.supported_table_formats or ()):
         message = f"{name} cannot merge, so records would be there twice: choose another destination"
         raise ValueError(message)
     if not find_spec("deltalake"):
         message = f"{name} merges Delta tables only, and deltalake is not there: pip install 'dlt[deltalake]'"
         raise ValueError(message)
-    return {"table_format": "delta"}
+    return "delta"
 
 
 def _root(failed: BaseException) -> Exception:
@@ -245,7 +245,7 @@ def _rows(reading: Reading, table: str, of: type[CallRecord]) -> Iterator[pa.Tab
 @asynccontextmanager
 async def _open(
     reading: Reading, of: type[CallRecord], state: Mapping[str, Done]
-) -> AsyncIterator[tuple[Streams, Merged[str, pa.RecordBatch | None]]]:
+) -> AsyncGenerator[tuple[Streams, Merged[str, pa.RecordBatch | None]]]:
     """Open a session for each account, and read what is to be read of all at once."""
     async with AsyncExitStack() as stack:
         streams: dict[str, RecordStream[Any]] = {}

@@ -1,7 +1,7 @@
 """What commands have in common: which records, of which accounts, and how they are asked for."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from pathlib import Path
@@ -33,7 +33,7 @@ class UsageError(ValueError):
 
 
 @contextmanager
-def usage() -> Iterator[None]:
+def usage() -> Generator[None]:
     """Tell a wrong argument that only the library finds as the wrong usage that it is."""
     try:
         yield
@@ -135,7 +135,7 @@ class Reading(Asking):
         accounts: dict[str, Account],
         limit: int | None = None,
         resume: Callable[[str], Checkpoint | None] = lambda _: None,
-    ) -> AsyncIterator[dict[str, RecordStream[Any]]]:
+    ) -> AsyncGenerator[dict[str, RecordStream[Any]]]:
         """Open a session for each account, and give the records of a range as a stream each."""
         async with AsyncExitStack() as stack:
             streams: dict[str, RecordStream[Any]] = {}

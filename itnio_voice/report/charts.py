@@ -97,8 +97,8 @@ def _by_day(rows: Rows) -> Chart | None:
             tooltip=told,
         )
     )
-    both: alt.LayerChart = alt.layer(bars, line).resolve_scale(y="independent")
-    return both.properties(height=260)
+    both: Chart = alt.LayerChart(layer=[bars, line]).resolve_scale(y="independent").properties(height=260)
+    return both
 
 
 def _bars(

@@ -1,6 +1,6 @@
 """The records of a Parquet or DuckDB file, as one DuckDB view `calls` that has every column."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ _COLUMNS = {
 
 
 @contextmanager
-def opened(source: Path, *, timezone: str) -> Iterator[duckdb.DuckDBPyConnection]:
+def opened(source: Path, *, timezone: str) -> Generator[duckdb.DuckDBPyConnection]:
     """Open a file read-only, its records as the view `calls`, days and hours in a time zone.
 
     Raises:
