@@ -5,7 +5,7 @@ that lies elsewhere can tell of records that are not there, and a load that did 
 """
 
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -26,7 +26,7 @@ from .merge import Merged, merge
 from .models import CallRecord, SipRecord, VoiceRecord
 from .session import Options
 from .stream import RecordStream
-from .windows import whole
+from .windows import Window, whole
 
 __all__ = ["LOOKBACK", "TABLES", "Synced", "sync", "voice_calls"]
 
@@ -39,7 +39,7 @@ KEY = ("account", "voice_id")
 """Two rows in which these are the same are the same record."""
 
 Done = dict[str, str]
-"""How much of an account has been read: the ISO times `since` and `until`."""
+"""How much of an account has been read: the ISO times `since` and `until`, and a digest of its `key`."""
 
 Streams = Mapping[str, RecordStream[Any]]
 
@@ -66,19 +66,26 @@ class Reading:
     told: Callable[[Synced], None] = lambda _: None
     synced: Synced | None = None
 
-    def start(self, done: Done | None) -> datetime:
+    def start(self, name: str, before: Done | None) -> datetime:
         """Return where to begin with an account of which so much has been read."""
-        if done is None or self.since < datetime.fromisoformat(done["since"]):
+        if before is None or before["key"] != self._key(name) or self.since < _time(before["since"]):
             return self.since
-        return max(self.since, min(datetime.fromisoformat(done["until"]), self.until) - self.lookback)
+        return max(self.since, min(_time(before["until"]), self.until) - self.lookback)
 
-    def done(self, before: Done | None) -> Done:
-        """Return how much of an account has been read after this, given how much had been before: without a hole."""
-        since, until = self.since, self.until
-        if before and since <= datetime.fromisoformat(before["until"]):
-            since = min(since, datetime.fromisoformat(before["since"]))
-            until = max(until, datetime.fromisoformat(before["until"]))
-        return {"since": since.isoformat(), "until": until.isoformat()}
+    def done(self, name: str, before: Done | None, windows: Sequence[Window]) -> Done:
+        """Return how much of an account has been read after these windows, given what had been before: without a hole.
+
+        They may end before `until`, if the server's clock is behind this machine's.
+        """
+        since, key = self.since, self._key(name)
+        until = min(self.until, windows[-1].end) if windows else since
+        if before and before["key"] == key and since <= _time(before["until"]):
+            since, until = min(since, _time(before["since"])), max(until, _time(before["until"]))
+        return {"since": since.isoformat(), "until": until.isoformat(), "key": key}
+
+    def _key(self, name: str) -> str:
+        """Return what tells an account from another one of the same name."""
+        return sha256(self.accounts[name].credentials.api_key.encode()).hexdigest()[:16]
 
 
 def voice_calls(
@@ -199,6 +206,10 @@ def _root(failed: BaseException) -> Exception:
     return OSError(f"the destination failed: {type(root).__name__}: {_first_line(root)}")
 
 
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
 def _first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0]
 
@@ -232,7 +243,7 @@ def _rows(reading: Reading, table: str, of: type[CallRecord]) -> Iterator[pa.Tab
             while item := portal.call(anext, merged, None):
                 name, batch = item
                 if batch is None:
-                    state[name] = reading.done(state.get(name))
+                    state[name] = reading.done(name, state.get(name), streams[name].checkpoint.done)
                 else:
                     yield _keyed(pa.Table.from_batches([batch])).cast(columns)
                 reading.told(synced)
@@ -251,7 +262,7 @@ async def _open(
         streams: dict[str, RecordStream[Any]] = {}
         for name, account in reading.accounts.items():
             session = await stack.enter_async_context(account.session(**reading.options))
-            start = reading.start(state.get(name))
+            start = reading.start(name, state.get(name))
             if start < reading.until:
                 streams[name] = session.records(start, reading.until, of=of, expired=reading.expired)
         batches = {name: _batches(stream, name) for name, stream in streams.items()}

@@ -172,6 +172,34 @@ def test_an_account_added_later(sandbox: Sandbox, tmp_path: Path) -> None:
     assert expected(sandbox) == names(database)
 
 
+def test_another_account_of_the_same_name(sandbox: Sandbox, tmp_path: Path) -> None:
+    """What has been read with one key does not count as read with another."""
+    both = accounts(sandbox)
+    for account in both.values():
+        sync({"default": account}, since=SINCE, database=tmp_path / "calls.duckdb")
+
+    assert sorted(name for _, name in expected(sandbox)) == [name for _, name in names(tmp_path / "calls.duckdb")]
+
+
+def test_a_clock_that_is_ahead(tmp_path: Path) -> None:
+    """What a server whose clock is behind could not give yet is read by the next run, without a lookback too."""
+    clock = now = time.time() - 7200
+    with Sandbox(records=0, behaviour=Behaviour(timestamp_tolerance=60), clock=lambda: clock) as sandbox:
+        account = {"one": Account("one", Credentials(sandbox.api_key, sandbox.api_secret), sandbox.base_url)}
+        for hour in range(4):
+            clock = now + hour * 1800
+            sandbox.insert({"submitTime": datetime.fromtimestamp(clock - 900, UTC).isoformat()})
+            sync(
+                account,
+                since=SINCE,
+                until=datetime.fromtimestamp(clock + 7200, UTC),
+                lookback=timedelta(),
+                database=tmp_path / "calls.duckdb",
+            )
+
+        assert 4 == len(names(tmp_path / "calls.duckdb"))
+
+
 def test_a_hole_is_not_forgotten(sandbox: Sandbox, tmp_path: Path) -> None:
     """Two ranges with a hole between them do not count as one."""
     database, now = tmp_path / "calls.duckdb", datetime.now(UTC)
