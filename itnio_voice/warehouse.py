@@ -196,12 +196,12 @@ def _table_format(pipeline: Any) -> str | None:
     return "delta"
 
 
-def _root(failed: BaseException) -> Exception:
-    """Return what lies under an error of dlt's, as an error of ours or of the system."""
+def _root(failed: BaseException) -> BaseException:
+    """Return what lies under an error of dlt's: an interrupt, or an error of the system."""
     root: BaseException = failed
     while deeper := root.__cause__ or root.__context__:
         root = deeper
-    if isinstance(root, OSError):
+    if isinstance(root, OSError) or not isinstance(root, Exception):
         return root
     return OSError(f"the destination failed: {type(root).__name__}: {_first_line(root)}")
 

@@ -321,6 +321,26 @@ def test_killed(table: str, tmp_path: Path) -> None:
         assert sorted(sandbox.ids(kind=kind)) == [name for _, name in names(database, table)]
 
 
+def test_interrupted(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An interrupt is exit code 130, without a word, and leaves no file behind but the database."""
+    sandbox.behaviour = Behaviour(latency=0.2)
+    environment = os.environ | {
+        "ITNIO_API_KEY": sandbox.api_key,
+        "ITNIO_API_SECRET": sandbox.api_secret,
+        "ITNIO_BASE_URL": sandbox.base_url,
+        "TMPDIR": str(tmp_path),
+    }
+    command = [sys.executable, "-m", "itnio_voice", "sync", "--since", "61d", "--database", "calls.duckdb"]
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE) as process:  # noqa: S603
+        while len(sandbox.requests) < 3:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+
+    assert (130, b"") == (process.returncode, errors)
+    assert {"calls.duckdb"} >= {path.name for path in tmp_path.iterdir()}
+
+
 # PostgreSQL
 
 
