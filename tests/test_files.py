@@ -30,7 +30,7 @@ from .conftest import session_on
 
 pytestmark = pytest.mark.anyio
 
-KILLS = int(os.environ.get("ITNIO_KILLS", "3"))
+KILLS = int(os.environ.get("ITNIO_KILLS", "2"))
 LONG_AGO = datetime.now(UTC) - timedelta(days=61)
 
 

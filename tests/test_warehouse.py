@@ -24,7 +24,7 @@ from itnio_voice.warehouse import Synced, sync, voice_calls
 
 from .postgres import PROGRAMS, postgres
 
-KILLS = int(os.environ.get("ITNIO_KILLS", "3"))
+KILLS = int(os.environ.get("ITNIO_KILLS", "2"))
 SINCE = datetime.now(UTC) - timedelta(days=61)
 ACCOUNTS = {"eu-key": "eu-secret-of-the-sandbox", "us-key": "us-secret-of-the-sandbox"}
 PLAIN = "SELECT account, voice_id, cost, call_duration, submit_time, extra FROM itnio_voice.voice_records"

@@ -56,7 +56,7 @@ class Table:
 
     def end(self) -> None:
         """Print the table."""
-        self._console.print(calls(self._records, title=f"{len(self._records):,} calls", accounts=self._accounts))
+        self._console.print(calls(self._records, title=f"Calls: {len(self._records):,}", accounts=self._accounts))
 
 
 async def run(start: str, end: str, limit: int | None, reading: Reading) -> None:

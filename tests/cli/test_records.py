@@ -70,7 +70,7 @@ def test_a_table(sandbox: Sandbox, accounts: Path) -> None:
     """On a terminal it is a table of a hundred at most, markup in the data is text, and progress is shown."""
     sandbox.insert({"callee": "[/red]", "code": "[bold]", "terminationCode": "[link]"})
 
-    assert "100 calls" in on_a_terminal("61d")
+    assert "Calls: 100" in on_a_terminal("61d")
     shown = on_a_terminal("1h", "--accounts", str(accounts), "--account", "eu")
     assert re.search(r"^ +eu +\d\d-\d\d \d\d:\d\d +\[/red\] +\[bold\]", shown, re.MULTILINE)
     assert "window 1/1" in shown
