@@ -15,7 +15,12 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS export (asked TEXT NOT NULL, settled TEXT NOT NULL, finished INTEGER NOT NULL)",
     "CREATE TABLE IF NOT EXISTS checkpoints (stream TEXT PRIMARY KEY, checkpoint TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS chunks (id INTEGER PRIMARY KEY, stream TEXT NOT NULL, chunk BLOB NOT NULL)",
+    # Without it the chunks would be sorted, all of them in memory.
+    "CREATE INDEX IF NOT EXISTS by_stream ON chunks (stream, id)",
 )
+
+
+CHUNKS = "SELECT chunk FROM chunks ORDER BY stream, id"
 
 
 class Journal:
@@ -78,7 +83,7 @@ class Journal:
 
     def chunks(self) -> Iterator[bytes]:
         """Yield all chunks: stream by stream, each in its order."""
-        for (chunk,) in self._database.execute("SELECT chunk FROM chunks ORDER BY stream, id"):
+        for (chunk,) in self._database.execute(CHUNKS):
             yield chunk
 
     def finish(self) -> None:

@@ -1,13 +1,14 @@
 """The journal of an export: what is in it stays in it, and belongs to one export."""
 
 import sqlite3
+import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from itnio_voice import Checkpoint, Window
-from itnio_voice.journal import Journal
+from itnio_voice.journal import CHUNKS, Journal
 
 ASKED = {"start": "30d", "accounts": ["eu"]}
 SETTLED = {"start": "2026-09-01T00:00:00+00:00"}
@@ -47,6 +48,20 @@ def test_settled_once(tmp_path: Path) -> None:
         journal.restart(later)
         assert (False, None) == (journal.finished, journal.checkpoint("eu"))
         assert later == journal.settled
+
+
+def test_chunks_are_not_held(tmp_path: Path) -> None:
+    """Chunks are read one after another: all of them at once need not fit into memory."""
+    tracemalloc.start()
+    with opened(tmp_path / "state") as journal:
+        for number in range(20):
+            journal.add("us", bytes([number]) * 1_000_000, BEGUN)
+        plan = journal._database.execute(f"EXPLAIN QUERY PLAN {CHUNKS}").fetchall()
+
+        assert ["SCAN chunks USING INDEX by_stream"] == [row[-1] for row in plan]
+        assert 20_000_000 == sum(len(chunk) for chunk in journal.chunks())
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
 
 
 def test_without_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
