@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -197,7 +198,7 @@ def _launch(*words: Annotated[str, Parameter(show=False, allow_leading_hyphen=Tr
         sys.exit(1)
     except (ItnioError, OSError, UsageError) as error:
         if debug:
-            raise
+            traceback.print_exception(error)
         usage = isinstance(error, UsageError)
         say(str(error) if usage else f"{type(error).__name__}: {error}")
         sys.exit(2 if usage else 1)

@@ -131,6 +131,7 @@ def test_a_wrong_secret(debug: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of the API is exit code 1 and one line, with `--debug` its traceback; the secret is in neither."""
     monkeypatch.setenv("ITNIO_API_SECRET", "hush-hush")
     command = [*COMMAND, "1d", *["--debug"] * debug]
+    assert 2 == subprocess.run([*command, "--rate", "0"], stderr=subprocess.DEVNULL, check=False).returncode  # noqa: S603
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
 
     assert (1, "") == (done.returncode, done.stdout)
