@@ -65,7 +65,8 @@ def read_accounts(file: str | Path) -> dict[str, Account]:
     """Read a TOML file with a table for each account: its name, `api_key`, `api_secret` and perhaps `base_url`.
 
     Raises:
-        ValueError: if others than its owner can read the file, or it is not as described; the text holds no secret.
+        ValueError: if others than its owner can read the file, two accounts are one, or it is not as described; the
+            text holds no secret.
         OSError: if it cannot be read.
     """
     path = Path(file)
@@ -82,7 +83,16 @@ def read_accounts(file: str | Path) -> dict[str, Account]:
     if not tables:
         message = f"{path} holds no account: write a table such as [eu] with api_key and api_secret"
         raise ValueError(message)
-    return {name: _account(name, table, path) for name, table in tables.items()}
+    accounts = {name: _account(name, table, path) for name, table in tables.items()}
+    names: dict[str, str] = {}
+    for name, account in accounts.items():
+        other = names.setdefault(account.credentials.api_key, name)
+        if other != name:
+            message = (
+                f"{path}: {other!r} and {name!r} have the same api_key, so each of its records would be there twice"
+            )
+            raise ValueError(message)
+    return accounts
 
 
 def _account(name: str, table: Any, path: Path) -> Account:

@@ -82,6 +82,10 @@ def test_a_file_that_others_can_read(tmp_path: Path, mode: int) -> None:
         ("[eu]\napi_key = 'hush-hush", "is not TOML"),
         ("[eu]\napi_key = 'k'\napi_secret = 'hush-hush'\nsecret = 'hush-hush'", "unknown secret: there are api_key"),
         ("[eu]\napi_key = 'k'", "account 'eu': api_secret is empty"),
+        (
+            "[a]\napi_key = 'k'\napi_secret = 'hush-hush'\n[b]\napi_key = 'k'\napi_secret = 's'",
+            "'a' and 'b' have the same",
+        ),
         ("[eu]\napi_key = 'k'\napi_secret = ' hush-hush'", "account 'eu': api_secret is empty or has spaces"),
         ("[eu]\napi_key = 'k'\napi_secret = 'hush-hush'\nbase_url = 1", "base_url must be text"),
     ],

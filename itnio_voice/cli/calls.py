@@ -26,19 +26,24 @@ def calls(records: Iterable[CallRecord], *, title: str, accounts: Sequence[str] 
         table.add_column(name, no_wrap=True, justify="right")
     for index, record in enumerate(records):
         table.add_row(
-            *map(Text, accounts[index : index + 1]),
+            *map(_text, accounts[index : index + 1]),
             f"{record.submit_time.astimezone(UTC):%m-%d %H:%M}" if record.submit_time else NOTHING,
-            Text(record.callee or NOTHING),
+            _text(record.callee or NOTHING),
             _shortened(record.code or NOTHING),
             str(record.call_duration) if record.answered else NOTHING,
-            Text(record.termination_code or NOTHING),
-            Text(_cost(record)),
+            _text(record.termination_code or NOTHING),
+            _text(_cost(record)),
         )
     return table
 
 
+def _text(value: str) -> Text:
+    """Return text without what would steer the terminal."""
+    return Text("".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in value))
+
+
 def _shortened(destination: str) -> Text:
-    text = Text(destination)
+    text = _text(destination)
     text.truncate(LONGEST_DESTINATION, overflow="ellipsis")
     return text
 

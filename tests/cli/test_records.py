@@ -67,12 +67,14 @@ def test_one_account(sandbox: Sandbox, accounts: Path, capfdbinary: pytest.Captu
 
 
 def test_a_table(sandbox: Sandbox, accounts: Path) -> None:
-    """On a terminal it is a table of a hundred at most, markup in the data is text, and progress is shown."""
+    """On a terminal it is a table of a hundred at most, with progress; the data can neither colour nor steer it."""
     sandbox.insert({"callee": "[/red]", "code": "[bold]", "terminationCode": "[link]"})
+    sandbox.insert({"callee": "\x1b[2J\x07"})
 
     assert "Calls: 100" in on_a_terminal("61d")
     shown = on_a_terminal("1h", "--accounts", str(accounts), "--account", "eu")
     assert re.search(r"^ +eu +\d\d-\d\d \d\d:\d\d +\[/red\] +\[bold\]", shown, re.MULTILINE)
+    assert "\ufffd[2J\ufffd" in shown
     assert "window 1/1" in shown
     assert "window" not in on_a_terminal("1h", "--quiet")
 
