@@ -6,7 +6,8 @@ Whatever runs over many accounts names them, so that no secret stands in an argu
 import os
 import stat
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -15,7 +16,7 @@ import attrs
 from .session import Options, VoiceSession
 from .signing import Credentials
 
-__all__ = ["DEFAULT", "Account", "find_accounts", "read_accounts"]
+__all__ = ["DEFAULT", "Account", "find_accounts", "open_sessions", "read_accounts"]
 
 DEFAULT = "default"
 """What the account of the variables `ITNIO_API_KEY` and `ITNIO_API_SECRET` is called."""
@@ -38,6 +39,15 @@ class Account:
         if self.base_url:
             options.setdefault("base_url", self.base_url)
         return VoiceSession(self.credentials, **options)
+
+
+@asynccontextmanager
+async def open_sessions(
+    accounts: Mapping[str, Account], **options: Unpack[Options]
+) -> AsyncGenerator[dict[str, VoiceSession]]:
+    """Open a session for each account, and close them all at the end."""
+    async with AsyncExitStack() as stack:
+        yield {name: await stack.enter_async_context(account.session(**options)) for name, account in accounts.items()}
 
 
 def find_accounts(names: Iterable[str] = (), *, file: str | Path | None = None) -> dict[str, Account]:

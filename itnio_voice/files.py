@@ -8,8 +8,7 @@ import errno
 import io
 import os
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import pyarrow as pa
 from pyarrow import ipc, parquet
 
 from .arrow import ROWS, record_batch, schema
+from .atomic import new_file
 from .journal import Journal
 from .lines import csv_header, csv_lines, json_lines
 from .merge import merge
@@ -26,7 +26,6 @@ from .models import CallRecord
 from .stream import RecordStream
 
 __all__ = ["FORMATS", "Format", "Kind", "export", "format_of"]
-
 
 Chunks = Callable[[], Iterable[bytes]]
 """Chunks that can be read repeatedly."""
@@ -107,23 +106,9 @@ def _check_place(output: Path) -> None:
 
 
 def _write(form: Format, output: Path, kind: Kind, journal: Journal) -> None:
-    with _whole(output) as file:
+    with new_file(output) as file:
         form.write(file, kind, journal.chunks)
     journal.finish()
-
-
-@contextmanager
-def _whole(output: Path) -> Generator[io.BufferedWriter]:
-    """Open a file that gets its name once it is written, or is removed."""
-    part = output.with_name(f".{output.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(output)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 # Text

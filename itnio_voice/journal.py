@@ -19,7 +19,6 @@ _TABLES = (
     "CREATE INDEX IF NOT EXISTS by_stream ON chunks (stream, id)",
 )
 
-
 CHUNKS = "SELECT chunk FROM chunks ORDER BY stream, id"
 
 
@@ -38,16 +37,13 @@ class Journal:
     def __init__(
         self, path: Path | None = None, *, asked: Mapping[str, object] = {}, settled: Mapping[str, str] = {}
     ) -> None:
-        self._path = path or ""
-        self._asked = json.dumps(asked, sort_keys=True)
-        self._settled = json.dumps(settled)
         try:
-            self._database = sqlite3.connect(self._path, timeout=0, check_same_thread=False)
+            self._database = sqlite3.connect(path or "", timeout=0, check_same_thread=False)
         except sqlite3.OperationalError as error:
             message = f"{path} cannot be written ({error})"
             raise OSError(message) from error
         try:
-            self._open()
+            self._open(path, json.dumps(asked, sort_keys=True), json.dumps(settled))
         except BaseException:
             self._database.close()
             raise
@@ -100,7 +96,7 @@ class Journal:
             self._database.execute("DELETE FROM checkpoints")
             self._database.execute("UPDATE export SET finished = 0, settled = ?", [json.dumps(settled)])
 
-    def _open(self) -> None:
+    def _open(self, path: Path | None, asked: str, settled: str) -> None:
         try:
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._database.execute("BEGIN EXCLUSIVE")
@@ -108,16 +104,16 @@ class Journal:
                 for table in _TABLES:
                     self._database.execute(table)
                 if self._value("SELECT count(*) FROM export") == 0:
-                    self._database.execute("INSERT INTO export VALUES (?, ?, 0)", (self._asked, self._settled))
+                    self._database.execute("INSERT INTO export VALUES (?, ?, 0)", (asked, settled))
         except sqlite3.OperationalError as error:
-            message = f"{self._path} cannot be used ({error}): does another export work on it?"
+            message = f"{path} cannot be used ({error}): does another export work on it?"
             raise OSError(message) from error
         except sqlite3.DatabaseError as error:
-            message = f"{self._path} is not the state of an export ({error}): remove it, or choose another output"
+            message = f"{path} is not the state of an export ({error}): remove it, or choose another output"
             raise ValueError(message) from error
-        asked = self._value("SELECT asked FROM export")
-        if asked != self._asked:
-            message = f"{self._path} is the state of another export, which asked for {asked}: remove it to begin anew"
+        before = self._value("SELECT asked FROM export")
+        if before != asked:
+            message = f"{path} is the state of another export, which asked for {before}: remove it to begin anew"
             raise ValueError(message)
 
     def _value(self, query: str, *values: str) -> Any:

@@ -6,9 +6,8 @@ that lies elsewhere can tell of records that are not there, and a load that did 
 
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -20,13 +19,14 @@ from anyio.from_thread import start_blocking_portal
 from dlt.common.exceptions import DltException
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from .accounts import Account
+from .accounts import Account, open_sessions
 from .arrow import record_batches, schema
+from .checkpoint import fingerprint
 from .merge import Merged, merge
 from .models import CallRecord, SipRecord, VoiceRecord
 from .session import Options
 from .stream import RecordStream
-from .windows import Window, whole
+from .windows import Window
 
 __all__ = ["LOOKBACK", "TABLES", "Synced", "sync", "voice_calls"]
 
@@ -85,7 +85,7 @@ class Reading:
 
     def _key(self, name: str) -> str:
         """Return what tells an account from another one of the same name."""
-        return sha256(self.accounts[name].credentials.api_key.encode()).hexdigest()[:16]
+        return fingerprint(self.accounts[name].credentials.api_key)
 
 
 def voice_calls(
@@ -172,9 +172,8 @@ def _reading(
         message = f"lookback must not be negative, as {lookback} is"
         raise ValueError(message)
     until = until or datetime.now(UTC)
-    whole(since, until)
     for account in accounts.values():
-        account.session(**options)  # which looks at them
+        account.session(**options).records(since, until, expired=expired)  # looks at what is passed on, asks nothing
     return Reading(accounts=accounts, since=since, until=until, lookback=lookback, expired=expired, options=options)
 
 
@@ -258,15 +257,16 @@ async def _open(
     reading: Reading, of: type[CallRecord], state: Mapping[str, Done]
 ) -> AsyncGenerator[tuple[Streams, Merged[str, pa.RecordBatch | None]]]:
     """Open a session for each account, and read what is to be read of all at once."""
-    async with AsyncExitStack() as stack:
-        streams: dict[str, RecordStream[Any]] = {}
-        for name, account in reading.accounts.items():
-            session = await stack.enter_async_context(account.session(**reading.options))
-            start = reading.start(name, state.get(name))
-            if start < reading.until:
-                streams[name] = session.records(start, reading.until, of=of, expired=reading.expired)
+    async with open_sessions(reading.accounts, **reading.options) as sessions:
+        starts = {name: reading.start(name, state.get(name)) for name in sessions}
+        streams = {
+            name: sessions[name].records(start, reading.until, of=of, expired=reading.expired)
+            for name, start in starts.items()
+            if start < reading.until
+        }
         batches = {name: _batches(stream, name) for name, stream in streams.items()}
-        yield streams, await stack.enter_async_context(merge(batches, buffer=1, on_error="collect"))
+        async with merge(batches, buffer=1, on_error="collect") as merged:
+            yield streams, merged
 
 
 async def _batches(stream: RecordStream[Any], account: str) -> AsyncIterator[pa.RecordBatch | None]:
@@ -290,5 +290,5 @@ def _keyed(table: pa.Table) -> pa.Table:
     place = table.schema.get_field_index("voice_id")
     if not table["voice_id"].null_count:
         return table
-    names = [row["voice_id"] or f"none-{sha256(repr(row).encode()).hexdigest()[:32]}" for row in table.to_pylist()]
+    names = [row["voice_id"] or f"none-{fingerprint(row)}" for row in table.to_pylist()]
     return table.set_column(place, table.schema.field(place), pa.array(names, pa.string()))

@@ -1,5 +1,6 @@
 """What all tests share: the sandbox's own pytest plugin, the two event loops, and a session on a sandbox."""
 
+import os
 from typing import Any
 
 import pytest
@@ -16,6 +17,15 @@ QUICK = Retry(wait_initial=0.01, wait_max=0.05, jitter=0.01)
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     """Run each async test on both event loops."""
     return request.param
+
+
+def environment_of(sandbox: Sandbox) -> dict[str, str]:
+    """Return this process's environment, with the sandbox's account in it."""
+    return os.environ | {
+        "ITNIO_API_KEY": sandbox.api_key,
+        "ITNIO_API_SECRET": sandbox.api_secret,
+        "ITNIO_BASE_URL": sandbox.base_url,
+    }
 
 
 def session_on(sandbox: Sandbox, **options: Any) -> VoiceSession:

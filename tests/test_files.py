@@ -26,7 +26,7 @@ from itnio_voice.files import FORMATS, export
 from itnio_voice.journal import Journal
 from itnio_voice.sandbox import Behaviour, Fault, Sandbox
 
-from .conftest import session_on
+from .conftest import environment_of, session_on
 
 pytestmark = pytest.mark.anyio
 
@@ -178,11 +178,7 @@ async def test_killed(tmp_path: Path, suffix: str) -> None:
     """Killed at random instants and begun again by the same command, an export has every record once in the end."""
     output, chance = tmp_path / f"calls{suffix}", random.Random(suffix)
     with Sandbox(records=3000, behaviour=Behaviour(latency=0.02, max_span=timedelta(days=3))) as sandbox:
-        environment = os.environ | {
-            "ITNIO_API_KEY": sandbox.api_key,
-            "ITNIO_API_SECRET": sandbox.api_secret,
-            "ITNIO_BASE_URL": sandbox.base_url,
-        }
+        environment = environment_of(sandbox)
         command = [sys.executable, "-m", "itnio_voice", "export", "61d", "-o", str(output), "--resume"]
         for _ in range(KILLS):
             requests = len(sandbox.requests) + chance.randint(1, 30)

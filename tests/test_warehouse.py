@@ -22,6 +22,7 @@ from itnio_voice.accounts import Account
 from itnio_voice.sandbox import Behaviour, Sandbox
 from itnio_voice.warehouse import Synced, sync, voice_calls
 
+from .conftest import environment_of
 from .postgres import PROGRAMS, postgres
 
 KILLS = int(os.environ.get("ITNIO_KILLS", "2"))
@@ -303,12 +304,7 @@ def test_killed(tmp_path: Path) -> None:
     """Killed at random instants and run again, a warehouse has every record once in the end."""
     database, chance = tmp_path / "calls.duckdb", random.Random(1)
     with Sandbox(records=1500, sip_records=300, behaviour=Behaviour(latency=0.02)) as sandbox:
-        environment = os.environ | {
-            "ITNIO_API_KEY": sandbox.api_key,
-            "ITNIO_API_SECRET": sandbox.api_secret,
-            "ITNIO_BASE_URL": sandbox.base_url,
-            "TMPDIR": str(tmp_path),
-        }
+        environment = environment_of(sandbox) | {"TMPDIR": str(tmp_path)}
         command = [sys.executable, "-m", "itnio_voice", "sync", "--since", "61d", "--database", str(database)]
         for _ in range(KILLS):
             with subprocess.Popen(command, env=environment) as process:  # noqa: S603
@@ -323,12 +319,7 @@ def test_killed(tmp_path: Path) -> None:
 def test_interrupted(sandbox: Sandbox, tmp_path: Path) -> None:
     """An interrupt is exit code 130, without a word, and leaves no file behind but the database."""
     sandbox.behaviour = Behaviour(latency=0.2)
-    environment = os.environ | {
-        "ITNIO_API_KEY": sandbox.api_key,
-        "ITNIO_API_SECRET": sandbox.api_secret,
-        "ITNIO_BASE_URL": sandbox.base_url,
-        "TMPDIR": str(tmp_path),
-    }
+    environment = environment_of(sandbox) | {"TMPDIR": str(tmp_path)}
     command = [sys.executable, "-m", "itnio_voice", "sync", "--since", "61d", "--database", "calls.duckdb"]
     with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE) as process:  # noqa: S603
         while len(sandbox.requests) < 3:

@@ -4,8 +4,6 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Console
-
 from ..accounts import Account
 from ..files import export, format_of
 from ..journal import Journal
@@ -37,14 +35,12 @@ async def _export(output: Path, accounts: dict[str, Account], journal: Journal, 
         with Bar(streams.values(), quiet=reading.quiet) as bar:
             await export(streams, output, journal, account=are_named(accounts), told=bar.show)
         tell_skipped(streams)
-    _sum_up(output, sum(stream.progress.records for stream in streams.values()), time.monotonic() - began, reading)
+    records, seconds = sum(stream.progress.records for stream in streams.values()), time.monotonic() - began
+    bar.tell(f"{records:,} records in {seconds:.1f} s; {output} has {_size(output):,} bytes")
 
 
-def _sum_up(output: Path, records: int, seconds: float, reading: Reading) -> None:
-    screen = Console(stderr=True)
-    if screen.is_terminal and not reading.quiet:
-        size = output.stat().st_size
-        screen.print(f"{records:,} records in {seconds:.1f} s; {output} has {size:,} bytes", highlight=False)
+def _size(output: Path) -> int:
+    return output.stat().st_size
 
 
 def _journal(

@@ -11,9 +11,10 @@ from zoneinfo import ZoneInfo
 import attrs
 from cyclopts import Parameter
 
-from ..accounts import DEFAULT, Account, find_accounts
+from ..accounts import DEFAULT, Account, find_accounts, open_sessions
 from ..checkpoint import Checkpoint
 from ..models import CallRecord, SipRecord, VoiceRecord
+from ..session import Options
 from ..stream import RecordStream
 
 __all__ = ["Accounts", "Asking", "Moment", "Reading", "UsageError", "are_named", "moment", "usage", "zone_of"]
@@ -68,7 +69,7 @@ def moment(text: str, *, zone: tzinfo, now: datetime) -> datetime:
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
 class Accounts:
-    """Which accounts are asked."""
+    """Which accounts are asked, and how fast."""
 
     account: Annotated[
         list[str],
@@ -92,14 +93,17 @@ class Accounts:
         with usage():
             return find_accounts(self.account, file=self.accounts)
 
+    @property
+    def options(self) -> Options:
+        """The options of each account's session."""
+        return Options(concurrency=self.concurrency, rate=self.rate)
+
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
 class Asking(Accounts):
     """How accounts are asked."""
 
-    concurrency: Annotated[int, Parameter(help="Requests in flight at once, for each account.")] = 4
-    rate: Annotated[float | None, Parameter(help="Requests sent per second at most, for each account.")] = None
     timezone: Annotated[str, Parameter(help="The time zone that dates are in.")] = "UTC"
     expired: Annotated[
         Literal["raise", "skip"], Parameter(help="What is older than the server keeps: an error, or left out and told.")
@@ -138,14 +142,14 @@ class Reading(Asking):
     ) -> AsyncGenerator[dict[str, RecordStream[Any]]]:
         """Open a session for each account, and give the records of a range as a stream each."""
         async with AsyncExitStack() as stack:
-            streams: dict[str, RecordStream[Any]] = {}
             with usage():
-                for name, account in accounts.items():
-                    session = account.session(concurrency=self.concurrency, rate=self.rate)
-                    await stack.enter_async_context(session)
-                    streams[name] = session.records(
+                sessions = await stack.enter_async_context(open_sessions(accounts, **self.options))
+                streams = {
+                    name: session.records(
                         start, end, of=self.of, limit=limit, resume=resume(name), expired=self.expired
                     )
+                    for name, session in sessions.items()
+                }
             yield streams
 
 

@@ -23,7 +23,7 @@ class Bar:
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.fields[told]}"),
-            console=(screen := Console(stderr=True)),
+            console=(screen := Console(stderr=True, highlight=False)),
             disable=quiet or not screen.is_terminal,
         )
         self._task = self._bar.add_task("Reading", told="")
@@ -43,6 +43,11 @@ class Bar:
             return
         read, total, text = summed_up([stream.progress for stream in self.streams], self._bar.tasks[0].elapsed or 0)
         self._bar.update(self._task, completed=read, total=total, told=text)
+
+    def tell(self, text: str) -> None:
+        """Print a line where the bar is shown."""
+        if not self._bar.disable:
+            self._bar.console.print(text, markup=False)
 
 
 def summed_up(streams: Sequence[Progress], seconds: float) -> tuple[int, int | None, str]:

@@ -69,14 +69,14 @@ async def run(start: str, end: str, limit: int | None, reading: Reading) -> None
         limit = SHOWN
     first, last = reading.range(start, end)
     async with reading.streams(first, last, accounts=accounts, limit=limit) as streams:
-        left = limit
+        left = sys.maxsize if limit is None else limit
         with Bar(streams.values(), quiet=reading.quiet) as bar:
             async with merge({name: stream.pages() for name, stream in streams.items()}, buffer=1) as merged:
                 async for name, page in merged:
                     bar.show()
                     output.take(name if named else None, page.records[:left])
-                    left = None if left is None else left - len(page.records)
-                    if left is not None and left <= 0:
+                    left -= len(page.records)
+                    if left <= 0:
                         break
         output.end()
         tell_skipped(streams)

@@ -3,8 +3,6 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
-
 from ..warehouse import Synced, sync
 from .options import Asking, moment, usage, zone_of
 from .progress import Bar, say, tell_skipped
@@ -36,16 +34,11 @@ def run(*, since: str, destination: str, database: Path, dataset: str, lookback:
                 dataset=dataset,
                 expired=asking.expired,
                 told=told,
-                concurrency=asking.concurrency,
-                rate=asking.rate,
+                **asking.options,
             )
     for streams in synced.streams.values():
         tell_skipped(streams)
     for failure in synced.failures:
         say("; ".join([f"{type(failure).__name__}: {failure}", *failure.__notes__]))
-    screen = Console(stderr=True)
-    if screen.is_terminal and not asking.quiet:
-        screen.print(
-            ", ".join(f"{table}: {rows:,} rows merged" for table, rows in synced.rows.items()), highlight=False
-        )
+    bar.tell(", ".join(f"{table}: {rows:,} rows merged" for table, rows in synced.rows.items()))
     return not synced.failures

@@ -2,7 +2,6 @@
 
 import html
 import json
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -12,6 +11,7 @@ from typing import Any
 
 import vl_convert
 
+from ..atomic import new_file
 from .charts import charts
 from .figures import Figures
 from .headline import NOTHING, worded
@@ -42,12 +42,8 @@ def write_page(figures: Figures, output: Path, *, source: str, at: datetime | No
         OSError: if the file cannot be written.
     """
     text = _page(figures, source, at or datetime.now(UTC))
-    part = output.with_name(f".{output.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(output)
-    finally:
-        part.unlink(missing_ok=True)
+    with new_file(output) as file:
+        file.write(text.encode())
 
 
 def _page(figures: Figures, source: str, at: datetime) -> str:
