@@ -1,4 +1,4 @@
-"""What is run here and in CI alike: tests, coverage, lint, types, docs, bench, demo."""
+"""What is run here and in CI alike: tests, lowest, coverage, lint, types, docs, bench, demo."""
 
 import os
 
@@ -17,11 +17,25 @@ def group(name: str) -> list[str]:
     return nox.project.dependency_groups(PYPROJECT, name)
 
 
+# More processes than processors, for many tests wait.
+PYTEST = ("pytest", "-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal")
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests."""
     session.install("-e", ".[all]", *group("tests"))
-    session.run("pytest", *session.posargs)
+    session.run(*PYTEST, *session.posargs)
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the lowest versions of what pyproject.toml asks for."""
+    session.install("uv")
+    python = os.path.join(session.bin, "python")  # noqa: PTH118 -- an argument's text
+    requirements = ("-e", ".[all]", *group("tests"))
+    session.run("uv", "pip", "install", "--python", python, "--resolution", "lowest-direct", *requirements)
+    session.run(*PYTEST, *session.posargs)
 
 
 @nox.session
@@ -30,7 +44,7 @@ def coverage(session: nox.Session) -> None:
     session.install("-e", ".[all]", *group("tests"))
     env = {"COVERAGE_FILE": os.path.join(session.create_tmp(), "coverage")}  # noqa: PTH118 -- a variable's text
     session.run("coverage", "erase", env=env)
-    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=env)
+    session.run("coverage", "run", "-m", *PYTEST, *session.posargs, env=env)
     if not session.posargs:
         session.run("coverage", "combine", "--quiet", env=env)
         session.run("coverage", "report", "--fail-under=97", env=env)

@@ -3,12 +3,17 @@
 import os
 from typing import Any
 
+import hypothesis
 import pytest
 
 from itnio_voice import Credentials, Retry, VoiceSession
 from itnio_voice.sandbox import Sandbox
 
 pytest_plugins = ["itnio_voice.sandbox.fixtures"]
+
+# How long an example takes says more of what else the machine does.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 
 QUICK = Retry(wait_initial=0.01, wait_max=0.05, jitter=0.01)
 

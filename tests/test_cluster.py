@@ -73,7 +73,7 @@ def client(service: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         patch.setenv("ITNIO_ACCOUNTS", str(file))
         with (
             LocalCluster(
-                n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+                n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
             ) as cluster,
             Client(cluster) as client,
         ):

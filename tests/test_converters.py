@@ -131,7 +131,8 @@ def test_unknown_fields() -> None:
     assert "1" == record.voice_id
 
 
-REFUSED: Any = object()
+REFUSED: Any = NotImplemented
+"""What a hook is expected to refuse; its name is the same in every process."""
 HUGE = "9" * 30
 
 

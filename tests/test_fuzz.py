@@ -609,7 +609,7 @@ SHAPED = (
 )
 
 
-@settings(derandomize=True, database=None, max_examples=max(100, INPUTS // 20), deadline=None)
+@settings(derandomize=True, database=None, max_examples=max(100, INPUTS // 20))
 @given(st.binary(max_size=200) | SHAPED.map(lambda value: json.dumps(value).encode()))
 def test_anything(body: bytes) -> None:
     """Random bytes and random JSON are read rightly or refused, too."""

@@ -53,6 +53,16 @@ def sandbox(filled: Sandbox) -> Iterator[Sandbox]:
     filled.on_request = None
 
 
+def switches(behaviour: Behaviour) -> str:
+    """Name what a behaviour does otherwise than by default; the same in every process."""
+    values = {field.name: getattr(behaviour, field.name) for field in attrs.fields(Behaviour)}
+    return ",".join(
+        f"{name}={'+'.join(sorted(value)) if isinstance(value, frozenset) else value}"
+        for name, value in values.items()
+        if value != getattr(Behaviour(), name)
+    )
+
+
 async def ids(stream: RecordStream[VoiceRecord]) -> list[str]:
     """Read a stream's ids."""
     return [record.voice_id or "" async for record in stream]
@@ -111,11 +121,7 @@ async def test_adjacent_calls_tile(sandbox: Sandbox, ends: Any, order: Any) -> N
         Behaviour(window_fails_over=900),
         Behaviour(max_span=timedelta(hours=12)),
     ],
-    ids=lambda behaviour: ",".join(
-        f"{field.name}={getattr(behaviour, field.name)}"
-        for field in attrs.fields(Behaviour)
-        if getattr(behaviour, field.name) != getattr(Behaviour(), field.name)
-    ),
+    ids=switches,
 )
 async def test_oddities_of_a_server(sandbox: Sandbox, behaviour: Behaviour) -> None:
     """A server that answers in its own way gets the same records out of us."""
