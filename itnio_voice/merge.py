@@ -1,5 +1,6 @@
 """Several streams read at once, as one: many accounts, or a stream ahead of a slow consumer."""
 
+import logging
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from types import TracebackType
 from typing import Generic, Literal, Self, TypeVar
@@ -9,6 +10,8 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 __all__ = ["Merged", "merge"]
+
+_LOGGER = logging.getLogger(__name__)
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -131,3 +134,6 @@ class Merged(Generic[K, T]):
             self._failures.append(failure)
             if self._first_failure_ends:
                 readers.cancel_scope.cancel()
+            else:
+                told = {"itnio.stream": str(name), "itnio.error": type(failure).__name__}
+                _LOGGER.warning("reading %r failed, the others go on: %s", name, failure, extra=told)

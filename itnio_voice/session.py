@@ -13,12 +13,13 @@ from .endpoints import RECORDING_URL, endpoint_of
 from .envelope import read_page, read_record, read_recording_url
 from .models import R, RecordingURL, VoiceRecord
 from .paging import LARGEST_PAGE, Page, PageRequest
+from .plan import Plan
 from .retry import Retry
 from .signing import Credentials
 from .span import Span
 from .stream import RecordStream
 from .transport import HTTPClient, Question, Transport
-from .walk import Plan, Walk
+from .walk import Walk
 from .windows import Window, gaps, whole
 
 __all__ = ["Options", "VoiceSession"]

@@ -8,7 +8,8 @@ import attrs
 from .checkpoint import Checkpoint
 from .models import R
 from .paging import Page
-from .walk import Piece, Walk
+from .plan import Piece
+from .walk import Walk
 from .windows import Window
 
 __all__ = ["Progress", "RecordStream", "WindowBatch"]

@@ -1,6 +1,7 @@
 """One request, bounded, signed and retried. The only module that awaits the network."""
 
 import json
+import logging
 import re
 import sys
 import time
@@ -30,6 +31,7 @@ __all__ = ["HTTPClient", "Question", "Transport"]
 
 T = TypeVar("T")
 
+_LOGGER = logging.getLogger(__name__)
 _BLANK = "***"
 _CONTENT_TYPE = "application/json;charset=UTF-8"
 _TELLING = 6
@@ -184,7 +186,8 @@ class Transport:
         # Nearly every call has ended by now: retries cost more to set up than all else here, so only for the others.
         import stamina  # noqa: PLC0415
 
-        async for attempt in stamina.retry_context(on=attempts.wait, attempts=self.retry.attempts, timeout=None):
+        retries = stamina.retry_context(on=attempts.wait, attempts=self.retry.attempts, timeout=None)
+        async for attempt in retries.with_name("itnio_voice.VoiceSession", (str(question),), {}):
             with attempt:
                 if failed:
                     raise failed.pop()
@@ -198,18 +201,35 @@ class Transport:
             await anyio.lowlevel.checkpoint_if_cancelled()
             offset, began = self._offset, time.monotonic()
             signature = sign(self.credentials, self.now())
-            answer = None
+            answer, outcome = None, "cancelled"
             try:
                 answer = await self._exchange(question, signature, min(self.timeout, attempts.left))
-                return _judge(answer, read)
+                result = _judge(answer, read)
+                outcome = "answered"
             except ItnioError as error:
+                outcome = type(error).__name__
                 _blank(error, self.credentials.api_secret, signature.digest)
                 self._learn(attempts, error, answer, offset)
                 # Without what it came from, and the frames that read the answer: they hold what a server may echo.
                 error.__context__ = None
                 raise error.with_traceback(None)  # noqa: B904 -- it is the same error
             finally:
-                attempts.spent += time.monotonic() - began
+                seconds = time.monotonic() - began
+                attempts.spent += seconds
+                _LOGGER.debug(
+                    "%s: %s after %.3f s",
+                    question,
+                    outcome,
+                    seconds,
+                    extra={
+                        "itnio.api_key": signature.api_key,
+                        "itnio.request": str(question),
+                        "itnio.outcome": outcome,
+                        "itnio.http_status": answer.status_code if answer else None,
+                        "itnio.seconds": round(seconds, 6),
+                    },
+                )
+            return result
 
     def _learn(self, attempts: Attempts, error: ItnioError, answer: Any, offset: float) -> None:
         """Take in how an attempt failed; `answer` is None if none came."""
@@ -223,7 +243,11 @@ class Transport:
         date = http_date(headers.get("date"))
         if date is not None:
             self._offset = date - self.clock()
-        return abs(self._offset - offset) > _SAME_CLOCK
+        anew = abs(self._offset - offset) > _SAME_CLOCK
+        if anew:
+            told = {"itnio.api_key": self.credentials.api_key, "itnio.clock_offset": self._offset}
+            _LOGGER.info("the server's clock is %+.0f s from ours: signing by it", self._offset, extra=told)
+        return anew
 
     async def _pace(self) -> None:
         """Wait until `rate` allows another request."""

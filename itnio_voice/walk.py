@@ -6,24 +6,26 @@ on from its start with a smaller width. What had been handed out of it is rememb
 A step asks, and settles the windows in order. One that is cancelled keeps what has come: the next asks for the rest.
 """
 
+import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from math import ceil as up
 from typing import Generic
 
 import anyio
 import anyio.lowlevel
-import attrs
 from anyio.abc import TaskGroup
 
 from .errors import RequestTimeoutError, ServerError, TimeRangeError
 from .models import R
-from .paging import LARGEST_PAGE, Page, Reading
-from .span import Span
+from .paging import Reading
+from .plan import Done, Piece, Plan
 from .windows import LONGEST, SECOND, SHORTEST, Window, before, ceil, cut, merge
 
-__all__ = ["Done", "Piece", "Plan", "Walk"]
+__all__ = ["Walk"]
+
+_LOGGER = logging.getLogger(__name__)
 
 DEEPEST = 10_000
 """A window with more records is narrowed: a deep page costs the server time in proportion to its depth."""
@@ -35,47 +37,6 @@ RESOLUTION = timedelta(minutes=1)
 """So exactly the first instant that is still served is looked for."""
 ROUNDS = 8
 """So many requests, at most, a step asks for each that may be in flight."""
-
-
-@attrs.frozen
-class Plan(Generic[R]):
-    """What a walk is to do.
-
-    `ask` asks for page `current` of a window. `gaps` are the parts of the range to walk, oldest first; none is walked
-    further than `now` says that time has come. `limit` counts records, `at_once` requests. `whole`: hand out a window's
-    records only when they are complete. `skip`: leave out what is too old for the server.
-    """
-
-    ask: Callable[[Window, int], Awaitable[Page[R]]]
-    gaps: Sequence[Window]
-    now: Callable[[], float]
-    at_once: int
-    page_size: int = LARGEST_PAGE
-    limit: float = float("inf")
-    skip: bool = False
-    whole: bool = False
-    span: Span = attrs.field(factory=Span)
-
-
-@attrs.frozen
-class Done:
-    """A window that is complete: the server's `total` of it, and the `part` of the range that is done with it."""
-
-    window: Window
-    total: int | None
-    part: Window
-
-
-@attrs.frozen
-class Piece(Generic[R]):
-    """What a walk hands out: records not handed out before.
-
-    With them comes the page that they were on, or the window that is done once they have been taken.
-    """
-
-    records: Sequence[R]
-    page: Page[R] | None = None
-    done: Done | None = None
 
 
 class Walk(Generic[R]):
@@ -219,6 +180,7 @@ class Walk(Generic[R]):
             if front.proven:
                 self._complete(front)
             elif front.passes < PASSES:
+                _tell(logging.INFO, "%s: does not add up in pass %d", front, front.passes)
                 self._hold(front)
                 self._open[0] = front.again()
                 if front is self._seam:
@@ -238,6 +200,7 @@ class Walk(Generic[R]):
 
     def _take_back(self, reading: Reading[R], width: timedelta) -> None:
         """Close a window and those after it, and go on from its start with another width."""
+        _tell(logging.DEBUG, "%s: taken back, to go on with a width of %s", reading, width)
         if reading is self._open[0]:
             self._hold(reading)
         while self._open and self._open.pop() is not reading:
@@ -268,6 +231,7 @@ class Walk(Generic[R]):
         # The first window of a gap begins with the second before it, which is not this walk's.
         mine = Window(max(window.start, self._start), window.end)
         self._ready.append(Piece(records, done=Done(mine, reading.total, Window(self._position, window.end))))
+        _tell(logging.DEBUG, "%s: whole, with %d records not given before", reading, len(records))
         self._walked += window.span
         self._position = window.end
         # A second may lie in three windows whose answers are of different moments: two windows of ids are kept.
@@ -316,6 +280,7 @@ class Walk(Generic[R]):
                 self._open.clear()
                 self._begin(reading.window.end, set())
             case TimeRangeError() if span > SHORTEST and await self._served(reading.window.start):
+                _tell(logging.INFO, "%s: refused, as it is longer than the server allows (%s)", reading, span)
                 self._plan.span.refuse(span)
                 self._take_back(reading, self._shrunk(span))
             case TimeRangeError() if self._plan.skip:
@@ -357,7 +322,9 @@ class Walk(Generic[R]):
                     refused = middle
             # Retention moves on while the walk does.
             served = min(served + RESOLUTION, last)
-        self.skipped = merge((*self.skipped, Window(self._position, served)))
+        expired = Window(self._position, served)
+        _LOGGER.warning("%s: left out, for the server has it no more", expired, extra=_named(expired))
+        self.skipped = merge((*self.skipped, expired))
         self._failed, self._rest = None, None
         self._hold(self._open[0])
         self._open.clear()
@@ -393,6 +360,17 @@ class Walk(Generic[R]):
 
     def _now(self) -> datetime:
         return ceil(datetime.fromtimestamp(self._plan.now(), UTC))
+
+
+def _tell(level: int, message: str, reading: Reading[R], what: object) -> None:
+    """Log something about a window."""
+    told = {"itnio.total": reading.total, "itnio.rows": reading.rows, "itnio.pass": reading.passes}
+    _LOGGER.log(level, message, reading.window, what, extra={**told, **_named(reading.window)})
+
+
+def _named(window: Window) -> dict[str, str]:
+    """Return a window as a log record carries it."""
+    return {"itnio.window_start": window.start.isoformat(), "itnio.window_end": window.end.isoformat()}
 
 
 def _whole(width: timedelta) -> timedelta:

@@ -23,8 +23,9 @@ from itnio_voice import (
     VoiceRecord,
     Window,
 )
+from itnio_voice.plan import Plan
 from itnio_voice.sandbox import Behaviour, Fault, Sandbox
-from itnio_voice.walk import Plan, Walk
+from itnio_voice.walk import Walk
 
 from .conftest import session_on
 

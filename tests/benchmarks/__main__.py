@@ -23,7 +23,8 @@ from httpx_aiohttp import HttpxAiohttpClient
 from itnio_voice import Credentials, Page, VoiceRecord, VoiceSession, Window
 from itnio_voice.envelope import read_page
 from itnio_voice.paging import PageRequest
-from itnio_voice.walk import Plan, Walk
+from itnio_voice.plan import Plan
+from itnio_voice.walk import Walk
 
 from . import peers
 from .measuring import Line, by_turns, timed
