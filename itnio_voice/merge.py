@@ -32,7 +32,7 @@ def merge(
 
     With `on_error="raise"` the first failure stops all, and is raised itself where the next item is asked for. With
     "collect" the other streams are read to their end first, and the failures are raised as an `ExceptionGroup`. A note
-    on each names its stream.
+    on each names its stream, and `merged.failures` has them by name.
 
     Raises:
         ValueError: for a buffer that is not a whole number from 1, another `on_error`, or what is no stream.
@@ -57,7 +57,8 @@ class Merged(Generic[K, T]):
         self._streams = streams
         self._buffer = buffer
         self._first_failure_ends = first_failure_ends
-        self._failures: list[Exception] = []
+        self._failures: dict[K, Exception] = {}
+        self._told = False
         self._group: TaskGroup | None = None
         self._inside = False
         self._items: MemoryObjectReceiveStream[tuple[K, T]]
@@ -103,15 +104,22 @@ class Merged(Generic[K, T]):
             self._raise_failures()
             raise StopAsyncIteration from None
 
+    @property
+    def failures(self) -> dict[K, Exception]:
+        """What has failed so far, by the names of the streams."""
+        return dict(self._failures)
+
     def _raise_failures(self) -> None:
         """Raise what failed, once."""
-        failures, self._failures = self._failures, []
-        if failures and self._first_failure_ends:
+        if self._told or not self._failures:
+            return
+        self._told = True
+        failures = list(self._failures.values())
+        if self._first_failure_ends:
             self._items.close()
             raise failures[0]
-        if failures:
-            message = f"{len(failures)} of {len(self._streams)} streams failed"
-            raise ExceptionGroup(message, failures)
+        message = f"{len(failures)} of {len(self._streams)} streams failed"
+        raise ExceptionGroup(message, failures)
 
     async def _read_all(self, send: MemoryObjectSendStream[tuple[K, T]]) -> None:
         """Read every stream, in a group of their own: what ends the readers is not to end the caller."""
@@ -131,7 +139,7 @@ class Merged(Generic[K, T]):
                     await send.send((name, item))
         except Exception as failure:  # noqa: BLE001 -- each is raised where the items are read
             failure.add_note(f"while reading {name!r}")
-            self._failures.append(failure)
+            self._failures[name] = failure
             if self._first_failure_ends:
                 readers.cancel_scope.cancel()
             else:

@@ -1,0 +1,25 @@
+"""What the tests of the examples share: the examples themselves, as they stand in the documentation."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent.parent / "docs" / "examples"
+
+
+def load(name: str) -> ModuleType:
+    """Return an example as a module."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def data_job() -> ModuleType:
+    """Return the data job."""
+    return load("data_job")

@@ -1,0 +1,405 @@
+"""The web app of the documentation, under a real uvicorn and against the sandbox: bounded, fair, and nothing left."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Self
+
+import anyio
+import attrs
+import httpx2
+import pytest
+import uvicorn
+
+from itnio_voice.sandbox import Behaviour, Fault, Sandbox
+from tests.conftest import environment_of
+
+from .conftest import EXAMPLES, load
+
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
+
+END = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
+START = END - timedelta(days=20)
+RANGE = {"start": START.isoformat(), "end": END.isoformat()}
+EU = "/accounts/eu/calls"
+CONCURRENCY = 8
+"""What the app asks of an account at once."""
+SMALL = 16 * 1024
+SECOND = timedelta(seconds=1)
+
+
+@attrs.define
+class Server:
+    """A uvicorn that runs in a thread."""
+
+    app: Any
+    _uvicorn: uvicorn.Server = attrs.field(init=False)
+    _thread: threading.Thread = attrs.field(init=False)
+    _loop: asyncio.AbstractEventLoop = attrs.field(init=False)
+    url: str = attrs.field(init=False)
+
+    def __enter__(self) -> Self:
+        # Small buffers: what a client does not read holds the app up soon.
+        listening = socket.socket()
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+        listening.bind(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        config = uvicorn.Config(self.app, lifespan="on", log_config=None, timeout_graceful_shutdown=1, backlog=2048)
+        self._uvicorn = uvicorn.Server(config)
+
+        async def serve() -> None:
+            self._loop = asyncio.get_running_loop()
+            await self._uvicorn.serve(sockets=[listening])
+
+        self._thread = threading.Thread(target=asyncio.run, args=(serve(),))
+        self._thread.start()
+        while not self._uvicorn.started:
+            assert self._thread.is_alive()
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._uvicorn.should_exit = True
+        self._thread.join()
+
+    def tasks(self) -> int:
+        """Return how many tasks there are on its loop."""
+
+        async def count() -> int:
+            return len(asyncio.all_tasks()) - 1
+
+        return asyncio.run_coroutine_threadsafe(count(), self._loop).result()
+
+    def idle(self) -> bool:
+        """Tell whether nothing is being answered."""
+        return not self._uvicorn.server_state.tasks
+
+
+@pytest.fixture(scope="module")
+def vendor() -> Iterator[Sandbox]:
+    """Run a sandbox of two accounts."""
+    with Sandbox(records=1_500, start=START, end=END, accounts={"eu-key": "eu-s", "us-key": "us-s"}) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(vendor: Sandbox) -> Sandbox:
+    """Return the sandbox, as it behaves by default."""
+    vendor.behaviour = Behaviour()
+    vendor.reset_requests()
+    return vendor
+
+
+def account(name: str, key: str, secret: str, vendor: Sandbox) -> str:
+    """Return an account's table in the file."""
+    return f'[{name}]\napi_key = "{key}"\napi_secret = "{secret}"\nbase_url = "{vendor.base_url}"\n'
+
+
+@pytest.fixture
+def accounts(vendor: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write the file of the sandbox's accounts, `eu` and `us`, where the app looks for it."""
+    path = tmp_path / "accounts.toml"
+    path.touch(mode=0o600)
+    path.write_text("".join(account(key[:2], key, secret, vendor) for key, secret in vendor.accounts.items()))
+    monkeypatch.setenv("ITNIO_ACCOUNTS", str(path))
+    return path
+
+
+@pytest.fixture
+def server(accounts: Path) -> Iterator[Server]:
+    """Run the app."""
+    assert accounts.is_file()
+    with Server(load("web_app").app) as server:
+        yield server
+
+
+@asynccontextmanager
+async def client_of(server: Server, connections: int = 100) -> AsyncIterator[httpx2.AsyncClient]:
+    """Open a client with small buffers."""
+    transport = httpx2.AsyncHTTPTransport(
+        limits=httpx2.Limits(max_connections=connections),
+        socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)],
+    )
+    async with httpx2.AsyncClient(transport=transport, base_url=server.url, timeout=60) as client:
+        yield client
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    with anyio.fail_after(20):
+        while not condition():
+            await anyio.sleep(0.01)
+
+
+def ids(body: str) -> list[str]:
+    """Return the ids of lines of records."""
+    return [json.loads(line)["voice_id"] for line in body.splitlines()]
+
+
+async def test_answers(sandbox: Sandbox, server: Server) -> None:
+    """A page, all records, the totals of all accounts, and that the app is there."""
+    expected = sandbox.ids(START, END)
+    async with client_of(server) as client:
+        health = await client.get("/health")
+        page = (await client.get(EU, params=RANGE | {"page": "2"})).json()
+        every = await client.get(f"{EU}.ndjson", params=RANGE)
+        none = await client.get(
+            f"{EU}.ndjson", params={"start": RANGE["end"], "end": END.replace(year=2100).isoformat()}
+        )
+        totals = (await client.get("/totals", params=RANGE)).json()
+
+    assert {"status": "ok"} == health.json()
+    assert (2, 100, len(expected)) == (page["page"], len(page["records"]), page["total"])
+    assert expected == set(ids(every.text))
+    assert len(expected) == len(ids(every.text))
+    assert "" == none.text
+    records = [json.loads(line) for line in every.text.splitlines()]
+    cost = sum(Decimal(record["cost"] or 0) for record in records)
+    assert {"eu", "us"} == totals["accounts"].keys()
+    assert len(records) == totals["accounts"]["eu"]["calls"]
+    assert cost == sum(map(Decimal, totals["accounts"]["eu"]["cost"].values()))
+    assert {} == totals["failed"]
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "words"),
+    [
+        (EU, {}, "start must be a time"),
+        (EU, RANGE | {"start": "2026-10-01T08:00:00+08:00x"}, "%2B08:00"),
+        (EU, RANGE | {"start": RANGE["end"]}, "start must be before end"),
+        (EU, RANGE | {"start": "2026-10-01T08:00:00"}, "with an offset"),
+        (EU, RANGE | {"page": "0"}, "current must be a whole number"),
+        (EU, RANGE | {"page": "x"}, "'x'"),
+        (f"{EU}.ndjson", RANGE | {"end": RANGE["start"]}, "start must be before end"),
+        ("/totals", {"start": RANGE["start"]}, "end must be a time"),
+        ("/totals", RANGE | {"start": "2026-10-01T08:00:00"}, "with an offset"),
+    ],
+)
+async def test_wrong_arguments(sandbox: Sandbox, server: Server, path: str, params: dict[str, str], words: str) -> None:
+    """The client is told what was wrong, and nobody is asked."""
+    async with client_of(server) as client:
+        answer = await client.get(path, params=params)
+        unknown = await client.get("/accounts/nobody/calls", params=params)
+
+    assert 400 == answer.status_code
+    assert words in answer.text
+    assert 404 == unknown.status_code
+    assert [] == sandbox.requests
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "expected"),
+    [
+        (Behaviour(locked=True), (502, "UserLockedError", None)),
+        (Behaviour(retention=timedelta(days=5)), (422, "TimeRangeError", None)),
+        (Behaviour(faults=(Fault("status_429", retry_after=1000),)), (502, "HTTPStatusError", "1000")),
+    ],
+)
+async def test_errors_of_the_vendor(
+    sandbox: Sandbox, server: Server, behaviour: Behaviour, expected: tuple[int, str, str | None]
+) -> None:
+    """Each becomes a status, for a page and for a stream that has not begun; a client sees its name and no more."""
+    sandbox.behaviour = behaviour
+    async with client_of(server) as client:
+        answers = [await client.get(path, params=RANGE) for path in (EU, f"{EU}.ndjson")]
+
+    assert [expected] * 2 == [
+        (answer.status_code, *answer.json().values(), answer.headers.get("retry-after")) for answer in answers
+    ]
+
+
+async def test_every_error_has_a_status() -> None:
+    """Whatever the library raises, the table has something for it."""
+    import itnio_voice
+
+    module = load("web_app")
+    errors = [getattr(itnio_voice, name) for name in itnio_voice.__all__ if name.endswith("Error")]
+
+    assert len(errors) > 10
+    for kind in errors:
+        answer = await module.answer_error(
+            module.Request({"type": "http", "method": "GET", "path": "/", "headers": []}), kind("told")
+        )
+        assert 400 < answer.status_code < 600
+
+
+async def test_one_account_fails(sandbox: Sandbox, accounts: Path) -> None:
+    """The totals are those of the others, and say who is missing; if all fail, it is an error."""
+    with accounts.open("a") as file:
+        file.write(account("old", "gone-key", "gone-secret", sandbox))
+    with Server(load("web_app").app) as server:
+        async with client_of(server) as client:
+            some = await client.get("/totals", params=RANGE)
+            sandbox.behaviour = Behaviour(locked=True)
+            none = await client.get("/totals", params=RANGE)
+
+    assert {"old": "AuthenticationError"} == some.json()["failed"]
+    assert {"eu", "us"} == some.json()["accounts"].keys()
+    assert 502 == none.status_code
+
+
+async def test_an_error_in_the_middle(sandbox: Sandbox, server: Server) -> None:
+    """A stream that fails does not end as one that is whole does."""
+
+    def lock(sandbox: Sandbox, number: int) -> None:
+        if number == 8:
+            sandbox.behaviour = Behaviour(locked=True)
+
+    sandbox.on_request = lock
+    try:
+        async with client_of(server) as client:
+            with pytest.raises(httpx2.RemoteProtocolError):
+                await client.get(f"{EU}.ndjson", params=RANGE)
+    finally:
+        sandbox.on_request = None
+
+
+async def test_two_hundred_clients(sandbox: Sandbox, server: Server) -> None:
+    """Requests in flight are bounded; clients who read slowly hold up none of the others, and get all in the end."""
+    sandbox.behaviour = Behaviour(latency=0.01)
+    expected = sandbox.ids(START, END)
+    answers: list[httpx2.Response] = []
+    slow: list[list[str]] = []
+    others_done = anyio.Event()
+    reading = 0
+
+    async with client_of(server, connections=200) as client:
+        assert 200 == (await client.get(EU, params=RANGE)).status_code
+        await until(server.idle)
+        tasks, connections = server.tasks(), sandbox.connections
+
+        async def ask(path: str) -> None:
+            answers.append(await client.get(path, params=RANGE))
+
+        async def dawdle() -> None:
+            nonlocal reading
+            async with client.stream("GET", f"{EU}.ndjson", params=RANGE) as answer:
+                chunks = answer.aiter_text()
+                body = await anext(chunks)
+                reading += 1
+                await others_done.wait()
+                slow.append(ids(body + "".join([chunk async for chunk in chunks])))
+
+        async with anyio.create_task_group() as all_clients:
+            for _ in range(30):
+                all_clients.start_soon(dawdle)
+            async with anyio.create_task_group() as others:
+                for index in range(170):
+                    others.start_soon(ask, EU if index % 10 else f"{EU}.ndjson")
+            await until(lambda: reading == 30)
+            # The slow ones have been sent a little, and the app has stopped asking for them.
+            await until(lambda: sandbox.in_flight == 0)
+            asked = len(sandbox.requests)
+            await anyio.sleep(0.2)
+            assert asked == len(sandbox.requests)
+            assert [] == slow
+            others_done.set()
+
+    assert [200] * 170 == [answer.status_code for answer in answers]
+    streams = [ids(answer.text) for answer in answers if "ndjson" in answer.headers["content-type"]]
+    assert 17 == len(streams)
+    assert [expected] * 47 == [set(found) for found in streams + slow]
+    assert [len(expected)] * 47 == [len(found) for found in streams + slow]
+    assert CONCURRENCY == sandbox.most_in_flight
+    await until(server.idle)
+    assert (tasks, connections) <= (server.tasks(), CONCURRENCY)
+    assert tasks == server.tasks()
+    assert sandbox.connections <= CONCURRENCY
+
+
+@pytest.mark.parametrize("path", [EU, f"{EU}.ndjson", "/totals"])
+async def test_clients_who_leave(sandbox: Sandbox, server: Server, path: str) -> None:
+    """What was being fetched for them is ended: at the first request as well as half-way, and nothing is left."""
+    async with client_of(server) as client:
+        await client.get("/totals", params=RANGE)
+    await until(server.idle)
+    tasks, connections = server.tasks(), sandbox.connections
+    sandbox.reset_requests()
+
+    for begun in (False, True):
+        sandbox.behaviour = Behaviour(latency=0.02 if begun else 30)
+        async with client_of(server) as client, anyio.create_task_group() as clients:
+            for _ in range(20):
+                clients.start_soon(_begin, client, path)
+            await until(lambda: sandbox.in_flight > 0)
+            if begun:
+                await until(lambda: len(sandbox.requests) > 30)
+            clients.cancel_scope.cancel()
+        await until(server.idle)
+        await until(lambda: sandbox.in_flight == 0)
+
+    asked = len(sandbox.requests)
+    await anyio.sleep(0.2)
+    assert asked == len(sandbox.requests)
+    assert tasks == server.tasks()
+    assert sandbox.connections <= connections
+    sandbox.behaviour = Behaviour()
+    async with client_of(server) as client:
+        assert 200 == (await client.get(EU, params=RANGE)).status_code
+
+
+async def _begin(client: httpx2.AsyncClient, path: str) -> None:
+    """Ask again and again."""
+    while True:
+        await client.get(path, params=RANGE)
+
+
+async def test_shutdown_while_streams_run(sandbox: Sandbox, accounts: Path, tmp_path: Path) -> None:
+    """The app ends soon after SIGTERM; a stream that it cuts off does not look whole, and nothing is complained of."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    script = (
+        "import sys, uvicorn; sys.path.insert(0, sys.argv[1]); import web_app;"
+        f"uvicorn.run(web_app.app, port={port}, timeout_graceful_shutdown=1)"
+    )
+    environment = environment_of(sandbox) | {"ITNIO_ACCOUNTS": str(accounts), "PYTHONDEVMODE": "1"}
+    told = tmp_path / "told"
+    with told.open("wb") as output:
+        command = [sys.executable, "-c", script, str(EXAMPLES)]
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)  # noqa: S603
+    url = f"http://127.0.0.1:{port}"
+    async with httpx2.AsyncClient(base_url=url, timeout=60) as client:
+        with anyio.fail_after(30):
+            while True:
+                try:
+                    await client.get("/health")
+                    break
+                except httpx2.ConnectError:
+                    assert process.poll() is None, told.read_text()
+                    await anyio.sleep(0.05)
+        sandbox.behaviour = Behaviour(latency=0.5)
+        cut = 0
+
+        async def read() -> None:
+            nonlocal cut
+            try:
+                await client.get(f"{EU}.ndjson", params=RANGE)
+            except httpx2.RemoteProtocolError:
+                cut += 1
+
+        async with anyio.create_task_group() as clients:
+            for _ in range(10):
+                clients.start_soon(read)
+            await until(lambda: len(sandbox.requests) > 12)
+            began = time.monotonic()
+            os.kill(process.pid, signal.SIGTERM)
+            code = await anyio.to_thread.run_sync(process.wait)
+
+    assert time.monotonic() - began < 10
+    assert 10 == cut
+    assert code in (0, -signal.SIGTERM), told.read_text()
+    for complaint in ("never awaited", "destroyed", "unclosed", "never retrieved"):
+        assert complaint not in told.read_text()
+    await until(lambda: sandbox.in_flight == 0)
+    assert 0 == sandbox.connections
