@@ -62,7 +62,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types, those of the public face too."""
     session.install("-e", ".[all]", *group("types"))
-    session.run("mypy", "itnio_voice", "tests")
+    session.run("mypy", "itnio_voice", "tests", "docs/examples")
     session.run("pyright")
 
 

@@ -202,7 +202,7 @@ class EndWithClient:
             group.start_soon(watch)
             try:
                 await self._app(scope, receive, send)
-            except Exception as error:  # noqa: BLE001 -- raised below, as itself and in no group
+            except Exception as error:  # raised below, as itself and in no group
                 failure = error
             group.cancel_scope.cancel()
         if failure:

@@ -25,7 +25,7 @@ import uvicorn
 from itnio_voice.sandbox import Behaviour, Fault, Sandbox
 from tests.conftest import environment_of
 
-from .conftest import EXAMPLES, load
+from .loading import EXAMPLES, load
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 

@@ -1,10 +1,8 @@
-"""What the tests of the examples share: the examples themselves, as they stand in the documentation."""
+"""The examples as they stand in the documentation, as modules."""
 
 import importlib.util
 from pathlib import Path
 from types import ModuleType
-
-import pytest
 
 EXAMPLES = Path(__file__).parent.parent.parent / "docs" / "examples"
 
@@ -17,9 +15,3 @@ def load(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture
-def data_job() -> ModuleType:
-    """Return the data job."""
-    return load("data_job")

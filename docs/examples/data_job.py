@@ -1,0 +1,111 @@
+"""Call records into a table, window by window: each window and the checkpoint after it in one transaction.
+
+    python data_job.py calls.db 2026-09-01T00:00:00Z 2026-10-01T00:00:00Z
+    python data_job.py postgresql://loader@db.example.com/calls 2026-09-01T00:00:00Z 2026-10-01T00:00:00Z
+
+Stop it at any instant, with `kill -9` too: the same command goes on, and each record is in the table once. Two runs at
+once do no harm: one of them gives up. The account is that of ITNIO_API_KEY and ITNIO_API_SECRET. Let `end` be some
+minutes ago, so that records that appear late are there.
+"""
+
+import asyncio
+import sqlite3
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import attrs
+
+from itnio_voice import Checkpoint, VoiceSession
+
+COLUMNS = {
+    "voice_id": "TEXT",
+    "callee": "TEXT",
+    "submit_time": "TIME",
+    "call_duration": "BIGINT",
+    "cost": "AMOUNT",
+    "currency": "TEXT",
+}
+
+
+@attrs.frozen
+class Database:
+    """A connection of Python's database API (PEP 249), and in what its dialect differs.
+
+    SQLite has no decimals, and would make binary fractions of amounts: there they are text.
+    """
+
+    connection: Any
+    placeholder: str
+    types: dict[str, str]
+
+    @classmethod
+    def connect(cls, address: str) -> "Database":
+        """Connect to PostgreSQL by its address, or to a file of SQLite."""
+        if address.startswith("postgresql://"):
+            import psycopg2  # who uses SQLite need not have it
+
+            return cls(psycopg2.connect(address), "%s", {"TIME": "TIMESTAMPTZ", "AMOUNT": "NUMERIC"})
+        return cls(sqlite3.connect(address), "?", {"TIME": "TEXT", "AMOUNT": "TEXT"})
+
+    def create(self, job: str, checkpoint: Checkpoint) -> None:
+        """Create the tables, and the state of a job that has done nothing yet, unless they are there."""
+        columns = ", ".join(f"{name} {self.types.get(kind, kind)}" for name, kind in COLUMNS.items())
+        self.execute(f"CREATE TABLE IF NOT EXISTS calls ({columns})")
+        self.execute("CREATE TABLE IF NOT EXISTS jobs (job TEXT PRIMARY KEY, checkpoint TEXT NOT NULL)")
+        self.execute("INSERT INTO jobs VALUES (?, ?) ON CONFLICT (job) DO NOTHING", (job, str(checkpoint)))
+        self.connection.commit()
+
+    def checkpoint(self, job: str) -> Checkpoint:
+        """Return how far a job has come."""
+        (text,) = self.execute("SELECT checkpoint FROM jobs WHERE job = ?", (job,)).fetchone()
+        self.connection.commit()
+        return Checkpoint.parse(text)
+
+    def write(self, job: str, before: Checkpoint, after: Checkpoint, rows: Sequence[Sequence[Any]]) -> None:
+        """Write rows and the checkpoint after them, both or neither.
+
+        Raises:
+            RuntimeError: if another run has written since.
+        """
+        moved = self.execute(
+            "UPDATE jobs SET checkpoint = ? WHERE job = ? AND checkpoint = ?", (str(after), job, str(before))
+        )
+        if moved.rowcount != 1:
+            self.connection.rollback()
+            message = f"another run of {job!r} is writing: let that one end"
+            raise RuntimeError(message)
+        marks = ", ".join("?" * len(COLUMNS))
+        self.execute(f"INSERT INTO calls VALUES ({marks})", *rows)
+        self.connection.commit()
+
+    def execute(self, statement: str, *parameters: Sequence[Any]) -> Any:
+        """Execute a statement, once for each set of parameters."""
+        cursor = self.connection.cursor()
+        for some in parameters or [()]:
+            cursor.execute(statement.replace("?", self.placeholder), some)
+        return cursor
+
+
+async def run(address: str, start: datetime, end: datetime) -> int:
+    """Read what is still to be read of a range, and return how many records that were."""
+    database = Database.connect(address)
+    job = f"voice messages from {start.isoformat()} to {end.isoformat()}"
+    written = 0
+    async with VoiceSession.from_env() as session:
+        database.create(job, session.records(start, end).checkpoint)
+        done = database.checkpoint(job)
+        async for batch in session.records(start, end, resume=done).windows():
+            # Nothing of the session runs meanwhile, so a write that blocks holds nobody up.
+            rows = [[record[name] for name in COLUMNS] for record in (call.to_dict() for call in batch.records)]
+            database.write(job, done, batch.checkpoint, rows)
+            done = batch.checkpoint
+            written += len(rows)
+    database.connection.close()
+    return written
+
+
+if __name__ == "__main__":
+    _, where, *times = sys.argv
+    print(asyncio.run(run(where, *map(datetime.fromisoformat, times))), "records written")
