@@ -183,6 +183,8 @@ async def test_failures_are_collected() -> None:
     assert {"while reading 'one'", "while reading 'two'"} == {
         note for failure in caught.value.exceptions for note in failure.__notes__
     }
+    assert {"one", "two"} == merged.failures.keys()
+    assert set(caught.value.exceptions) == set(merged.failures.values())
 
 
 @pytest.mark.parametrize("on_error", ["raise", "collect"])

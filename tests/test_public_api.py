@@ -1,0 +1,104 @@
+"""The public face as `public_api.txt` records it: whoever changes a name or a signature sees that it is one."""
+
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+MODULES = (
+    "itnio_voice",
+    "itnio_voice.accounts",
+    "itnio_voice.arrow",
+    "itnio_voice.cluster",
+    "itnio_voice.lines",
+    "itnio_voice.merge",
+    "itnio_voice.report",
+    "itnio_voice.sandbox",
+    "itnio_voice.warehouse",
+)
+"""What the reference shows, and what users may import."""
+RECORD = Path(__file__).parent / "public_api.txt"
+
+
+def described() -> str:
+    """Return the public names, their signatures, and those of their public members."""
+    return "".join(f"{line}\n" for module in MODULES for line in of_module(importlib.import_module(module)))
+
+
+def of_module(module: Any) -> Iterator[str]:
+    """Describe a module's public names."""
+    for name in sorted(module.__all__):
+        value = getattr(module, name)
+        path = f"{module.__name__}.{name}"
+        if inspect.isclass(value):
+            bases = ", ".join(base.__qualname__ for base in value.__bases__)
+            yield f"class {path}({bases})"
+            yield from of_class(path, value)
+        elif callable(value):
+            yield f"{kind(value)} {path}{signature(value)}"
+        else:
+            yield f"value {path}: {type(value).__name__}"
+
+
+def of_class(path: str, cls: type) -> Iterator[str]:
+    """Describe how a class is made, and its public members, also those that it inherits from ours."""
+    if inspect.isfunction(inspect.getattr_static(cls, "__init__")):
+        yield f"    {path}{signature(cls)}"
+    members = {name for base in cls.__mro__ if base.__module__.startswith("itnio_voice") for name in vars(base)}
+    for name in sorted(member for member in members if not member.startswith("_") or member == "__aiter__"):
+        member = inspect.getattr_static(cls, name)
+        if isinstance(member, property):
+            yield f"    {path}.{name}: {annotation(inspect.signature(member.fget).return_annotation)}"  # type: ignore[arg-type]  # it has one
+        elif isinstance(member, staticmethod | classmethod) or inspect.isfunction(member):
+            yield f"    {kind(getattr(cls, name))} {path}.{name}{signature(getattr(cls, name))}"
+        else:
+            yield f"    {path}.{name}"
+
+
+def kind(function: Any) -> str:
+    """Tell whether a function is awaited."""
+    return "async def" if inspect.iscoroutinefunction(function) else "def"
+
+
+def signature(function: Any) -> str:
+    """Return a signature as its author would read it."""
+    return brief(str(inspect.signature(function)))
+
+
+def annotation(of: Any) -> str:
+    """Return an annotation as text."""
+    return brief(inspect.formatannotation(of))
+
+
+def brief(text: str) -> str:
+    """Leave out of a text what its reader knows, and what differs from process to process and Python to Python."""
+    text = re.sub(r"itnio_voice\.|typing\.|(?<=pathlib\.)_local\.| at 0x[0-9a-f]+", "", text)
+    text = re.sub(r"<class '([^']*)'>", r"\1", text)
+    return re.sub(r"Unpack\[([^]]*)\]", r"*\1", text)  # as Python 3.11 writes it
+
+
+def test_the_public_face_is_as_recorded() -> None:
+    """If it is meant to change: `python -m tests.test_public_api` writes the record anew, and the changelog says it."""
+    assert RECORD.read_text().splitlines() == described().splitlines()
+
+
+def test_the_record_sees_a_change() -> None:
+    """Names, arguments, defaults, types and results are all in it."""
+    text = described()
+
+    for telling in (
+        "async def itnio_voice.VoiceSession.page(",
+        "page_size: int = 100",
+        "on_error: Literal['raise', 'collect'] = 'raise'",
+        "class itnio_voice.merge.Merged",
+        "-> paging.Page[~R]",
+        "class itnio_voice.DecodeError(ProtocolError)",
+        "itnio_voice.RecordStream.progress: stream.Progress",
+    ):
+        assert telling in text
+
+
+if __name__ == "__main__":
+    RECORD.write_text(described())
