@@ -82,6 +82,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Walk two months of records of the sandbox."""
-    session.install("-e", ".[cli,sandbox]")
+    """Walk two months of records of the sandbox, with the wheel as it would be installed anywhere."""
+    session.install(".[cli,sandbox]")
+    session.chdir(session.create_tmp())
     session.run("itnio-voice", "demo", *session.posargs)

@@ -1,8 +1,9 @@
 """What is logged: by whom, at which level, and with what beside the words."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,11 @@ WINDOW = {"itnio.window_start", "itnio.window_end"}
 def told(caplog: pytest.LogCaptureFixture) -> Iterator[list[logging.LogRecord]]:
     """Collect the log records of the library, and of stamina for it."""
     caplog.set_level(logging.DEBUG)
-    handler, collected = logging.Handler(), list[logging.LogRecord]()
-    handler.emit = collected.append  # type: ignore[method-assign]
+    handler = BufferingHandler(capacity=1_000_000)
     loggers = [logging.getLogger(name) for name in ("itnio_voice", "stamina")]
     for logger in loggers:
         logger.addHandler(handler)
-    yield collected
+    yield handler.buffer
     for logger in loggers:
         logger.removeHandler(handler)
 
@@ -139,7 +139,7 @@ async def test_one_of_several_fails(itnio_sandbox: Sandbox, told: list[logging.L
         yield  # an iterator it must be
 
     async with session_on(itnio_sandbox) as session:
-        streams = {"eu": session.records(NOW - WEEK, NOW), "us": locked()}
+        streams: dict[str, AsyncIterable[Any]] = {"eu": session.records(NOW - WEEK, NOW), "us": locked()}
         with pytest.raises(ExceptionGroup):
             async with merge(streams, on_error="collect") as merged:
                 async for _ in merged:

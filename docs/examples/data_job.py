@@ -12,6 +12,7 @@ import asyncio
 import sqlite3
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -77,32 +78,32 @@ class Database:
             message = f"another run of {job!r} is writing: let that one end"
             raise RuntimeError(message)
         marks = ", ".join("?" * len(COLUMNS))
-        self.execute(f"INSERT INTO calls VALUES ({marks})", *rows)
+        for row in rows:
+            self.execute(f"INSERT INTO calls VALUES ({marks})", row)
         self.connection.commit()
 
-    def execute(self, statement: str, *parameters: Sequence[Any]) -> Any:
-        """Execute a statement, once for each set of parameters."""
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
+        """Execute a statement, and return its cursor."""
         cursor = self.connection.cursor()
-        for some in parameters or [()]:
-            cursor.execute(statement.replace("?", self.placeholder), some)
+        cursor.execute(statement.replace("?", self.placeholder), parameters)
         return cursor
 
 
 async def run(address: str, start: datetime, end: datetime) -> int:
     """Read what is still to be read of a range, and return how many records that were."""
-    database = Database.connect(address)
     job = f"voice messages from {start.isoformat()} to {end.isoformat()}"
     written = 0
-    async with VoiceSession.from_env() as session:
-        database.create(job, session.records(start, end).checkpoint)
-        done = database.checkpoint(job)
-        async for batch in session.records(start, end, resume=done).windows():
-            # Nothing of the session runs meanwhile, so a write that blocks holds nobody up.
-            rows = [[record[name] for name in COLUMNS] for record in (call.to_dict() for call in batch.records)]
-            database.write(job, done, batch.checkpoint, rows)
-            done = batch.checkpoint
-            written += len(rows)
-    database.connection.close()
+    database = Database.connect(address)
+    with closing(database.connection):
+        async with VoiceSession.from_env() as session:
+            database.create(job, session.records(start, end).checkpoint)
+            done = database.checkpoint(job)
+            async for batch in session.records(start, end, resume=done).windows():
+                # Nothing of the session runs meanwhile, so a write that blocks holds nobody up.
+                rows = [[record[name] for name in COLUMNS] for record in (call.to_dict() for call in batch.records)]
+                database.write(job, done, batch.checkpoint, rows)
+                done = batch.checkpoint
+                written += len(rows)
     return written
 
 

@@ -35,8 +35,10 @@ LONG = "12345678901234567890.123456789012345678"
 
 @pytest.fixture
 def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """Run a sandbox that serves a day at a time, with its account in the environment."""
-    with Sandbox(records=900, start=START, end=END, behaviour=Behaviour(max_span=timedelta(days=1))) as sandbox:
+    """Run a sandbox that serves a day at a time, with its account in the environment; there are days without calls."""
+    with Sandbox(
+        records=900, start=START + timedelta(days=5), end=END, behaviour=Behaviour(max_span=timedelta(days=1))
+    ) as sandbox:
         sandbox.insert({"cost": LONG, "submitTime": (END - timedelta(days=3)).isoformat()})
         for name, value in environment_of(sandbox).items():
             monkeypatch.setenv(name, value)

@@ -1,0 +1,128 @@
+"""What is built and what it brings with it: the files of the wheel and the source archive, and licences."""
+
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+NAME = f"itnio_voice-{PROJECT['version']}"
+BESIDE = {"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "noxfile.py", "pyproject.toml", ".gitignore"}
+LICENCES = {"MIT": "MIT", "BSD": "BSD", "Apache": "Apache", "MPL|Mozilla": "MPL", "PSF": "PSF"}
+"""How a kind of licence is known by the words of a package."""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where wheel and source archive have been built, by the backend itself and so without network."""
+    folder = tmp_path_factory.mktemp("built")
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-d", str(folder)], check=True, cwd=ROOT)  # noqa: S603
+    return folder
+
+
+def ours() -> set[str]:
+    """Return the project's files: those that git knows or would take in."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.check_output(command, cwd=ROOT, text=True).splitlines()  # noqa: S603
+    return {file for file in files if (ROOT / file).exists()}
+
+
+needs_git = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no git checkout")
+
+
+@needs_git
+def test_the_wheel(built: Path) -> None:
+    """It holds the package, typed, with its licence and its command, and nothing else."""
+    (wheel,) = built.glob("*.whl")
+    about = {
+        f"{NAME}.dist-info/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
+    }
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        commands = archive.read(f"{NAME}.dist-info/entry_points.txt").decode()
+
+    assert len(names) == len(set(names))
+    assert {file for file in ours() if file.startswith("itnio_voice/")} | about == set(names)
+    assert "itnio_voice/py.typed" in names
+    assert "itnio-voice = itnio_voice.__main__:main" in commands
+
+
+@needs_git
+def test_the_source_archive(built: Path) -> None:
+    """It holds what is needed to build, test and document the package, and nothing else; a wheel of it is the same."""
+    (archive,) = built.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        names = {Path(name).relative_to(NAME).as_posix() for name in opened.getnames()}
+        opened.extractall(built, filter="data")
+    again = built / "again"
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(again)]
+    subprocess.run(command, check=True, cwd=built / NAME)  # noqa: S603
+    folders = ("itnio_voice/", "tests/", "docs/")
+
+    assert {file for file in ours() if file.startswith(folders)} | BESIDE | {"PKG-INFO"} == names
+    assert content(next(built.glob("*.whl"))) == content(next(again.glob("*.whl")))
+
+
+def content(wheel: Path) -> dict[str, bytes]:
+    """Return the files of a wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def needed(requirement: str, seen: set[str]) -> Iterator[str]:
+    """Yield the name of a required package, and those of the packages that it requires here."""
+    wanted = Requirement(requirement)
+    name = re.sub(r"[-_.]+", "-", wanted.name).lower()
+    if name in seen or name == "itnio-voice":
+        return
+    seen.add(name)
+    yield name
+    for below in distribution(name).requires or []:
+        marker = Requirement(below).marker
+        if not marker or any(marker.evaluate({"extra": extra}) for extra in wanted.extras or {""}):
+            yield from needed(below, seen)
+
+
+def licences(text: str) -> set[str]:
+    """Return the kinds of licences that a text names."""
+    return {kind for words, kind in LICENCES.items() if re.search(words, text)}
+
+
+def licences_of(name: str) -> set[str]:
+    """Return the kinds of licences that a package says it is under."""
+    told = distribution(name).metadata.json
+    classifiers = [item for item in told.get("classifier", []) if item.startswith("License")]
+    return licences(f"{told.get('license_expression')} {classifiers} {told.get('license', '')!s:.60}")
+
+
+def test_licences_are_listed() -> None:
+    """Each package of the core, and each that an extra names, is in the documentation with its licence."""
+    rows = re.findall(r"^\| ([a-z0-9-]+) \| ([^|]+) \|", (ROOT / "docs" / "licences.md").read_text(), re.MULTILINE)
+    table = {name: licences(licence) for name, licence in rows if name != "package"}
+    extras = [text for texts in PROJECT["optional-dependencies"].values() for text in texts]
+    seen: set[str] = set()
+    core = [name for text in PROJECT["dependencies"] for name in needed(text, seen)]
+    named = {Requirement(text).name for text in extras} - {"itnio-voice"}
+
+    assert len(core) > 10
+    assert {name: licences_of(name) for name in {*core, *named}} == table
+
+
+def test_no_other_kind_of_licence() -> None:
+    """Nothing that is installed, by whatever extra, has a licence of another kind."""
+    seen: set[str] = set()
+    extras = [text for texts in PROJECT["optional-dependencies"].values() for text in texts]
+    names = [name for text in [*PROJECT["dependencies"], *extras] for name in needed(text, seen)]
+
+    assert len(names) > 30
+    assert [] == [name for name in names if not licences_of(name)]
