@@ -54,10 +54,17 @@ def schema(of: type[CallRecord] = VoiceRecord, *, account: bool = False) -> pa.S
     With `account`, a column of that name comes first.
 
     Raises:
-        ValueError: for a class that is no kind of record.
+        ValueError: for a class that is no kind of record, or has a field of a type that has no Arrow type here.
     """
     endpoint_of(of)
-    columns = [(field.name, REPEATING if field.name in _REPEATS else _TYPES[field.type]) for field in attrs.fields(of)]
+    fields = attrs.fields(attrs.resolve_types(of))
+    for field in fields:
+        if field.type not in _TYPES:
+            message = (
+                f"{of.__name__}.{field.name} is {field.type}, which has no Arrow type here: make columns of your own"
+            )
+            raise ValueError(message)
+    columns = [(field.name, REPEATING if field.name in _REPEATS else _TYPES[field.type]) for field in fields]
     return pa.schema([("account", REPEATING), *columns] if account else columns)
 
 

@@ -221,6 +221,7 @@ class RecordHook:
     @classmethod
     def make(cls, of: type[CallRecord]) -> "RecordHook":
         """Make the hook of a class, with what is registered for the types of its fields."""
+        attrs.resolve_types(of)  # they are text where annotations are postponed
         columns = tuple(
             Column(
                 field.name,

@@ -50,14 +50,14 @@ RECORDING_URL = "/getRecordingFileUrl"
 
 
 def endpoint_of(record: type[CallRecord]) -> Endpoint:
-    """Return a record class's row of the table.
+    """Return the row of a record class, or of the nearest class that it extends.
 
     Raises:
         ValueError: for a class that has none.
     """
-    try:
-        return ENDPOINTS[record]
-    except (KeyError, TypeError):
-        known = ", ".join(kind.__name__ for kind in ENDPOINTS)
-        message = f"of must be one of {known}, not {record!r}"
-        raise ValueError(message) from None
+    for kind in record.__mro__ if isinstance(record, type) else ():
+        if kind in ENDPOINTS:
+            return ENDPOINTS[kind]
+    known = ", ".join(kind.__name__ for kind in ENDPOINTS)
+    message = f"of must be one of {known}, or extend one, not {record!r}"
+    raise ValueError(message)

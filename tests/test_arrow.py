@@ -131,3 +131,19 @@ async def test_an_error_of_the_stream_comes_through(itnio_sandbox: Sandbox) -> N
             await to_table(session.records(LONG_AGO))
         with pytest.raises(ValueError, match="size must be a whole number from 1, not 0"):
             record_batches(session.records(LONG_AGO), size=0)
+
+
+def test_a_kind_of_ones_own() -> None:
+    """A field of one's own is a column if its type has one here; if not, that is said."""
+
+    @attrs.frozen
+    class Own(VoiceRecord):
+        bonus: Decimal | None = None
+
+    @attrs.frozen
+    class Odd(VoiceRecord):
+        place: complex | None = None
+
+    assert pa.decimal128(38, 18) == schema(Own).field("bonus").type
+    with pytest.raises(ValueError, match=r"Odd.place is complex \| None, which has no Arrow type here"):
+        schema(Odd)

@@ -24,10 +24,24 @@ def test_the_vendors_paths(of: type[CallRecord], query: str, single: str, filter
     assert "/getRecordingFileUrl" == RECORDING_URL
 
 
+def test_classes_that_extend_a_kind() -> None:
+    """A class of a user's own is read where the class is that it extends."""
+
+    @attrs.frozen
+    class Own(SipRecord):
+        campaign: str | None = None
+
+    @attrs.frozen
+    class Further(Own):
+        pass
+
+    assert ENDPOINTS[SipRecord] is endpoint_of(Own) is endpoint_of(Further)
+
+
 @pytest.mark.parametrize("of", [CallRecord, VoiceRecord(), "VoiceRecord", None, [], dict])
 def test_classes_that_have_no_row(of: Any) -> None:
     """Any other class, or what is none, is a ValueError that names those there are."""
-    with pytest.raises(ValueError, match="of must be one of VoiceRecord, SipRecord, not ") as caught:
+    with pytest.raises(ValueError, match="of must be one of VoiceRecord, SipRecord, or extend one, not ") as caught:
         endpoint_of(of)
 
     assert str(caught.value).endswith(repr(of))

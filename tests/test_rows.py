@@ -223,6 +223,25 @@ def test_a_hook_of_ones_own() -> None:
     assert [Label("[1]"), Label("None")] == [record.label for record in read[1]]
 
 
+def test_postponed_annotations() -> None:
+    """A class whose module postpones its annotations is read as any other."""
+    names: dict[str, Any] = {"__name__": __name__, "VoiceRecord": VoiceRecord, "attrs": attrs}
+    exec(  # noqa: S102
+        "from __future__ import annotations\n"
+        "from decimal import Decimal\n"
+        "@attrs.frozen\n"
+        "class Postponed(VoiceRecord):\n"
+        "    bonus: Decimal | None = None\n",
+        names,
+    )
+    postponed = names["Postponed"]
+
+    assert "Decimal | None" == attrs.fields(postponed).bonus.type
+    read = read_rows(page({"bonus": "0.10"}), postponed)
+    assert read is not None
+    assert "0.10" == str(read[1][0].bonus)
+
+
 class Mood(Enum):
     """A type that cattrs knows how to make."""
 
