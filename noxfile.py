@@ -70,7 +70,7 @@ def types(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error."""
     session.install("-e", ".[all]", *group("docs"))
-    session.run("sphinx-build", "-W", "-b", "html", "docs", "docs/_build")
+    session.run("sphinx-build", "-W", "-b", "html", "docs", "docs/_build", *session.posargs)
 
 
 @nox.session

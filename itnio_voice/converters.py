@@ -251,7 +251,7 @@ class RecordHook:
 
 
 converter = cattrs.Converter(detailed_validation=False)
-"""Where the hooks are registered: one for each type that a record's field may have, one for all record classes."""
+"""The `cattrs.Converter` that has the hooks, one for each type of field and one for all record classes."""
 
 for _type, _hook in _HOOKS.items():
     converter.register_structure_hook(_type | None, _hook)

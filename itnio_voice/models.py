@@ -74,12 +74,12 @@ class CallRecord:
 
     @property
     def answered(self) -> bool:
-        """Whether the call was answered: there is an answer time."""
+        """Whether the call was answered, for then there is an answer time."""
         return self.answer_time is not None
 
     @property
     def finished(self) -> bool:
-        """Whether the call is over: there is a termination code."""
+        """Whether the call is over, for then there is a termination code."""
         return self.termination_code is not None
 
     @property

@@ -107,7 +107,7 @@ class RecordStream(Generic[R]):
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The windows done so far: those after whose last record the caller asked for more."""
+        """The windows done so far, those after whose last record the caller asked for more."""
         return self._checkpoint
 
     @property

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -45,6 +46,15 @@ CORE = {name: imports(path) for name, path in MODULES.items() if name not in ARO
 def test_every_module_has_its_floor() -> None:
     """The house has no room that is not drawn."""
     assert FLOORS.keys() == CORE.keys()
+
+
+def test_the_house_is_drawn() -> None:
+    """The documentation draws it as it is: each module on its floor, and what stands around the core."""
+    drawn = (PACKAGE.parent / "docs" / "house.md").read_text()
+    floors = {name: int(floor) for floor, name in re.findall(r"^([1-6])  (\w+) ", drawn, re.MULTILINE)}
+
+    assert FLOORS == floors
+    assert AROUND | EXTRAS <= set(re.findall(r"^(\w+)/? ", drawn, re.MULTILINE))
 
 
 def test_imports_point_down() -> None:

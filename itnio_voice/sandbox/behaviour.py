@@ -126,12 +126,12 @@ class Behaviour:
     order: Order = attrs.field(default="ascending", validator=_one_of(Order))
     """The order of records; `unstable` ascends, with another order inside each second on each query."""
     past_last: PastLast = attrs.field(default="empty", validator=_one_of(PastLast))
-    """A page past the last: no records, the first page saying so, or the first page told as the one asked for."""
+    """A page past the last has no records, or is the first page, saying so or told as the one asked for."""
     always_first_page: bool = False
     """Whether every page asked for is answered with the first, told as page 1."""
 
     appears: Appears = attrs.field(default="submitted", validator=_one_of(Appears))
-    """When a record can be seen: once its call is submitted, or only once it is over."""
+    """A record can be seen once its call is submitted, or only once it is over."""
     late_share: float = attrs.field(default=0.0, validator=_share)
     """The share of records, 0–1, that can be seen only `late_by` later."""
     late_by: float = attrs.field(default=30.0, validator=_not_negative)
@@ -141,7 +141,7 @@ class Behaviour:
     duplicates: float = attrs.field(default=0.0, validator=_share)
     """The share of records, 0–1, that are held, counted and listed twice."""
     missing_record: MissingRecord = attrs.field(default="null", validator=_one_of(MissingRecord))
-    """What a record that is not there gives: `data` null, empty or absent, or the status -22."""
+    """A record that is not there gives `data` null, empty or absent, or the status -22."""
 
     max_span: timedelta = attrs.field(default=timedelta(days=31), validator=_longer_than_nothing)
     """The longest range served; a longer one is -25."""
@@ -155,14 +155,14 @@ class Behaviour:
     timestamp_tolerance: float = attrs.field(default=300.0, validator=_not_negative)
     """How far a request's timestamp may be from the server's clock, in seconds; further is -16."""
     clock_skew: float = 0.0
-    """How far the server's clock is ahead, in seconds: it checks timestamps and is told in the `Date` header."""
+    """How far the server's clock is ahead, in seconds; it checks timestamps and is told in the `Date` header."""
     allowed_addresses: frozenset[str] | None = attrs.field(default=None, converter=_addresses)
     """The client addresses that are served, others are -2; None serves all."""
     locked: bool = False
-    """Whether the account is locked: -13."""
+    """Whether the account is locked, which is -13."""
 
     omits: frozenset[str] = attrs.field(factory=frozenset[str], converter=_names, validator=_page_fields)
-    """The fields of a page that are left out: of `total`, `size`, `current`, `pages`, `records`."""
+    """The fields of a page that are left out, of `total`, `size`, `current`, `pages`, `records`."""
     null_records: bool = False
     """Whether a page without records says `records: null`."""
     numbers_as_text: bool = False
