@@ -13,7 +13,7 @@ from typing import Any, Unpack
 
 import attrs
 
-from .session import Options, VoiceSession
+from .session import Options, VoiceSession, account_of_environment
 from .signing import Credentials
 
 __all__ = ["DEFAULT", "Account", "find_accounts", "open_sessions", "read_accounts"]
@@ -61,7 +61,7 @@ def find_accounts(names: Iterable[str] = (), *, file: str | Path | None = None) 
         OSError: if the file cannot be read.
     """
     file = file or os.environ.get(_FILE)
-    known = read_accounts(file) if file else {DEFAULT: _from_env()}
+    known = read_accounts(file) if file else {DEFAULT: _from_environment()}
     chosen = {}
     for name in names or known:
         if name not in known:
@@ -124,10 +124,9 @@ def _account(name: str, table: Any, path: Path) -> Account:
         raise ValueError(message) from None
 
 
-def _from_env() -> Account:
-    names = ("ITNIO_API_KEY", "ITNIO_API_SECRET", "ITNIO_BASE_URL")
-    key, secret, base_url = map(os.environ.get, names)
-    if not (key and secret):
-        message = "no account: set ITNIO_API_KEY and ITNIO_API_SECRET, or name a file of accounts in ITNIO_ACCOUNTS"
-        raise ValueError(message)
-    return Account(DEFAULT, Credentials(key, secret), base_url or None)
+def _from_environment() -> Account:
+    try:
+        return Account(DEFAULT, *account_of_environment())
+    except ValueError as error:
+        message = f"{error}, or name a file of accounts in {_FILE}"
+        raise ValueError(message) from None

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from .windows import Window, merge
+from .windows import Window, join
 
 __all__ = ["Checkpoint", "fingerprint"]
 
@@ -32,7 +32,7 @@ class Checkpoint:
     """
 
     query: str
-    done: tuple[Window, ...] = attrs.field(default=(), converter=merge)
+    done: tuple[Window, ...] = attrs.field(default=(), converter=join)
 
     def including(self, windows: Iterable[Window]) -> "Checkpoint":
         """Return a checkpoint with these windows done as well."""

@@ -16,7 +16,7 @@ from .arrow import record_batch, schema
 from .errors import IncompleteWindowError
 from .models import CallRecord, VoiceRecord
 from .session import Options
-from .windows import LONGEST, SECOND, Window, floor, gaps, whole
+from .windows import LONGEST, SECOND, Window, covering, floor, gaps
 
 __all__ = ["read_records"]
 
@@ -69,7 +69,7 @@ def read_records(
     found = _find(accounts)
     for account in found.values():
         account.session(**options).records(start, end, of=of, where=where)  # checks all that is passed on, asks nothing
-    parts = [(name, window) for name in found for window in _adjacent(whole(start, end), span)]
+    parts = [(name, window) for name in found for window in _adjacent(covering(start, end), span)]
     return dd.from_map(
         _read_partition,
         *zip(*parts, strict=True),

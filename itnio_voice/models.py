@@ -9,7 +9,10 @@ from typing import Any
 import attrs
 from typing_extensions import TypeVar
 
-__all__ = ["BillPeriod", "CallRecord", "R", "RecordingURL", "SipRecord", "VoiceRecord"]
+__all__ = ["USUAL_CURRENCY", "BillPeriod", "CallRecord", "R", "RecordingURL", "SipRecord", "VoiceRecord"]
+
+USUAL_CURRENCY = "USD"
+"""The vendor's page: `currency` is filled only where the quotation is in another one."""
 
 _BILL_PERIOD = re.compile(r"\s*([0-9]{1,9})\s*\+\s*([0-9]{1,9})\s*")
 _NO_KEY = "-1"

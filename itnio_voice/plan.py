@@ -7,7 +7,7 @@ import attrs
 
 from .models import R
 from .paging import LARGEST_PAGE, Page
-from .span import Span
+from .span import SpanLimit
 from .windows import Window
 
 __all__ = ["Done", "Piece", "Plan"]
@@ -30,7 +30,7 @@ class Plan(Generic[R]):
     limit: float = float("inf")
     skip: bool = False
     whole: bool = False
-    span: Span = attrs.field(factory=Span)
+    span_limit: SpanLimit = attrs.field(factory=SpanLimit)
 
 
 @attrs.frozen

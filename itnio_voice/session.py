@@ -16,13 +16,13 @@ from .paging import LARGEST_PAGE, Page, PageRequest
 from .plan import Plan
 from .retry import Retry
 from .signing import Credentials
-from .span import Span
+from .span import SpanLimit
 from .stream import RecordStream
 from .transport import HTTPClient, Question, Transport
 from .walk import Walk
-from .windows import Window, gaps, whole
+from .windows import Window, covering, gaps
 
-__all__ = ["Options", "VoiceSession"]
+__all__ = ["Options", "VoiceSession", "account_of_environment"]
 
 _FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -75,7 +75,7 @@ class VoiceSession:
             timeout=timeout,
             retry=retry,
         )
-        self._span = Span()
+        self._span_limit = SpanLimit()
 
     @classmethod
     def from_env(cls, **options: Unpack[Options]) -> Self:
@@ -84,12 +84,7 @@ class VoiceSession:
         Raises:
             ValueError: if one of the first two is not set, and as the class does.
         """
-        try:
-            credentials = Credentials(os.environ["ITNIO_API_KEY"], os.environ["ITNIO_API_SECRET"])
-        except KeyError as error:
-            message = f"the environment variable {error} is not set"
-            raise ValueError(message) from None
-        base_url = os.environ.get("ITNIO_BASE_URL")
+        credentials, base_url = account_of_environment()
         if base_url:
             options.setdefault("base_url", base_url)
         return cls(credentials, **options)
@@ -140,27 +135,24 @@ class VoiceSession:
         if expired not in {"raise", "skip"}:
             message = f'expired must be "raise" or "skip", not {expired!r}'
             raise ValueError(message)
-        window = whole(start, datetime.fromtimestamp(self._transport.now(), UTC) if end is None else end)
+        window = covering(start, datetime.fromtimestamp(self._transport.now(), UTC) if end is None else end)
         if end is None:
             window = Window(window.start, _FOREVER)
         checkpoint = Checkpoint(fingerprint(self._transport.credentials.api_key, of.__name__, params, start, end))
         if resume is not None:
             checkpoint = _same_query(resume, checkpoint)
 
-        async def ask(window: Window, current: int) -> Page[R]:
-            return await self._ask(PageRequest(window, current, page_size, params), of)
-
         def walk(whole_windows: bool) -> Walk[R]:  # noqa: FBT001 -- the stream's one question
             return Walk(
                 Plan(
-                    ask=ask,
+                    ask=partial(self._ask, of, params, page_size),
                     gaps=gaps(window, checkpoint.done),
                     now=self._transport.now,
                     page_size=page_size,
                     limit=float("inf") if limit is None else limit,
                     skip=expired == "skip",
                     at_once=self._transport.concurrency,
-                    span=self._span,
+                    span_limit=self._span_limit,
                     whole=whole_windows,
                 )
             )
@@ -188,7 +180,7 @@ class VoiceSession:
         if type(current) is not int or current < 1:
             message = f"current must be a whole number from 1, not {current!r}"
             raise ValueError(message)
-        return await self._ask(PageRequest(whole(start, end), current, page_size, params), of)
+        return await self._ask(of, params, page_size, covering(start, end), current)
 
     async def record(self, voice_id: str, *, of: type[R] = VoiceRecord) -> R:  # type: ignore[assignment]  # as above
         """Return the record of an id.
@@ -217,9 +209,26 @@ class VoiceSession:
         question = Question("GET", RECORDING_URL, params={"recordingFileId": recording_file_id, "sourceType": source})
         return await self._transport.send(question, partial(read_recording_url, recording_file_id=recording_file_id))
 
-    async def _ask(self, request: PageRequest, of: type[R]) -> Page[R]:
+    async def _ask(
+        self, of: type[R], params: Mapping[str, str], page_size: int, window: Window, current: int
+    ) -> Page[R]:
+        request = PageRequest(window, current, page_size, params)
         question = Question("POST", endpoint_of(of).query, request.body())
         return await self._transport.send(question, partial(read_page, request=request, of=of))
+
+
+def account_of_environment() -> tuple[Credentials, str | None]:
+    """Return the credentials that the environment has, and the base URL if it has one.
+
+    Raises:
+        ValueError: if it has no key or no secret.
+    """
+    key, secret, base_url = (os.environ.get(name) for name in ("ITNIO_API_KEY", "ITNIO_API_SECRET", "ITNIO_BASE_URL"))
+    if not (key and secret):
+        missing = " and ".join(name for name in ("ITNIO_API_KEY", "ITNIO_API_SECRET") if not os.environ.get(name))
+        message = f"there is no account in the environment: set {missing}"
+        raise ValueError(message)
+    return Credentials(key, secret), base_url or None
 
 
 def _check_size(page_size: int) -> None:

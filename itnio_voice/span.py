@@ -6,11 +6,11 @@ import attrs
 
 from .windows import LONGEST, SECOND, SHORTEST
 
-__all__ = ["Span"]
+__all__ = ["SpanLimit"]
 
 
 @attrs.define
-class Span:
+class SpanLimit:
     """The longest window that the server answered, and the shortest that it refused."""
 
     answered: timedelta = timedelta()

@@ -21,7 +21,7 @@ from .errors import RequestTimeoutError, ServerError, TimeRangeError
 from .models import R
 from .paging import Reading
 from .plan import Done, Piece, Plan
-from .windows import LONGEST, SECOND, SHORTEST, Window, before, ceil, cut, merge
+from .windows import LONGEST, SECOND, SHORTEST, Window, before, ceil, cut, join
 
 __all__ = ["Walk"]
 
@@ -51,7 +51,7 @@ class Walk(Generic[R]):
         # How many requests a step asks, how many more this one may, and how wide the next window is.
         self._asks = 1
         self._room = 0
-        self._width = plan.span.first
+        self._width = plan.span_limit.first
         self._shrinks = 0
         # The gap that is walked, how far it is complete, the windows open in it, and what is not open yet.
         self._start = self._end = self._position = datetime.min.replace(tzinfo=UTC)
@@ -143,7 +143,7 @@ class Walk(Generic[R]):
             if current:
                 break
         else:
-            if self._rest is None or (self._open and self._width > self._plan.span.answered):
+            if self._rest is None or (self._open and self._width > self._plan.span_limit.answered):
                 return None
             window, self._rest = cut(self._rest, self._width)
             opened, current = Reading[R](window), 1
@@ -157,7 +157,7 @@ class Walk(Generic[R]):
         try:
             page = await self._plan.ask(reading.window, current)
             reading.add(current, page)
-            self._plan.span.answer(reading.window.span)
+            self._plan.span_limit.answer(reading.window.span)
         except Exception as error:  # noqa: BLE001 -- raised later, when all before it has been handed out
             if self._failed is None or self._open.index(reading) < self._open.index(self._failed[0]):
                 self._failed = (reading, error)
@@ -244,7 +244,7 @@ class Walk(Generic[R]):
         self._shrinks = 0
         if self._rest is None or window.span >= self._width:
             wished = window.span * FITTING / reading.depth if reading.depth else LONGEST
-            self._width = self._plan.span.bounded(_whole(min(wished, 2 * window.span)))
+            self._width = self._plan.span_limit.bounded(_whole(min(wished, 2 * window.span)))
 
     def _hand_out_pages(self, reading: Reading[R]) -> None:
         """Hand out the pages that follow on those already handed out."""
@@ -281,7 +281,7 @@ class Walk(Generic[R]):
                 self._begin(reading.window.end, set())
             case TimeRangeError() if span > SHORTEST and await self._served(reading.window.start):
                 _tell(logging.INFO, "%s: refused, as it is longer than the server allows (%s)", reading, span)
-                self._plan.span.refuse(span)
+                self._plan.span_limit.refuse(span)
                 self._take_back(reading, self._shrunk(span))
             case TimeRangeError() if self._plan.skip:
                 await self._skip(reading.window.start)
@@ -324,7 +324,7 @@ class Walk(Generic[R]):
             served = min(served + RESOLUTION, last)
         expired = Window(self._position, served)
         _LOGGER.warning("%s: left out, for the server has it no more", expired, extra=_named(expired))
-        self.skipped = merge((*self.skipped, expired))
+        self.skipped = join((*self.skipped, expired))
         self._failed, self._rest = None, None
         self._hold(self._open[0])
         self._open.clear()

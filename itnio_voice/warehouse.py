@@ -38,7 +38,7 @@ TABLES: Mapping[str, type[CallRecord]] = {"voice_records": VoiceRecord, "sip_rec
 KEY = ("account", "voice_id")
 """Two rows in which these are the same are the same record."""
 
-Done = dict[str, str]
+Extent = dict[str, str]
 """How much of an account has been read: the ISO times `since` and `until`, and a digest of its `key`."""
 
 Streams = Mapping[str, RecordStream[Any]]
@@ -54,7 +54,7 @@ class Synced:
 
 
 @attrs.frozen(kw_only=True)
-class Reading:
+class Job:
     """What is read of which accounts, and how; `told` is called whenever there are new rows."""
 
     accounts: Mapping[str, Account]
@@ -66,13 +66,13 @@ class Reading:
     told: Callable[[Synced], None] = lambda _: None
     synced: Synced | None = None
 
-    def start(self, name: str, before: Done | None) -> datetime:
+    def start(self, name: str, before: Extent | None) -> datetime:
         """Return where to begin with an account of which so much has been read."""
         if before is None or before["key"] != self._key(name) or self.since < _time(before["since"]):
             return self.since
         return max(self.since, min(_time(before["until"]), self.until) - self.lookback)
 
-    def done(self, name: str, before: Done | None, windows: Sequence[Window]) -> Done:
+    def done(self, name: str, before: Extent | None, windows: Sequence[Window]) -> Extent:
         """Return how much of an account has been read after these windows, given what had been before: without a hole.
 
         They may end before `until`, if the server's clock is behind this machine's.
@@ -108,7 +108,7 @@ def voice_calls(
         ValueError: for no account, times without an offset, or `since` that is not before `until`.
         ExceptionGroup: when it is run, with the ItnioError of each account that failed.
     """
-    return _source(_reading(accounts, since, until, lookback, expired=expired, options=options))
+    return _source(_job(accounts, since, until, lookback, expired=expired, options=options))
 
 
 def sync(
@@ -135,7 +135,7 @@ def sync(
         OSError: if the destination cannot be written.
     """
     synced = Synced()
-    reading = _reading(accounts, since, until, lookback, expired=expired, options=options)
+    job = _job(accounts, since, until, lookback, expired=expired, options=options)
     dlt.config["runtime.dlthub_telemetry"] = False
     target = dlt.destinations.duckdb(str(database)) if destination == "duckdb" else destination
     # What dlt notes on this machine is of this run only: what it must know of earlier ones it finds at the destination.
@@ -147,7 +147,7 @@ def sync(
             raise ValueError(message) from error
         form: Any = _table_format(pipeline)
         try:
-            pipeline.run(_source(attrs.evolve(reading, told=told, synced=synced)), table_format=form)
+            pipeline.run(_source(attrs.evolve(job, told=told, synced=synced)), table_format=form)
         except PipelineStepFailed as failed:
             raise _root(failed) from failed
         trace: Any = pipeline.last_trace
@@ -155,7 +155,7 @@ def sync(
     return synced
 
 
-def _reading(
+def _job(
     accounts: Mapping[str, Account],
     since: datetime,
     until: datetime | None,
@@ -163,7 +163,7 @@ def _reading(
     *,
     expired: Literal["raise", "skip"],
     options: Options,
-) -> Reading:
+) -> Job:
     """Look at the arguments before anything is asked."""
     if not accounts:
         message = "no account to read"
@@ -174,7 +174,7 @@ def _reading(
     until = until or datetime.now(UTC)
     for account in accounts.values():
         account.session(**options).records(since, until, expired=expired)  # looks at what is passed on, asks nothing
-    return Reading(accounts=accounts, since=since, until=until, lookback=lookback, expired=expired, options=options)
+    return Job(accounts=accounts, since=since, until=until, lookback=lookback, expired=expired, options=options)
 
 
 def _table_format(pipeline: Any) -> str | None:
@@ -213,12 +213,12 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0]
 
 
-def _source(reading: Reading) -> Any:
+def _source(job: Job) -> Any:
     @dlt.source(name="itnio_voice")  # type: ignore[untyped-decorator]  # dlt's types are not followed
     def voice_calls() -> Any:
         for table, of in TABLES.items():
             yield dlt.resource(
-                _rows(reading, table, of),
+                _rows(job, table, of),
                 name=table,
                 primary_key=KEY,
                 write_disposition="merge",
@@ -227,42 +227,42 @@ def _source(reading: Reading) -> Any:
     return voice_calls()
 
 
-def _rows(reading: Reading, table: str, of: type[CallRecord]) -> Iterator[pa.Table]:
+def _rows(job: Job, table: str, of: type[CallRecord]) -> Iterator[pa.Table]:
     """Yield the rows of a table; how far an account has been read is noted once all of its rows are there."""
     columns = _plain(schema(of, account=True))
     yield columns.empty_table()
-    state: dict[str, Done] = dlt.current.resource_state().setdefault("done", {})
-    synced = reading.synced or Synced()
+    state: dict[str, Extent] = dlt.current.resource_state().setdefault("done", {})
+    synced = job.synced or Synced()
     with (
         start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(_open(reading, of, state)) as (streams, merged),
+        portal.wrap_async_context_manager(_open(job, of, state)) as (streams, merged),
     ):
         synced.streams[table] = streams
         try:
             while item := portal.call(anext, merged, None):
                 name, batch = item
                 if batch is None:
-                    state[name] = reading.done(name, state.get(name), streams[name].checkpoint.done)
+                    state[name] = job.done(name, state.get(name), streams[name].checkpoint.done)
                 else:
                     yield _keyed(pa.Table.from_batches([batch])).cast(columns)
-                reading.told(synced)
+                job.told(synced)
         except ExceptionGroup as failures:
-            if not reading.synced:
+            if not job.synced:
                 raise
             synced.failures += failures.exceptions
 
 
 @asynccontextmanager
 async def _open(
-    reading: Reading, of: type[CallRecord], state: Mapping[str, Done]
+    job: Job, of: type[CallRecord], state: Mapping[str, Extent]
 ) -> AsyncGenerator[tuple[Streams, Merged[str, pa.RecordBatch | None]]]:
     """Open a session for each account, and read what is to be read of all at once."""
-    async with open_sessions(reading.accounts, **reading.options) as sessions:
-        starts = {name: reading.start(name, state.get(name)) for name in sessions}
+    async with open_sessions(job.accounts, **job.options) as sessions:
+        starts = {name: job.start(name, state.get(name)) for name in sessions}
         streams = {
-            name: sessions[name].records(start, reading.until, of=of, expired=reading.expired)
+            name: sessions[name].records(start, job.until, of=of, expired=job.expired)
             for name, start in starts.items()
-            if start < reading.until
+            if start < job.until
         }
         batches = {name: _batches(stream, name) for name, stream in streams.items()}
         async with merge(batches, buffer=1, on_error="collect") as merged:

@@ -1,6 +1,6 @@
 """Windows: pairs of whole seconds that a range is asked in. Pure arithmetic, no clock."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import attrs
@@ -12,12 +12,11 @@ __all__ = [
     "Window",
     "before",
     "ceil",
+    "covering",
     "cut",
     "floor",
     "gaps",
-    "merge",
-    "split",
-    "whole",
+    "join",
 ]
 
 SECOND = timedelta(seconds=1)
@@ -70,7 +69,7 @@ def ceil(at: datetime) -> datetime:
     return whole_second if whole_second == at.astimezone(UTC) else whole_second + SECOND
 
 
-def whole(start: datetime, end: datetime) -> Window:
+def covering(start: datetime, end: datetime) -> Window:
     """Return the smallest window that holds a caller's range: `start` floored, `end` ceiled.
 
     Raises:
@@ -110,30 +109,22 @@ def cut(window: Window, width: timedelta) -> tuple[Window, Window | None]:
     return Window(window.start, middle), Window(middle - SECOND, window.end)
 
 
-def split(window: Window, span: timedelta) -> Iterator[Window]:
-    """Cut a window into pieces of at most `span`, oldest first, neighbours sharing one second."""
-    rest: Window | None = window
-    while rest:
-        piece, rest = cut(rest, span)
-        yield piece
-
-
-def merge(windows: Iterable[Window]) -> tuple[Window, ...]:
+def join(windows: Iterable[Window]) -> tuple[Window, ...]:
     """Join windows that overlap or touch, oldest first."""
-    merged: list[Window] = []
+    joined: list[Window] = []
     for window in sorted(windows):
-        if merged and window.start <= merged[-1].end:
-            merged[-1] = Window(merged[-1].start, max(merged[-1].end, window.end))
+        if joined and window.start <= joined[-1].end:
+            joined[-1] = Window(joined[-1].start, max(joined[-1].end, window.end))
         else:
-            merged.append(window)
-    return tuple(merged)
+            joined.append(window)
+    return tuple(joined)
 
 
 def gaps(window: Window, done: Iterable[Window]) -> tuple[Window, ...]:
     """Return the parts of a window that none of `done` covers, oldest first."""
     missing: list[Window] = []
     start = window.start
-    for piece in merge(done):
+    for piece in join(done):
         end = min(piece.start, window.end)
         if start < end:
             missing.append(Window(start, end))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from itnio_voice.span import Span
-from itnio_voice.windows import LONGEST, SECOND, SHORTEST, Window, before, ceil, cut, floor, gaps, merge, split, whole
+from itnio_voice.span import SpanLimit
+from itnio_voice.windows import LONGEST, SECOND, SHORTEST, Window, before, ceil, covering, cut, floor, gaps, join
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -33,9 +33,13 @@ def seconds(pieces: object) -> set[datetime]:
 
 
 @given(windows, spans)
-def test_split_tiles(window: Window, span: timedelta) -> None:
+def test_cutting_tiles(window: Window, span: timedelta) -> None:
     """Pieces cover the window, share one second with their neighbours, and are no longer than the span."""
-    pieces = list(split(window, span))
+    pieces: list[Window] = []
+    rest: Window | None = window
+    while rest:
+        piece, rest = cut(rest, span)
+        pieces.append(piece)
 
     assert (window.start, window.end) == (pieces[0].start, pieces[-1].end)
     assert all(left.end - SECOND == right.start for left, right in pairwise(pieces))
@@ -75,10 +79,10 @@ def test_cut(length: int, width: int, expected: list[tuple[int, int]]) -> None:
 @given(st.lists(windows))
 def test_merging_covers_exactly_what_was_done(done: list[Window]) -> None:
     """Merged windows cover the same seconds, in order, and do not touch."""
-    merged = merge(done)
+    joined = join(done)
 
-    assert seconds(done) == seconds(merged)
-    assert all(left.end < right.start for left, right in pairwise(merged))
+    assert seconds(done) == seconds(joined)
+    assert all(left.end < right.start for left, right in pairwise(joined))
 
 
 @given(windows, st.lists(windows))
@@ -115,7 +119,7 @@ def test_whole_in_any_offset(offset: timedelta, first: int, last: int, expected:
     """The start is floored and the end ceiled, by their instants, and told in UTC."""
     there = timezone(offset)
     microsecond = timedelta(microseconds=1)
-    window = whole((at(0) + first * microsecond).astimezone(there), (at(3) + last * microsecond).astimezone(there))
+    window = covering((at(0) + first * microsecond).astimezone(there), (at(3) + last * microsecond).astimezone(there))
 
     assert (at(expected[0]), at(expected[1])) == (window.start, window.end)
     assert (UTC, UTC) == (window.start.tzinfo, window.end.tzinfo)
@@ -125,7 +129,7 @@ def test_a_range_inside_one_second() -> None:
     """It is asked for as that second."""
     inside = at(5) + timedelta(microseconds=1)
 
-    assert Window(at(5), at(6)) == whole(inside, inside + timedelta(microseconds=1))
+    assert Window(at(5), at(6)) == covering(inside, inside + timedelta(microseconds=1))
 
 
 def test_a_range_across_the_end_of_summer_time() -> None:
@@ -134,7 +138,7 @@ def test_a_range_across_the_end_of_summer_time() -> None:
     start = datetime(2026, 10, 25, 2, 50, tzinfo=berlin)
     end = datetime(2026, 10, 25, 2, 10, tzinfo=berlin, fold=1)
 
-    assert timedelta(minutes=20) == whole(start, end).span
+    assert timedelta(minutes=20) == covering(start, end).span
 
 
 def test_ceil_in_an_offset_with_a_fraction() -> None:
@@ -150,8 +154,8 @@ def test_whole() -> None:
     first = datetime(2026, 1, 1, 8, 0, 0, 999_999, tzinfo=china)
     last = datetime(2026, 1, 1, 8, 0, 2, 1, tzinfo=china)
 
-    assert Window(at(0), at(3)) == whole(first, last)
-    assert UTC is whole(first, last).start.tzinfo
+    assert Window(at(0), at(3)) == covering(first, last)
+    assert UTC is covering(first, last).start.tzinfo
 
 
 @pytest.mark.parametrize(
@@ -173,7 +177,7 @@ def test_whole() -> None:
 def test_ranges_that_are_none(start: datetime, end: datetime, says: str) -> None:
     """A naive, reversed or endless range is a ValueError that says so."""
     with pytest.raises(ValueError, match=says):
-        whole(start, end)
+        covering(start, end)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +210,7 @@ def test_windows_are_values() -> None:
 
 def test_span() -> None:
     """A session begins with the longest window, and never asks again for what was refused."""
-    span = Span()
+    span = SpanLimit()
 
     assert LONGEST == span.first == span.bounded(2 * LONGEST)
     span.answer(timedelta(days=1))

@@ -124,7 +124,7 @@ async def totals(request: Request) -> Response:
         async with merged:
             async for name, record in merged:
                 calls[name] += 1
-                cost[name][record.currency or ""] += record.cost or 0
+                cost[name][record.currency or "USD"] += record.cost or 0  # the API names a currency where it is another
     except* ItnioError:
         pass  # they are in the answer
     if len(merged.failures) == len(sessions):

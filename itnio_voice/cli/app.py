@@ -20,7 +20,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
 from ..errors import ItnioError
-from .options import Accounts, Asking, Moment, Reading, UsageError
+from .options import AccountOptions, AskingOptions, Moment, ReadingOptions, UsageError
 from .progress import say
 
 __all__ = ["app", "run"]
@@ -31,9 +31,9 @@ _RAISE: dict[str, Any] = {"exit_on_error": False, "print_error": False, "result_
 Count = Annotated[int, Parameter(validator=Number(gte=0))]
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
 
-_READING = Reading()
-_ASKING = Asking()
-_ACCOUNTS = Accounts()
+_READING = ReadingOptions()
+_ASKING = AskingOptions()
+_ACCOUNTS = AccountOptions()
 
 app = App(
     name="itnio-voice",
@@ -49,7 +49,7 @@ def records(
     /,
     *,
     limit: Annotated[Count | None, Parameter(help="How many at most; on a terminal 100, unless told.")] = None,
-    reading: Reading = _READING,
+    reading: ReadingOptions = _READING,
 ) -> None:
     """Print records: a table on a terminal, else a JSON object a line."""
     from . import records as command  # noqa: PLC0415
@@ -70,7 +70,7 @@ def export(
         bool,
         Parameter(help="Note beside it what has been read, and go on where the same command was stopped.", negative=""),
     ] = False,
-    reading: Reading = _READING,
+    reading: ReadingOptions = _READING,
 ) -> None:
     """Write records into a file, which is whole once it is there."""
     from . import export as command  # noqa: PLC0415
@@ -86,7 +86,7 @@ def sync(
     database: Annotated[Path, Parameter(help="The file of DuckDB.")] = Path("itnio_voice.duckdb"),
     dataset: Annotated[str, Parameter(help="The schema that holds the tables.")] = "itnio_voice",
     lookback: Annotated[str, Parameter(help="How far each run reads back again for what came late or changed.")] = "3d",
-    asking: Asking = _ASKING,
+    asking: AskingOptions = _ASKING,
 ) -> None:
     """Bring a warehouse up to date with the records of both kinds."""
     from . import sync as command  # noqa: PLC0415
@@ -113,7 +113,7 @@ def report(
 
 
 @app.command
-def check(*, accounts: Accounts = _ACCOUNTS) -> None:
+def check(*, accounts: AccountOptions = _ACCOUNTS) -> None:
     """Check the credentials, the clock, whether this address is allowed, and how far back records go."""
     from . import check as command  # noqa: PLC0415
 

@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from ..models import CallRecord
+from ..models import USUAL_CURRENCY, CallRecord
 
 __all__ = ["NOTHING", "calls"]
 
@@ -49,4 +49,4 @@ def _shortened(destination: str) -> Text:
 
 
 def _cost(record: CallRecord) -> str:
-    return NOTHING if record.cost is None else f"{record.cost:f} {record.currency or 'USD'}"
+    return NOTHING if record.cost is None else f"{record.cost:f} {record.currency or USUAL_CURRENCY}"

@@ -15,7 +15,7 @@ from ..accounts import Account
 from ..errors import AuthenticationError, IPRestrictedError, ItnioError, TimeRangeError, UserLockedError
 from ..pool import make_client
 from ..retry import Retry, http_date
-from .options import Accounts, usage
+from .options import AccountOptions, usage
 
 __all__ = ["run"]
 
@@ -42,7 +42,7 @@ class Answer:
     ahead: float | None
 
 
-async def run(accounts: Accounts) -> bool:
+async def run(accounts: AccountOptions) -> bool:
     """Print the verdicts for each account, and return whether all is well."""
     table = Table(box=SIMPLE_HEAD)
     for name in ("account", "question", "", "verdict"):

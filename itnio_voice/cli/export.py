@@ -7,7 +7,7 @@ from pathlib import Path
 from ..accounts import Account
 from ..files import export, format_of
 from ..journal import Journal
-from .options import Reading, are_named, usage
+from .options import ReadingOptions, are_named, usage
 from .progress import Bar, say, tell_skipped
 
 __all__ = ["run"]
@@ -15,7 +15,7 @@ __all__ = ["run"]
 STATE = ".state"
 
 
-async def run(start: str, end: str, output: Path, reading: Reading, *, resume: bool) -> None:
+async def run(start: str, end: str, output: Path, reading: ReadingOptions, *, resume: bool) -> None:
     """Write the records of a range into a file."""
     accounts = reading.found()
     with usage():
@@ -28,7 +28,7 @@ async def run(start: str, end: str, output: Path, reading: Reading, *, resume: b
         await _export(output, accounts, journal, reading)
 
 
-async def _export(output: Path, accounts: dict[str, Account], journal: Journal, reading: Reading) -> None:
+async def _export(output: Path, accounts: dict[str, Account], journal: Journal, reading: ReadingOptions) -> None:
     began = time.monotonic()
     start, end = (datetime.fromisoformat(journal.settled[name]) for name in ("start", "end"))
     async with reading.streams(start, end, accounts=accounts, resume=journal.checkpoint) as streams:
@@ -44,7 +44,7 @@ def _size(output: Path) -> int:
 
 
 def _journal(
-    start: str, end: str, output: Path, accounts: dict[str, Account], reading: Reading, *, resume: bool
+    start: str, end: str, output: Path, accounts: dict[str, Account], reading: ReadingOptions, *, resume: bool
 ) -> Journal:
     """Return the journal to go on with, or a new one.
 

@@ -17,7 +17,17 @@ from ..models import CallRecord, SipRecord, VoiceRecord
 from ..session import Options
 from ..stream import RecordStream
 
-__all__ = ["Accounts", "Asking", "Moment", "Reading", "UsageError", "are_named", "moment", "usage", "zone_of"]
+__all__ = [
+    "AccountOptions",
+    "AskingOptions",
+    "Moment",
+    "ReadingOptions",
+    "UsageError",
+    "are_named",
+    "moment",
+    "usage",
+    "zone_of",
+]
 
 _AGO = re.compile(r"([0-9]{1,9})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -68,8 +78,8 @@ def moment(text: str, *, zone: tzinfo, now: datetime) -> datetime:
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
-class Accounts:
-    """Which accounts are asked, and how fast."""
+class AccountOptions:
+    """Which accounts are asked."""
 
     account: Annotated[
         list[str],
@@ -85,13 +95,25 @@ class Accounts:
             help="A TOML file with a table for each account. Default: ITNIO_ACCOUNTS, else the ITNIO_ variables."
         ),
     ] = None
-    concurrency: Annotated[int, Parameter(help="Requests in flight at once, for each account.")] = 4
-    rate: Annotated[float | None, Parameter(help="Requests sent per second at most, for each account.")] = None
 
     def found(self) -> dict[str, Account]:
         """Return the accounts by name."""
         with usage():
             return find_accounts(self.account, file=self.accounts)
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class AskingOptions(AccountOptions):
+    """How accounts are asked, and how fast."""
+
+    concurrency: Annotated[int, Parameter(help="Requests in flight at once, for each account.")] = 4
+    rate: Annotated[float | None, Parameter(help="Requests sent per second at most, for each account.")] = None
+    timezone: Annotated[str, Parameter(help="The time zone that dates are in.")] = "UTC"
+    expired: Annotated[
+        Literal["raise", "skip"], Parameter(help="What is older than the server keeps: an error, or left out and told.")
+    ] = "raise"
+    quiet: Annotated[bool, Parameter(help="Show no progress.", negative="")] = False
 
     @property
     def options(self) -> Options:
@@ -101,19 +123,7 @@ class Accounts:
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
-class Asking(Accounts):
-    """How accounts are asked."""
-
-    timezone: Annotated[str, Parameter(help="The time zone that dates are in.")] = "UTC"
-    expired: Annotated[
-        Literal["raise", "skip"], Parameter(help="What is older than the server keeps: an error, or left out and told.")
-    ] = "raise"
-    quiet: Annotated[bool, Parameter(help="Show no progress.", negative="")] = False
-
-
-@Parameter(name="*")
-@attrs.frozen(kw_only=True)
-class Reading(Asking):
+class ReadingOptions(AskingOptions):
     """Which records of a range are read."""
 
     sip: Annotated[bool, Parameter(help="Phone (SIP) records instead of voice messages.", negative="")] = False

@@ -10,7 +10,7 @@ from ..lines import json_lines
 from ..merge import merge
 from ..models import CallRecord
 from .calls import calls
-from .options import Reading, are_named
+from .options import ReadingOptions, are_named
 from .progress import Bar, tell_skipped
 
 __all__ = ["run"]
@@ -59,7 +59,7 @@ class Table:
         self._console.print(calls(self._records, title=f"Calls: {len(self._records):,}", accounts=self._accounts))
 
 
-async def run(start: str, end: str, limit: int | None, reading: Reading) -> None:
+async def run(start: str, end: str, limit: int | None, reading: ReadingOptions) -> None:
     """Print the records of a range, at most `limit` (on a terminal, a hundred unless told)."""
     accounts = reading.found()
     named = are_named(accounts)

@@ -4,12 +4,9 @@ from decimal import Decimal
 
 import attrs
 
-from ..models import CallRecord
+from ..models import USUAL_CURRENCY, CallRecord
 
 __all__ = ["Summary"]
-
-_DEFAULT_CURRENCY = "USD"
-"""The vendor's page: `currency` is filled only where the quotation is not in USD."""
 
 
 @attrs.define
@@ -28,7 +25,7 @@ class Summary:
             self.answered += 1
             self.seconds += record.call_duration or 0
         if record.cost is not None:
-            currency = record.currency or _DEFAULT_CURRENCY
+            currency = record.currency or USUAL_CURRENCY
             self.cost[currency] = self.cost.get(currency, Decimal()) + record.cost
 
     @property

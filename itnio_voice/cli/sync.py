@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..warehouse import Synced, sync
-from .options import Asking, moment, usage, zone_of
+from .options import AskingOptions, moment, usage, zone_of
 from .progress import Bar, say, tell_skipped
 
 __all__ = ["run"]
 
 
-def run(*, since: str, destination: str, database: Path, dataset: str, lookback: str, asking: Asking) -> bool:
+def run(*, since: str, destination: str, database: Path, dataset: str, lookback: str, asking: AskingOptions) -> bool:
     """Bring a destination up to date, and return whether all accounts could be read."""
     accounts = asking.found()
     now = datetime.now(UTC)

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from ..models import USUAL_CURRENCY
 from .source import opened
 
 __all__ = ["MOST", "Figures", "Headline", "read_figures"]
@@ -25,8 +26,8 @@ _HEADLINE = """
            strftime(max(submit_time), '%Y-%m-%d %H:%M') AS last
     FROM calls
 """
-_COST = """
-    SELECT coalesce(currency, 'USD') AS currency, sum(cost) AS cost FROM calls
+_COST = f"""
+    SELECT coalesce(currency, '{USUAL_CURRENCY}') AS currency, sum(cost) AS cost FROM calls
     WHERE cost IS NOT NULL GROUP BY 1 ORDER BY 1
 """
 _BY_DAY = """
@@ -59,7 +60,7 @@ _BY_CODE = f"""
 """
 _BY_CURRENCY = f"""
     WITH sums AS (
-        SELECT code, coalesce(currency, 'USD') AS currency, sum(cost) AS cost
+        SELECT code, coalesce(currency, '{USUAL_CURRENCY}') AS currency, sum(cost) AS cost
         FROM calls WHERE cost IS NOT NULL GROUP BY 1, 2
     ), ranked AS (
         SELECT *, row_number() OVER (PARTITION BY currency ORDER BY cost DESC, code) AS place FROM sums

@@ -28,7 +28,7 @@ def test_one_command(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_several_accounts(sandbox: Sandbox, accounts: Path, tmp_path: Path) -> None:
-    """Accounts of a file are told in a column of their own."""
+    """AccountOptions of a file are told in a column of their own."""
     words = ["61d", "--sip", "--output", str(tmp_path / "calls.jsonl"), "--accounts", str(accounts), "--resume"]
 
     assert 0 == run(["export", *words])
