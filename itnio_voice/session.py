@@ -223,10 +223,9 @@ def account_of_environment() -> tuple[Credentials, str | None]:
     Raises:
         ValueError: if it has no key or no secret.
     """
-    key, secret, base_url = (os.environ.get(name) for name in ("ITNIO_API_KEY", "ITNIO_API_SECRET", "ITNIO_BASE_URL"))
+    key, secret, base_url = map(os.environ.get, ("ITNIO_API_KEY", "ITNIO_API_SECRET", "ITNIO_BASE_URL"))
     if not (key and secret):
-        missing = " and ".join(name for name in ("ITNIO_API_KEY", "ITNIO_API_SECRET") if not os.environ.get(name))
-        message = f"there is no account in the environment: set {missing}"
+        message = "there is no account in the environment: set ITNIO_API_KEY and ITNIO_API_SECRET"
         raise ValueError(message)
     return Credentials(key, secret), base_url or None
 

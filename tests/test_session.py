@@ -146,7 +146,7 @@ def test_options_of_another_kind(options: dict[str, Any]) -> None:
 
 
 def test_from_env(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment gives key, secret and, if set, the base URL; what is missing is named."""
+    """The environment gives key, secret and, if set, the base URL; without the first two it says what to set."""
     monkeypatch.delenv("ITNIO_API_KEY", raising=False)
     monkeypatch.delenv("ITNIO_API_SECRET", raising=False)
     monkeypatch.delenv("ITNIO_BASE_URL", raising=False)
