@@ -1,7 +1,7 @@
 """The face of the library: a session asks one account's API."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
@@ -47,8 +47,8 @@ class VoiceSession:
 
     `base_url` is the brand's API, https unless it is on this machine. `http_client` is your own `httpx.AsyncClient` or
     `httpx2.AsyncClient`, never closed here. `concurrency` bounds the requests in flight of all its streams together,
-    `rate` the requests sent per second; `timeout` is the seconds that one attempt may take, and `retry` says how often
-    and how long a request is tried.
+    which take turns, and `rate` the requests sent per second; `timeout` is the seconds that one attempt may take, and
+    `retry` says how often and how long a request is tried.
 
     Raises:
         ValueError: for an option out of range, or a base URL that would show the signature to others.
@@ -142,10 +142,12 @@ class VoiceSession:
         if resume is not None:
             checkpoint = _same_query(resume, checkpoint)
 
+        stream = object()
+
         def walk(whole_windows: bool) -> Walk[R]:  # noqa: FBT001 -- the stream's one question
             return Walk(
                 Plan(
-                    ask=partial(self._ask, of, params, page_size),
+                    ask=partial(self._ask, of, params, page_size, caller=stream),
                     gaps=gaps(window, checkpoint.done),
                     now=self._transport.now,
                     page_size=page_size,
@@ -210,11 +212,18 @@ class VoiceSession:
         return await self._transport.send(question, partial(read_recording_url, recording_file_id=recording_file_id))
 
     async def _ask(
-        self, of: type[R], params: Mapping[str, str], page_size: int, window: Window, current: int
+        self,
+        of: type[R],
+        params: Mapping[str, str],
+        page_size: int,
+        window: Window,
+        current: int,
+        *,
+        caller: Hashable = None,
     ) -> Page[R]:
         request = PageRequest(window, current, page_size, params)
         question = Question("POST", endpoint_of(of).query, request.body())
-        return await self._transport.send(question, partial(read_page, request=request, of=of))
+        return await self._transport.send(question, partial(read_page, request=request, of=of), caller)
 
 
 def account_of_environment() -> tuple[Credentials, str | None]:

@@ -5,7 +5,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from ipaddress import ip_address
 from types import ModuleType
 from typing import Any, Protocol, TypeVar
@@ -26,6 +26,7 @@ from .errors import (
 )
 from .retry import Attempts, Retry, count, http_date, positive
 from .signing import Credentials, Signature, sign
+from .slots import Slots
 
 __all__ = ["HTTPClient", "Question", "Transport"]
 
@@ -110,8 +111,8 @@ def _library(client: HTTPClient) -> ModuleType:
 class Transport:
     """The way to one account's API, for any number of callers at once.
 
-    `concurrency` bounds the requests in flight, first come, first served, and `rate` those sent per second; `timeout`
-    is the seconds that an attempt may take. A `client` that the caller brought is never closed here.
+    `concurrency` bounds the requests in flight, for which callers take turns, and `rate` those sent per second;
+    `timeout` is the seconds that an attempt may take. A `client` that the caller brought is never closed here.
     """
 
     credentials: Credentials = attrs.field(validator=instance_of(Credentials))
@@ -126,7 +127,7 @@ class Transport:
     _http: HTTPClient = attrs.field(init=False)
     _network_errors: tuple[type[Exception], ...] = attrs.field(init=False)
     _timeouts: type[Exception] = attrs.field(init=False)
-    _slots: "anyio.Semaphore" = attrs.field(init=False)
+    _slots: Slots = attrs.field(init=False)
     _offset: float = attrs.field(default=0.0, init=False)
     _next_send: float = attrs.field(default=0.0, init=False)
     _calls: "set[anyio.CancelScope]" = attrs.field(factory=set, init=False)
@@ -142,7 +143,7 @@ class Transport:
         library = _library(self._http)
         self._network_errors = (library.RequestError, OSError)
         self._timeouts = library.TimeoutException
-        self._slots = anyio.Semaphore(self.concurrency, fast_acquire=True)
+        self._slots = Slots(self.concurrency)
 
     def now(self) -> float:
         """Return the server's time in Unix seconds, as far as it is known."""
@@ -158,10 +159,11 @@ class Transport:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._http.aclose)
 
-    async def send(self, question: Question, read: Callable[[bytes], T]) -> T:
+    async def send(self, question: Question, read: Callable[[bytes], T], caller: Hashable = None) -> T:
         """Ask, and return what `read` makes of the answer, with retries.
 
-        `read` is called inside the attempt, so that a failure that the body tells is retried like any other.
+        `read` is called inside the attempt, so that a failure that the body tells is retried like any other. Requests
+        of one `caller` share its turns; without one, a request has its own.
 
         Raises:
             ItnioError: what `read` raised, or a `TransportError`, after the last attempt.
@@ -171,16 +173,16 @@ class Transport:
             with anyio.CancelScope() as call:
                 self._calls.add(call)
                 try:
-                    return await self._try(question, read)
+                    return await self._try(question, read, object() if caller is None else caller)
                 finally:
                     self._calls.remove(call)
         message = "this VoiceSession is closed: open another one"
         raise RuntimeError(message)
 
-    async def _try(self, question: Question, read: Callable[[bytes], T]) -> T:
+    async def _try(self, question: Question, read: Callable[[bytes], T], caller: Hashable) -> T:
         attempts = Attempts(self.retry)
         try:
-            return await self._attempt(question, read, attempts)
+            return await self._attempt(question, read, attempts, caller)
         except ItnioError as error:
             failed = [error]
         # Nearly every call has ended by now: retries cost more to set up than all else here, so only for the others.
@@ -191,11 +193,11 @@ class Transport:
             with attempt:
                 if failed:
                     raise failed.pop()
-                return await self._attempt(question, read, attempts)
+                return await self._attempt(question, read, attempts, caller)
         raise AssertionError  # pragma: no cover -- the last attempt returns or raises
 
-    async def _attempt(self, question: Question, read: Callable[[bytes], T], attempts: Attempts) -> T:
-        async with self._slots:
+    async def _attempt(self, question: Question, read: Callable[[bytes], T], attempts: Attempts, caller: Hashable) -> T:
+        async with self._slots.taken(caller):
             await self._pace()
             # Having come by a slot at once is no wait that a cancellation ends.
             await anyio.lowlevel.checkpoint_if_cancelled()

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
@@ -271,3 +272,26 @@ async def test_another_record_than_asked_for() -> None:
         mistaken = VoiceSession(CREDENTIALS, http_client=client, retry=Retry(attempts=1))
         with pytest.raises(ProtocolError, match="'2' came"):
             await mistaken.record("1")
+
+
+@pytest.mark.anyio
+@pytest.mark.itnio_sandbox(records=4000)
+async def test_a_page_beside_long_streams(itnio_sandbox: Sandbox) -> None:
+    """A page waits for a turn of each stream, and not for all that the streams have asked for."""
+    itnio_sandbox.behaviour = Behaviour(latency=0.01)
+    async with session_on(itnio_sandbox, concurrency=8) as session, anyio.create_task_group() as group:
+
+        async def read() -> None:
+            async for _ in session.records(NOW - timedelta(days=59), NOW, page_size=10).pages():
+                pass
+
+        for _ in range(20):
+            group.start_soon(read)
+        while len(itnio_sandbox.requests) < 400:
+            await anyio.sleep(0.01)
+        before = len(itnio_sandbox.requests)
+        await session.page(NOW - timedelta(hours=1), NOW)
+        between = len(itnio_sandbox.requests) - before
+        group.cancel_scope.cancel()
+
+    assert between < 60

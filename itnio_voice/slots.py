@@ -1,0 +1,57 @@
+"""Slots for requests in flight, handed out in turns: whoever asks for many holds up who asks for one by no more."""
+
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator, Hashable
+from contextlib import asynccontextmanager
+
+import anyio
+
+__all__ = ["Slots"]
+
+
+class Slots:
+    """So many slots. Callers take turns, and the requests of one caller come in their order."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: OrderedDict[Hashable, deque[anyio.Event]] = OrderedDict()
+
+    @asynccontextmanager
+    async def taken(self, caller: Hashable) -> AsyncGenerator[None]:
+        """Take a slot, and give it back at the end."""
+        if self._free:
+            self._free -= 1
+        else:
+            await self._turn(caller)
+        try:
+            yield
+        finally:
+            self._give()
+
+    async def _turn(self, caller: Hashable) -> None:
+        turn = anyio.Event()
+        self._waiting.setdefault(caller, deque()).append(turn)
+        try:
+            await turn.wait()
+        except BaseException:
+            if turn.is_set():
+                self._give()
+            else:
+                self._leave(caller, turn)
+            raise
+
+    def _give(self) -> None:
+        """Hand a slot on to the first request of the caller whose turn it is."""
+        if not self._waiting:
+            self._free += 1
+            return
+        caller, turns = next(iter(self._waiting.items()))
+        self._waiting.move_to_end(caller)
+        turn = turns[0]
+        self._leave(caller, turn)
+        turn.set()
+
+    def _leave(self, caller: Hashable, turn: anyio.Event) -> None:
+        self._waiting[caller].remove(turn)
+        if not self._waiting[caller]:
+            del self._waiting[caller]
