@@ -218,19 +218,7 @@ class Transport:
             finally:
                 seconds = time.monotonic() - began
                 attempts.spent += seconds
-                _LOGGER.debug(
-                    "%s: %s after %.3f s",
-                    question,
-                    outcome,
-                    seconds,
-                    extra={
-                        "itnio.api_key": signature.api_key,
-                        "itnio.request": str(question),
-                        "itnio.outcome": outcome,
-                        "itnio.http_status": answer.status_code if answer else None,
-                        "itnio.seconds": round(seconds, 6),
-                    },
-                )
+                _tell(question, signature, answer, outcome, seconds)
             return result
 
     def _learn(self, attempts: Attempts, error: ItnioError, answer: Any, offset: float) -> None:
@@ -288,6 +276,18 @@ class Transport:
             headers=headers,
             timeout=None,
         )
+
+
+def _tell(question: Question, signature: Signature, answer: Any, outcome: str, seconds: float) -> None:
+    """Log how an attempt ended; `answer` is None if none came."""
+    told = {
+        "itnio.api_key": signature.api_key,
+        "itnio.request": str(question),
+        "itnio.outcome": outcome,
+        "itnio.http_status": None if answer is None else answer.status_code,
+        "itnio.seconds": round(seconds, 6),
+    }
+    _LOGGER.debug("%s: %s after %.3f s", question, outcome, seconds, extra=told)
 
 
 def _judge(answer: Any, read: Callable[[bytes], T]) -> T:
