@@ -4,6 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, assert_type
 
+import attrs
 import httpx
 import httpx2
 
@@ -25,6 +26,13 @@ from itnio_voice import (
 )
 
 
+@attrs.frozen
+class Own(VoiceRecord):
+    """A record class of one's own."""
+
+    campaign_id: int | None = None
+
+
 async def session(start: datetime, end: datetime) -> None:
     """Open sessions in every way."""
     credentials = Credentials("key", "secret")
@@ -39,6 +47,8 @@ async def session(start: datetime, end: datetime) -> None:
         assert_type(await other.page(start, end, of=SipRecord, current=2), Page[SipRecord])
         assert_type(await other.record("1"), VoiceRecord)
         assert_type(await other.record("1", of=SipRecord), SipRecord)
+        assert_type((await other.record("1", of=Own)).campaign_id, int | None)
+        assert_type(other.records(start, of=Own), RecordStream[Own])
         assert_type(await other.recording_url("1", source="sip"), RecordingURL)
 
 
@@ -64,6 +74,7 @@ async def stream(session: VoiceSession, start: datetime) -> None:
         async for name, voice in merged:
             assert_type(name, str)
             assert_type(voice, VoiceRecord)
+    assert_type(merged.failures, dict[str, Exception])
 
 
 def record(voice: VoiceRecord, sip: SipRecord) -> None:
