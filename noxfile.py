@@ -18,7 +18,7 @@ def group(name: str) -> list[str]:
 
 
 # More processes than processors, for many tests wait.
-PYTEST = ("pytest", "-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal")
+PYTEST = ("pytest", "-n", str(min((os.cpu_count() or 1) + 1, 8)), "--dist", "worksteal")
 
 
 @nox.session
