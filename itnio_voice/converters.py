@@ -192,10 +192,14 @@ _HOOKS: Mapping[type, Hook] = {str: text, Decimal: amount, int: integer, datetim
 
 
 def _told(hook: Hook, of: Any) -> Hook:
-    """Return a hook that knows the type it is for; ours need not."""
+    """Return a hook that knows the type it is for, and refuses with a ValueError; ours do."""
 
     def told(value: Any, _: Any = None) -> Any:
-        return hook(value, of)
+        try:
+            return hook(value, of)
+        except (TypeError, LookupError) as error:
+            message = f"{getattr(of, '__name__', of)} is expected ({error!s:.80})"
+            raise ValueError(message) from error
 
     return hook if hook in _HOOKS.values() else told
 

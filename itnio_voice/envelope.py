@@ -75,10 +75,10 @@ def read_record(body: bytes, voice_id: str, of: type[R]) -> R:
         APIError, ProtocolError, DecodeError: as for `read_page`.
     """
     data = _data(body)
-    record = _record(data, "data", of) if data else of()
-    if record == of():
+    if not data or (isinstance(data, dict) and all(value in (None, "") for value in data.values())):
         message = f"there is no {of.__name__} with the voice_id {voice_id!r}"
         raise RecordNotFoundError(message)
+    record = _record(data, "data", of)
     if record.voice_id not in (None, voice_id):
         _break_off(f"record {voice_id!r} was asked for, and {record.voice_id!r:.40} came", body)
     return record

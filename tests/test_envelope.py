@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -459,12 +460,21 @@ def test_an_excerpt_shows_no_digest(head: str, digest: str, mark: str, tail: str
         assert len(caught.value.excerpt) <= 120
 
 
+@attrs.frozen(kw_only=True)
+class Demanding(SipRecord):
+    """A record of a user's own with a field that must be there."""
+
+    campaign_id: int
+
+
 @pytest.mark.parametrize("data", [None, {}, "", [], {"voiceId": "", "cost": None}])
 def test_no_record(data: Any) -> None:
     """A success without a record is a RecordNotFoundError, for recordings too."""
     body = json.dumps({"status": "0", "data": data}).encode()
     with pytest.raises(RecordNotFoundError, match="no SipRecord with the voice_id '1'"):
         read_record(body, "1", SipRecord)
+    with pytest.raises(RecordNotFoundError, match="no Demanding with the voice_id '1'"):
+        read_record(body, "1", Demanding)
     if not data:
         with pytest.raises(RecordNotFoundError, match="no recording with the id 'a'"):
             read_recording_url(body, "a")

@@ -1,6 +1,7 @@
 """Pages at full speed: the same records as by the careful way, or none."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -264,6 +265,41 @@ def test_a_hook_of_cattrs() -> None:
     assert Moody(mood=Mood.GOOD) == structure_record({"mood": "good"}, Moody)
     with pytest.raises(DecodeError, match="mood is 'bad'"):
         structure_record({"mood": "bad"}, Moody)
+
+
+@attrs.frozen
+class Place:
+    """A value of a user's own, which cattrs makes of a JSON object."""
+
+    city: str
+
+
+@attrs.frozen(kw_only=True)
+class Placed(VoiceRecord):
+    """A record with fields that cattrs reads in its own way, and refuses in its own way."""
+
+    campaign_id: int
+    place: Place | None = None
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({}, "campaignId is None"),
+        ({"campaignId": []}, "campaignId is "),
+        ({"campaignId": 1, "place": {}}, "place is {}"),
+        ({"campaignId": 1, "place": 5}, "place is 5"),
+    ],
+)
+def test_what_cattrs_refuses(fields: dict[str, Any], says: str) -> None:
+    """Whatever error it is with which cattrs refuses a value, it becomes a DecodeError that names the field."""
+    good = read_rows(page({"campaignId": 1, "place": {"city": "Tunis"}}), Placed)
+    assert good is not None
+    assert (Placed(campaign_id=1, place=Place("Tunis")),) == good[1]
+
+    assert read_rows(page(fields), Placed) is None
+    with pytest.raises(DecodeError, match=re.escape(says)):
+        structure_record({"voiceId": "1", **fields}, Placed)
 
 
 def refuse_all(*_: Any) -> None:
