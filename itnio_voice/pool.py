@@ -5,19 +5,23 @@ does not. Giving httpx a transport turns its own handling of proxies off, so tho
 """
 
 import os
+import socket
 import ssl
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from ipaddress import ip_address
+from operator import attrgetter
+from typing import Any
 from urllib.request import getproxies
 
 import httpcore2
 import httpx
 
-__all__ = ["PooledTransport", "make_client", "proxy_mounts"]
+__all__ = ["PooledTransport", "end_connection", "make_client", "proxy_mounts"]
 
 _KEEPALIVE_SECONDS = 30.0
+_TCP = socket.AF_INET, socket.SOCK_STREAM
 
 _ERRORS: Mapping[type[Exception], type[httpx.TransportError]] = {
     httpcore2.ConnectError: httpx.ConnectError,
@@ -109,13 +113,62 @@ class PooledTransport(httpx.AsyncBaseTransport):
             )
             try:
                 body = await response.aread()
+                if _has_unread_data(response):
+                    # Before the pool gets it back, which may hand it on at once.
+                    end_connection(response.extensions["network_stream"])
             finally:
                 await response.aclose()
-        return httpx.Response(response.status, headers=response.headers, stream=httpx.ByteStream(body))
+        return httpx.Response(
+            response.status,
+            headers=response.headers,
+            stream=httpx.ByteStream(body),
+            extensions={"network_stream": response.extensions["network_stream"]},
+        )
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._pool.aclose()
+
+
+def end_connection(stream: Any) -> None:
+    """End the connection of a response's `network_stream` extension, so that no pool of httpcore's reuses it.
+
+    Pools close a connection whose socket is readable, as one that was shut down is. Closing the stream itself makes
+    httpcore's check fail on trio. The socket is a copy, since uvloop's cannot be shut down.
+    """
+    with (
+        suppress(AttributeError, OSError),
+        socket.fromfd(stream.get_extra_info("socket").fileno(), *_TCP) as connection,
+    ):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _has_unread_data(response: httpcore2.Response) -> bool:
+    """Return whether an answer's connection has unread data, which would be read as the answer to the next request.
+
+    The data may be in h11's buffer, in that of TLS, or in the socket. Data that arrive later are seen by httpcore2 when
+    it reuses the connection.
+    """
+    stream = response.extensions["network_stream"]
+    try:
+        # httpcore2 has no public way to h11's buffer.
+        unread, _ = attrgetter("stream._stream._connection._h11_state.trailing_data")(response)
+    except AttributeError:
+        return True
+    return bool(unread) or _has_unread_tls(stream.get_extra_info("ssl_object")) or stream.get_extra_info("is_readable")
+
+
+def _has_unread_tls(connection: ssl.SSLObject | None) -> bool:
+    """Return whether TLS has received data that were not read, or the end of the connection."""
+    if connection is None:
+        return False
+    try:
+        connection.read(1)
+    except ssl.SSLWantReadError:
+        return False
+    except ssl.SSLError:
+        return True
+    return True
 
 
 @contextmanager
