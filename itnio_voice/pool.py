@@ -10,17 +10,23 @@ import ssl
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
+from http import HTTPStatus
 from ipaddress import ip_address
 from operator import attrgetter
 from typing import Any
 from urllib.request import getproxies
+from weakref import WeakKeyDictionary
 
+import anyio
 import httpcore2
 import httpx
 
 __all__ = ["PooledTransport", "end_connection", "make_client", "proxy_mounts"]
 
 _KEEPALIVE_SECONDS = 30.0
+_POLL_SECONDS = 0.005
+_POLLS = 2
+_LONGEST_CHECK = 1.0
 _TCP = socket.AF_INET, socket.SOCK_STREAM
 
 _ERRORS: Mapping[type[Exception], type[httpx.TransportError]] = {
@@ -89,7 +95,13 @@ def _pattern(host: str) -> str:
 
 
 class PooledTransport(httpx.AsyncBaseTransport):
-    """An httpx transport over httpcore2's pool of at most `connections`. It reads each answer whole."""
+    """An httpx transport over httpcore2's pool of at most `connections`. It reads each answer completely.
+
+    A connection with unread data is not reused: a server, or a proxy before it, may send an answer twice, and the
+    second would be read as the answer to the next request. The first answer of a connection is always its own. A later
+    one is an error if unread data follow it. A success with the same body as the answer before it on the connection is
+    returned only if no data follow for about as long as an answer takes.
+    """
 
     def __init__(self, connections: int, context: ssl.SSLContext, proxy: httpx.Proxy | None = None) -> None:
         self._pool = httpcore2.AsyncConnectionPool(
@@ -98,10 +110,12 @@ class PooledTransport(httpx.AsyncBaseTransport):
             max_connections=connections,
             keepalive_expiry=_KEEPALIVE_SECONDS,
         )
+        self._last: WeakKeyDictionary[Any, tuple[int, float]] = WeakKeyDictionary()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request over a connection of the pool, and read its answer."""
         with _as_httpx(request):
+            began = anyio.current_time()
             response = await self._pool.handle_async_request(
                 httpcore2.Request(
                     request.method,
@@ -113,9 +127,8 @@ class PooledTransport(httpx.AsyncBaseTransport):
             )
             try:
                 body = await response.aread()
-                if _has_unread_data(response):
-                    # Before the pool gets it back, which may hand it on at once.
-                    end_connection(response.extensions["network_stream"])
+                # Before the pool gets the connection back, which may hand it on at once.
+                await self._check(response, body, anyio.current_time() - began)
             finally:
                 await response.aclose()
         return httpx.Response(
@@ -124,6 +137,24 @@ class PooledTransport(httpx.AsyncBaseTransport):
             stream=httpx.ByteStream(body),
             extensions={"network_stream": response.extensions["network_stream"]},
         )
+
+    async def _check(self, response: httpcore2.Response, body: bytes, seconds: float) -> None:
+        """End a connection that has unread data, and refuse an answer that may be another request's."""
+        stream = response.extensions["network_stream"]
+        digest = hash(body)
+        last = self._last.get(stream)
+        self._last[stream] = digest, seconds
+        unread = _has_unread_data(response)
+        if last and last[0] == digest and response.status == HTTPStatus.OK:
+            end = anyio.current_time() + min(last[1] + _POLLS * _POLL_SECONDS, _LONGEST_CHECK)
+            while not unread and anyio.current_time() < end:
+                await anyio.sleep(_POLL_SECONDS)
+                unread = _has_unread_data(response)
+        if unread:
+            end_connection(stream)
+            if last:
+                message = "the server sent more than one answer to a request"
+                raise httpcore2.RemoteProtocolError(message)
 
     async def aclose(self) -> None:
         """Close every connection."""
