@@ -269,7 +269,7 @@ async def test_another_record_than_asked_for() -> None:
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
         mistaken = VoiceSession(CREDENTIALS, http_client=client, retry=Retry(attempts=1))
-        with pytest.raises(ProtocolError, match="'2' came"):
+        with pytest.raises(ProtocolError, match="the answer is '2'"):
             await mistaken.record("1")
 
 

@@ -138,7 +138,7 @@ async def test_always_the_first_page(sandbox: Sandbox) -> None:
     """A server that answers page 1, and says so, whatever page is asked for, is not believed."""
     sandbox.behaviour = Behaviour(always_first_page=True)
     async with session_on(sandbox) as session:
-        with pytest.raises(ProtocolError, match=r"page \d+ was asked for"):
+        with pytest.raises(ProtocolError, match=r"page \d+ was requested"):
             await session.records(START, END).collect()
 
 
