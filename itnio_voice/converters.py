@@ -18,7 +18,9 @@ from .errors import DecodeError
 from .models import CallRecord, R
 
 __all__ = [
+    "LARGEST_EXPONENT",
     "Hook",
+    "Oversized",
     "RecordHook",
     "amount",
     "brief",
@@ -27,6 +29,7 @@ __all__ = [
     "kept",
     "milliseconds",
     "natural",
+    "number",
     "plain_instants",
     "required",
     "structure_field",
@@ -36,6 +39,13 @@ __all__ = [
 ]
 
 Hook = Callable[[Any, Any], Any]
+
+LARGEST_EXPONENT = 40
+"""The largest power of ten, up or down, that the first digit of an amount may stand for.
+
+`1e100000000` is eleven characters, and a gigabyte as an integer or as plain digits. With this bound, the digits of an
+amount are about as many as the characters that were sent. Money needs less: a column of 38 digits has 18 decimals.
+"""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_INTEGER = 18
@@ -61,6 +71,25 @@ def brief(value: Any) -> str:
     return f"{_brief.repr(value):.80}"
 
 
+@attrs.frozen(repr=False)
+class Oversized:
+    """A JSON number that neither a `Decimal` nor an `int` can hold. Every field refuses it."""
+
+    digits: str
+
+    def __repr__(self) -> str:
+        return self.digits
+
+
+def number(digits: str) -> Decimal | Oversized:
+    """Return the digits of a JSON number as a `Decimal`."""
+    try:
+        value = Decimal(digits)
+    except InvalidOperation:
+        value = _NO_NUMBER
+    return value if value.is_finite() else Oversized(digits)
+
+
 def text(value: Any, _: Any = None) -> str | None:
     """Return text as it came, a number as its digits; None for "" and null."""
     if isinstance(value, str):
@@ -78,28 +107,28 @@ def amount(value: Any, _: Any = None) -> Decimal | None:
     digits = value if type(value) is str else text(value)
     if not digits:
         return None
-    try:
-        number = Decimal(digits)
-    except InvalidOperation:
-        number = _NO_NUMBER
+    value = number(digits)
     # Decimal also reads "1_000" and the digits of other scripts; neither is an amount.
-    if not number.is_finite() or "_" in digits or not digits.isascii():
+    if isinstance(value, Oversized) or "_" in digits or not digits.isascii():
         message = "an amount such as 0.15 is expected"
         raise ValueError(message)
-    return number
+    if abs(value.adjusted()) > LARGEST_EXPONENT:
+        message = f"an amount with an exponent from -{LARGEST_EXPONENT} to {LARGEST_EXPONENT} is expected"
+        raise ValueError(message)
+    return value
 
 
 def integer(value: Any, _: Any = None) -> int | None:
     """Return a whole number, from its digits too; None for "" and null."""
     if value is None or (type(value) is int and abs(value) < _TOO_LARGE):
         return value
-    number = amount(value)
-    if number is None:
+    exact = amount(value)
+    if exact is None:
         return None
-    if number.adjusted() > _LONGEST_INTEGER or number != number.to_integral_value():
+    if exact.adjusted() > _LONGEST_INTEGER or exact != exact.to_integral_value():
         message = "a whole number is expected"
         raise ValueError(message)
-    return int(number)
+    return int(exact)
 
 
 def instant(value: Any, _: Any = None) -> datetime | None:
@@ -161,6 +190,9 @@ def kept(value: Any, _: Any = None, room: int = _DEEPEST) -> Any:
             raise ValueError(message)
         for item in value.values() if isinstance(value, dict) else value:
             kept(item, None, room - 1)
+    elif isinstance(value, Oversized):
+        message = "a number that a Decimal can hold is expected"
+        raise ValueError(message)  # noqa: TRY004 -- a wrong value like any other
     return value
 
 

@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 import msgspec
 
-from .converters import brief, milliseconds, natural, required, structure_field, structure_record
+from .converters import brief, milliseconds, natural, number, required, structure_field, structure_record
 from .errors import REFUSALS, APIError, DecodeError, ProtocolError, RecordNotFoundError, TimeRangeError
 from .models import R, RecordingURL
 from .paging import Page, PageRequest
@@ -22,7 +21,7 @@ _SUCCESS = "0"
 _NOT_SHOWN = re.compile(r"[^\s\w<>{}\[\]():;,.!?'\"/=-]|\b(?!\d{1,5}\b)\w*\d\w*\d\w*\d\w*")
 
 # A number's text is kept: 0.10 is Decimal("0.10"), never a binary float.
-_decoder = msgspec.json.Decoder(float_hook=Decimal)
+_decoder = msgspec.json.Decoder(float_hook=number)
 
 
 def read_page(body: bytes, request: PageRequest, of: type[R]) -> Page[R]:
@@ -113,7 +112,7 @@ def _data(body: bytes) -> Any:
     answer: Any = None
     try:
         answer = _decoder.decode(body.removeprefix(_BYTE_ORDER_MARK))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidOperation) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         problem = str(error)
     if problem:
         # Raised out here, without the context: a UnicodeDecodeError holds the whole body.

@@ -14,7 +14,19 @@ from typing import Any, Literal
 import attrs
 import msgspec
 
-from .converters import Hook, RecordHook, amount, instant, integer, kept, plain_instants, structure_hook, text
+from .converters import (
+    LARGEST_EXPONENT,
+    Hook,
+    RecordHook,
+    amount,
+    instant,
+    integer,
+    kept,
+    number,
+    plain_instants,
+    structure_hook,
+    text,
+)
 from .models import CallRecord, R
 
 __all__ = ["PAGE_NUMBERS", "learn", "read_rows"]
@@ -26,10 +38,11 @@ _MOST_OTHERS = 64
 
 # How a value is read where it need not be by a call of its hook, which would return the same.
 _READING: Mapping[Hook, str] = {
-    text: "(value or None) if type(value) is str or value is None else read(value, None)",
-    integer: "value if value is None or (type(value) is int and -(10**18) < value < 10**18) else read(value, None)",
-    amount: "None if value is None or value == ''"
-    " else number if type(value) is str and (number := Decimal(value)).is_finite()"
+    text: "(value or None) if value.__class__ is str or value is None else read(value, None)",
+    integer: "value if value is None or (value.__class__ is int and -(10**18) < value < 10**18) else read(value, None)",
+    amount: "None if not value and (value is None or value == '')"
+    " else exact if value.__class__ is str and (exact := Decimal(value)).is_finite()"
+    f" and {-LARGEST_EXPONENT} <= exact.adjusted() <= {LARGEST_EXPONENT}"
     " and '_' not in value and value.isascii() else read(value, None)",
 }
 # The same on a page whose times are all as the vendor's page writes them.
@@ -72,7 +85,7 @@ class _Reader:
         return cls(
             hook,
             others,
-            msgspec.json.Decoder(answer, float_hook=Decimal),
+            msgspec.json.Decoder(answer, float_hook=number),
             _made(["def made(row):", f"    return ({''.join(f'row.{name}, ' for name in instants)})"], {}),
             _builder(hook, others, _READING),
             _builder(hook, others, _READING_PLAIN),
