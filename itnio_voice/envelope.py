@@ -6,11 +6,12 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from .converters import brief, milliseconds, natural, number, required, structure_field, structure_record
+from .converters import structure_field, structure_record
 from .errors import REFUSALS, APIError, DecodeError, ProtocolError, RecordNotFoundError, TimeRangeError
 from .models import R, RecordingURL
 from .paging import Page, PageRequest
 from .rows import PAGE_NUMBERS, learn, read_rows
+from .values import brief, milliseconds, natural, number, required
 
 __all__ = ["read_page", "read_record", "read_recording_url"]
 

@@ -8,7 +8,7 @@ from typing import Generic
 import attrs
 
 from .errors import IncompleteWindowError
-from .models import CallRecord, R
+from .models import CallRecord, R, content
 from .windows import Window
 
 __all__ = ["LARGEST_PAGE", "Page", "PageRequest", "Reading", "keys"]
@@ -48,8 +48,8 @@ class Page(Generic[R]):
 
 
 def keys(records: Iterable[CallRecord]) -> tuple[Hashable, ...]:
-    """Return what tells records from one another: the id of each, or its whole content if it has none."""
-    return tuple([record.voice_id or record for record in records])
+    """Return each record's deduplication key: its id, or its content if it has none."""
+    return tuple([record.voice_id or content(record) for record in records])
 
 
 @attrs.define(eq=False)

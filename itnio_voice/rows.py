@@ -1,33 +1,22 @@
 """A page's records at full speed: JSON into rows, and rows into records by code that is made for their class.
 
-What a field may hold is said by the hooks of `converters`, and they are called here too; only the commonest values of
+What a field may hold is said by the hooks of `values`, and they are called here too; only the commonest values of
 the commonest are read in place. Whatever does not fit is left to `converters`, which finds out what it was.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from itertools import chain
 from typing import Any, Literal
 
 import attrs
 import msgspec
 
-from .converters import (
-    LARGEST_EXPONENT,
-    Hook,
-    RecordHook,
-    amount,
-    instant,
-    integer,
-    kept,
-    number,
-    plain_instants,
-    structure_hook,
-    text,
-)
+from .converters import Hook, RecordHook, structure_hook
 from .models import CallRecord, R
+from .values import LARGEST_EXPONENT, amount, instant, integer, kept, number, plain_instants, text
 
 __all__ = ["PAGE_NUMBERS", "learn", "read_rows"]
 
@@ -146,7 +135,7 @@ def _only_stores(of: type[CallRecord]) -> bool:
     )
 
 
-_readers: dict[RecordHook, _Reader] = {}
+_readers: dict[RecordHook, _Reader | None] = {}
 
 
 def _reader_of(of: type[CallRecord]) -> _Reader | None:
@@ -154,9 +143,11 @@ def _reader_of(of: type[CallRecord]) -> _Reader | None:
     hook = structure_hook(of)
     if not isinstance(hook, RecordHook):
         return None
-    if hook not in _readers and _only_stores(of):
-        _readers[hook] = _Reader.make(hook)
-    return _readers.get(hook)
+    if hook not in _readers:
+        _readers[hook] = None
+        with suppress(Exception):  # a class of a user's own may forbid that it is extended
+            _readers[hook] = _Reader.make(hook) if _only_stores(of) else None
+    return _readers[hook]
 
 
 def read_rows(body: bytes, of: type[R]) -> tuple[dict[str, Any], tuple[R, ...]] | None:
@@ -166,7 +157,7 @@ def read_rows(body: bytes, of: type[R]) -> tuple[dict[str, Any], tuple[R, ...]] 
         return None
     try:
         return reader.read(body)
-    except (ValueError, msgspec.MsgspecError, RecursionError, InvalidOperation):
+    except Exception:  # noqa: BLE001 -- whatever it is, `converters` finds it again and names it
         return None
 
 

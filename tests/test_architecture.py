@@ -14,7 +14,7 @@ import itnio_voice
 PACKAGE = Path(itnio_voice.__file__).parent
 FLOORS = {
     **dict.fromkeys(["models", "windows", "signing", "errors"], 1),
-    **dict.fromkeys(["retry", "converters", "endpoints", "checkpoint", "paging", "plan", "rows", "span"], 2),
+    **dict.fromkeys(["retry", "converters", "endpoints", "checkpoint", "paging", "plan", "rows", "span", "values"], 2),
     **dict.fromkeys(["transport", "pool", "slots", "envelope"], 3),
     "walk": 4,
     **dict.fromkeys(["stream", "merge"], 5),

@@ -23,10 +23,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from itnio_voice import ItnioError, Page, RecordingURL, SipRecord, VoiceRecord, Window
-from itnio_voice.converters import amount, instant, integer
 from itnio_voice.envelope import read_page, read_record, read_recording_url
 from itnio_voice.models import CallRecord
 from itnio_voice.paging import PageRequest, keys
+from itnio_voice.values import amount, instant, integer
 
 INPUTS = int(os.environ.get("ITNIO_FUZZ", "2000"))
 FIRST = int(os.environ.get("ITNIO_FUZZ_FROM", "0"))

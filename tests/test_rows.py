@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 
 from itnio_voice import DecodeError, SipRecord, VoiceRecord, Window
 from itnio_voice.arrow import record_batch
-from itnio_voice.converters import brief, converter, structure_record
+from itnio_voice.converters import converter, structure_record
 from itnio_voice.envelope import read_page
 from itnio_voice.models import CallRecord
 from itnio_voice.paging import PageRequest
 from itnio_voice.rows import learn, read_rows
 from itnio_voice.sandbox.dataset import generate
+from itnio_voice.values import brief
 
 KINDS: list[type[CallRecord]] = [VoiceRecord, SipRecord]
 REQUEST = PageRequest(Window(datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 9, 2, tzinfo=UTC)), 1, 100)
