@@ -30,6 +30,7 @@ __all__ = [
     "printable",
     "required",
     "text",
+    "whole_number",
 ]
 
 LARGEST_EXPONENT = 40
@@ -86,6 +87,14 @@ def number(digits: str) -> Decimal | Oversized:
     except InvalidOperation:
         value = _NO_NUMBER
     return value if value.is_finite() else Oversized(digits)
+
+
+def whole_number(digits: str) -> int | Oversized:
+    """Return the digits of a whole JSON number as an `int`; Python reads some thousand at most."""
+    try:
+        return int(digits)
+    except ValueError:
+        return Oversized(digits)
 
 
 def text(value: Any, _: Any = None) -> str | None:
