@@ -5,9 +5,9 @@ error. Times are microseconds in UTC, text that repeats is dictionary-encoded, a
 """
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any, Generic
 
 import attrs
@@ -23,12 +23,17 @@ __all__ = ["record_batch", "record_batches", "schema", "to_table"]
 ROWS = 50_000
 """Rows of a record batch, unless told."""
 
+_MONEY = pa.decimal128(38, 18)
+_UNIT = Decimal("1E-18")
+_EXACT = Context(prec=38, traps=[Inexact, InvalidOperation])
+"""Rounds nothing: an amount that has no room in `_MONEY` is an error."""
+
 REPEATING = pa.dictionary(pa.int32(), pa.string())
 
 _TYPES: Mapping[object, pa.DataType] = {
     str | None: pa.string(),
     int | None: pa.int64(),
-    Decimal | None: pa.decimal128(38, 18),
+    Decimal | None: _MONEY,
     datetime | None: pa.timestamp("us", tz="UTC"),
     Mapping[str, Any]: pa.string(),
 }
@@ -145,22 +150,28 @@ def _column(records: Sequence[CallRecord], column: "pa.Field[Any]", account: str
     """Return a column's values."""
     if column.name == "account":
         return pa.array([account] * len(records), REPEATING)
-    values: Iterable[Any] = [getattr(record, column.name) for record in records]
+    values: Sequence[Any] = [getattr(record, column.name) for record in records]
     if column.name == "extra":
         values = [json.dumps(value, ensure_ascii=False, default=str) if value else None for value in values]
     try:
-        array: pa.Array[Any] = pa.array(values, column.type)
+        return _array(values, column.type)
     except (ArithmeticError, ValueError):
         for record, value in zip(records, values, strict=True):
             _check(record, column, value)
         raise
-    return array
+
+
+def _array(values: Sequence[Any], of: pa.DataType) -> "pa.Array[Any]":
+    """Return values as an array. Amounts get the scale of their column here: pyarrow reads some wrongly, or crashes."""
+    if of == _MONEY:
+        values = [value.quantize(_UNIT, context=_EXACT) if isinstance(value, Decimal) else value for value in values]
+    return pa.array(values, of)
 
 
 def _check(record: CallRecord, column: "pa.Field[Any]", value: Any) -> None:
     """Raise an error that names a value for which there is no room in its column."""
     try:
-        pa.array([value], column.type)
+        _array([value], column.type)
     except (ArithmeticError, ValueError) as error:
         message = f"{value!r:.80} has no room in the column {column.name} ({column.type}), record {record.voice_id}"
         raise DecodeError(message, voice_id=record.voice_id, field=column.name, value=value) from error

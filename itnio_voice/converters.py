@@ -1,173 +1,55 @@
 """From decoded JSON to records, and an error that names what does not fit. The only module that knows cattrs.
 
-JSON has no dates and no exact decimals, and the API sends "" and null alike for what is missing; the hooks below say
-once what each type of field may hold.
+What a field may hold is said by the hooks of `values`, one for each type.
 """
 
-import re
-import reprlib
-from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, MutableSequence, MutableSet, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+from decimal import Decimal
+from types import NoneType
+from typing import Any, get_args, get_origin
 
 import attrs
 import cattrs
 
 from .errors import DecodeError
 from .models import CallRecord, R
+from .values import amount, boolean, brief, floating, instant, integer, kept, printable, text
 
-__all__ = [
-    "Hook",
-    "RecordHook",
-    "amount",
-    "brief",
-    "instant",
-    "integer",
-    "kept",
-    "milliseconds",
-    "natural",
-    "plain_instants",
-    "required",
-    "structure_field",
-    "structure_hook",
-    "structure_record",
-    "text",
-]
+__all__ = ["Hook", "RecordHook", "converter", "structure_field", "structure_hook", "structure_record"]
 
 Hook = Callable[[Any, Any], Any]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LONGEST_INTEGER = 18
-_TOO_LARGE = 10 ** (_LONGEST_INTEGER + 1)
-_NO_NUMBER = Decimal("NaN")
-_DEEPEST = 32
-
-_read_time = datetime.fromisoformat  # bound once: a record has five times
-# It reads +08:99 as +09:39, and reads over what is too much before the offset. So there are seconds and one
-# of these offsets where they should be, which is quick to see, or the whole text is as below.
-_OFFSETS = frozenset(f"{sign}{hour:02}:{minute:02}" for sign in "+-" for hour in range(24) for minute in range(60))
-_TIME = re.compile(
-    r"[-0-9W]{7,10}[T ][0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2}(?:[.,][0-9]+)?)?)? ?(?:Z|[+-][0-9]{2}(?::?[0-5][0-9]){0,2})"
-)
-
-_brief = reprlib.Repr()
-_brief.maxlevel = 2
-_brief.maxstring = _brief.maxother = 80
-
-
-def brief(value: Any) -> str:
-    """Return a value as an error's text shows it: short, however large or deep it is."""
-    return f"{_brief.repr(value):.80}"
-
-
-def text(value: Any, _: Any = None) -> str | None:
-    """Return text as it came, a number as its digits; None for "" and null."""
-    if isinstance(value, str):
-        return value or None
-    if value is None:
-        return None
-    if isinstance(value, int | Decimal) and not isinstance(value, bool):
-        return str(value)
-    message = "text is expected"
-    raise ValueError(message)
-
-
-def amount(value: Any, _: Any = None) -> Decimal | None:
-    """Return money or a rate, exactly as its digits read; None for "" and null."""
-    digits = value if type(value) is str else text(value)
-    if not digits:
-        return None
-    try:
-        number = Decimal(digits)
-    except InvalidOperation:
-        number = _NO_NUMBER
-    # Decimal also reads "1_000" and the digits of other scripts; neither is an amount.
-    if not number.is_finite() or "_" in digits or not digits.isascii():
-        message = "an amount such as 0.15 is expected"
-        raise ValueError(message)
-    return number
-
-
-def integer(value: Any, _: Any = None) -> int | None:
-    """Return a whole number, from its digits too; None for "" and null."""
-    if value is None or (type(value) is int and abs(value) < _TOO_LARGE):
-        return value
-    number = amount(value)
-    if number is None:
-        return None
-    if number.adjusted() > _LONGEST_INTEGER or number != number.to_integral_value():
-        message = "a whole number is expected"
-        raise ValueError(message)
-    return int(number)
-
-
-def instant(value: Any, _: Any = None) -> datetime | None:
-    """Return an aware datetime in the offset that it came with; None for "" and null."""
-    if value is None or value == "":
-        return None
-    try:
-        at = _read_time(value)
-    except (TypeError, ValueError):
-        at = None
-    if at is None or not ((value[19:] in _OFFSETS and value[16] == ":") or _TIME.fullmatch(value)):
-        message = "a time with an offset such as 2022-01-18T14:42:40+08:00 is expected"
-        raise ValueError(message)
-    return at
-
-
-def plain_instants(texts: Collection[str]) -> bool:
-    """Tell whether all are times as the vendor's page writes them, of which `fromisoformat` alone makes an instant.
-
-    They are looked at together, character by character: `2022-01-18T14:42:40+08:00` has its last colon at 22.
-    """
-    joined = "".join(texts)
-    marks = ((16, ":"), (19, "+-"), (22, ":"), (23, "012345"))
-    return {25}.issuperset(map(len, texts)) and not any(joined[at::25].strip(mark) for at, mark in marks)
-
-
-def milliseconds(value: Any, _: Any = None) -> datetime | None:
-    """Return the UTC time so many milliseconds after 1970; None for "" and null."""
-    count = integer(value)
-    try:
-        return None if count is None else _EPOCH + timedelta(milliseconds=count)
-    except OverflowError:
-        message = "Unix milliseconds are expected"
-        raise ValueError(message) from None
-
-
-def natural(value: Any, _: Any = None) -> int | None:
-    """Return a number of things, from its digits too; None for "" and null."""
-    count = integer(value)
-    if count is not None and count < 0:
-        message = "a number from 0 is expected"
-        raise ValueError(message)
-    return count
-
-
-def required(value: Any, _: Any = None) -> str:
-    """Return text that must be there."""
-    if not isinstance(value, str) or not value:
-        message = "text is expected"
-        raise ValueError(message)
-    return value
-
-
-def kept(value: Any, _: Any = None, room: int = _DEEPEST) -> Any:
-    """Return what no field names, as it came: JSON that is no deeper than a copy or a pickle of it can follow."""
-    if isinstance(value, (dict, list)):
-        if not room:
-            message = f"a value of at most {_DEEPEST} levels is expected"
-            raise ValueError(message)
-        for item in value.values() if isinstance(value, dict) else value:
-            kept(item, None, room - 1)
-    return value
 
 
 def _wire_name(name: str) -> str:
     """Return the API's name of an attribute: that of `voice_id` is `voiceId`."""
-    first, *rest = name.split("_")
+    first, *rest = name.strip("_").split("_")
     return first + "".join(word.capitalize() for word in rest)
+
+
+def _field_error(value: Mapping[str, Any], name: str, why: str) -> DecodeError:
+    """Return the error for a field of a JSON object; it names the record that the object is."""
+    voice_id = _voice_id(value)
+    whose = f"record {printable(voice_id[:40])}: " if voice_id else ""
+    message = f"{whose}{printable(name[:80])} is {brief(value.get(name))}, but {printable(why[:200])}"
+    return DecodeError(message, voice_id=voice_id, field=name, value=value.get(name))
+
+
+def _record_error(value: Mapping[str, Any], of: type[CallRecord], why: str) -> DecodeError:
+    """Return the error for a record that is refused for no single field; `value` of the error is all of the record."""
+    voice_id = _voice_id(value)
+    message = (
+        f"record {printable((voice_id or 'without an id')[:40])} is refused by {of.__name__} ({printable(why[:200])})"
+    )
+    return DecodeError(message, voice_id=voice_id, value=dict(value))
+
+
+def _voice_id(value: Mapping[str, Any]) -> str | None:
+    try:
+        return text(value.get("voiceId"))
+    except ValueError:
+        return None
 
 
 def structure_field(value: Mapping[str, Any], name: str, hook: Hook) -> Any:
@@ -179,29 +61,114 @@ def structure_field(value: Mapping[str, Any], name: str, hook: Hook) -> Any:
     try:
         return hook(value.get(name), None)
     except ValueError as error:
-        try:
-            voice_id = text(value.get("voiceId"))
-        except ValueError:
-            voice_id = None
-        whose = f"record {voice_id:.40}: " if voice_id else ""
-        message = f"{whose}{name:.80} is {brief(value.get(name))}, but {error}"
-        raise DecodeError(message, voice_id=voice_id, field=name, value=value.get(name)) from None
+        raise _field_error(value, name, str(error)) from None
 
 
-_HOOKS: Mapping[type, Hook] = {str: text, Decimal: amount, int: integer, datetime: instant}
+_HOOKS: Mapping[type, Hook] = {
+    str: text,
+    Decimal: amount,
+    int: integer,
+    datetime: instant,
+    bool: boolean,
+    float: floating,
+}
+_FROM_LIST: Mapping[Any, Callable[[Iterable[Any]], Any]] = {
+    list: list,
+    MutableSequence: list,
+    tuple: tuple,
+    Sequence: tuple,
+    set: set,
+    MutableSet: set,
+    frozenset: frozenset,
+    AbstractSet: frozenset,
+}
 
 
-def _told(hook: Hook, of: Any) -> Hook:
-    """Return a hook that knows the type it is for, and refuses with a ValueError; ours do."""
+def _always(hook: Hook, base: type) -> Hook:
+    """Return the hook of a type without None, and of the classes that extend the type."""
 
-    def told(value: Any, _: Any = None) -> Any:
+    def always(value: Any, of: Any = None) -> Any:
+        result = value if base is str and value == "" else hook(value, None)
+        if result is None:
+            message = "a value is expected"
+            raise ValueError(message)
+        return result if of in (None, base) else of(result)
+
+    return always
+
+
+def _no_bytes(*_: Any) -> bytes:
+    """Refuse any value: `bytes` of a number are as many zeros."""
+    message = "JSON has no bytes: register a structure hook"
+    raise ValueError(message)
+
+
+def _from_list(of: Any) -> Hook:
+    """Return the hook of a collection. Only a JSON list is one: text would give its characters."""
+    make = _FROM_LIST[get_origin(of) or of]
+    types = get_args(of) or (Any,)
+    fixed = get_origin(of) is tuple and types[1:] != (...,)  # each item has a type of its own
+    try:
+        hooks = [converter.get_structure_hook(item_type) for item_type in types if item_type is not ...]
+    except RecursionError:  # a class that holds a list of itself
+        hooks = [converter.structure for _ in types]
+
+    def from_list(value: Any, _: Any = None) -> Any:
+        if not isinstance(value, list) or (fixed and len(value) != len(types)):
+            message = f"a list of {len(types)} values is expected" if fixed else "a list is expected"
+            raise ValueError(message)
+        if fixed:
+            return make([hook(item, item_type) for hook, item, item_type in zip(hooks, value, types, strict=True)])
+        return make([hooks[0](item, types[0]) for item in value])
+
+    return from_list
+
+
+def _name(of: Any) -> str:
+    return of.__name__ if isinstance(of, type) else str(of)
+
+
+def _words(error: Exception) -> str:
+    # attrs' validators have the field and the value as further arguments.
+    return f"{type(error).__name__}: {error.args[0] if error.args else error}"
+
+
+def _column_hook(field: "attrs.Attribute[Any]") -> Hook:
+    """Return the hook of a field. It refuses a value with a ValueError only.
+
+    Where the field's type has no None, a value that is missing is the field's default, if it has one.
+    """
+    of = field.type
+    hook = converter.get_structure_hook(of)
+    if hook in _HOOKS.values():
+        return hook
+    nullable = of is Any or NoneType in get_args(of)
+    if hook == _OPTIONAL_HOOK:
+        # That hook looks for the hook of the type only when it reads a value.
+        converter.get_structure_hook(*[inner for inner in get_args(of) if inner is not NoneType])
+    default = (lambda: None) if nullable else _default(field)
+
+    def read(value: Any, _: Any = None) -> Any:
+        if value is None and default and not nullable:
+            return default()
+        kept(value)
         try:
             return hook(value, of)
-        except (TypeError, LookupError) as error:
-            message = f"{getattr(of, '__name__', of)} is expected ({error!s:.80})"
+        except Exception as error:  # a hook of a user's own may raise anything
+            if value == "" and default:
+                return default()
+            message = str(error) if isinstance(error, ValueError) else f"{_name(of)} is expected ({_words(error)})"
             raise ValueError(message) from error
 
-    return hook if hook in _HOOKS.values() else told
+    return read
+
+
+def _default(field: "attrs.Attribute[Any]") -> Callable[[], Any] | None:
+    """Return what makes the default of a field; None if there is none, or if it is made from other fields."""
+    default: Any = field.default
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # a class, in spite of its stub
+        return None if default.takes_self else default.factory
+    return None if default is attrs.NOTHING else lambda: default
 
 
 @attrs.frozen
@@ -224,41 +191,94 @@ class RecordHook:
 
     @classmethod
     def make(cls, of: type[CallRecord]) -> "RecordHook":
-        """Make the hook of a class, with what is registered for the types of its fields."""
-        attrs.resolve_types(of)  # they are text where annotations are postponed
-        columns = tuple(
-            Column(
-                field.name,
-                field.alias or "",
-                _wire_name(field.name),
-                _told(converter.get_structure_hook(field.type), field.type),
-            )
-            for field in attrs.fields(of)
-            if field.name != "extra"
-        )
-        return cls(of, columns, frozenset(column.name for column in columns))
+        """Make the hook of a class, with what is registered for the types of its fields.
+
+        Raises:
+            ValueError: if a field cannot be read, for its type or otherwise.
+        """
+        try:
+            attrs.resolve_types(of)  # they are text where annotations are postponed
+        except Exception as error:
+            message = f"the types of {of.__name__} cannot be resolved ({_words(error)})"
+            raise ValueError(message) from error
+        columns = tuple(_column(of, field) for field in attrs.fields(of) if field.name != "extra")
+        known = frozenset(column.name for column in columns)
+        if len(known) < len(columns):
+            message = f"two fields of {of.__name__} have the same wire name"
+            raise ValueError(message)
+        return cls(of, columns, known)
 
     def __call__(self, value: Mapping[str, Any], _: Any = None) -> CallRecord:
         """Return a JSON object as a record."""
         get = value.get
+        fields: dict[str, Any] = {}
         try:
             extra = {name: kept(value[name]) for name in sorted(value.keys() - self.known)}
-            fields = {column.argument: column.read(get(column.name), None) for column in self.columns}
+            fields |= {column.argument: column.read(get(column.name), None) for column in self.columns}
             return self.of(**fields, extra=extra)
-        except ValueError:
+        except Exception as error:  # noqa: BLE001 -- a class of a user's own may raise anything
             # Only now is it worth the time to find out which field it was.
             for column in self.columns:
                 structure_field(value, column.name, column.read)
             for name in value:
                 structure_field(value, name, kept)
-            raise  # pragma: no cover -- one of the hooks has failed above, and hooks are pure
+            raise self._refused(value, fields, error) from None
+
+    def _refused(self, value: Mapping[str, Any], fields: Mapping[str, Any], error: Exception) -> DecodeError:
+        """Return the error for a record that its class refuses: of the field whose converter or validator does."""
+        named = attrs.fields_dict(self.of)
+        name = ""
+        try:
+            draft = object.__new__(self.of)
+            for column in self.columns:
+                name, field, item = column.name, named[column.attribute], fields[column.argument]
+                convert: Any = field.converter
+                if isinstance(field.converter, attrs.Converter):
+                    item = convert(item, draft, field)
+                elif convert:
+                    item = convert(item)
+                object.__setattr__(draft, column.attribute, item)
+            for column in self.columns:
+                name, field = column.name, named[column.attribute]
+                if field.validator:
+                    field.validator(draft, field, getattr(draft, column.attribute))
+        except Exception as refused:  # noqa: BLE001 -- whatever it is, it is of this field
+            if name:
+                return _field_error(value, name, f"{self.of.__name__} refuses it ({_words(refused)})")
+        return _record_error(value, self.of, _words(error))
+
+
+def _column(of: type[CallRecord], field: "attrs.Attribute[Any]") -> Column:
+    """Return the column of a field.
+
+    Raises:
+        ValueError: if it has none.
+    """
+    if not field.init:
+        message = f"{of.__name__}.{field.name} has init=False: only what `__init__` takes can be read; use a property"
+        raise ValueError(message)
+    try:
+        hook = _column_hook(field)
+    except Exception as error:  # cattrs has errors of several kinds for a type that it cannot read
+        message = (
+            f"{of.__name__}.{field.name} is {_name(field.type)}, which cannot be read from JSON without a structure "
+            f"hook of your own ({_words(error)})"
+        )
+        raise ValueError(message) from error
+    return Column(field.name, field.alias or "", _wire_name(field.name), hook)
 
 
 converter = cattrs.Converter(detailed_validation=False)
 """The `cattrs.Converter` that has the hooks, one for each type of field and one for all record classes."""
 
+_OPTIONAL_HOOK = converter.get_structure_hook(CallRecord | None)
+"""What cattrs has for `X | None` where nothing is registered for it."""
+
 for _type, _hook in _HOOKS.items():
     converter.register_structure_hook(_type | None, _hook)
+    converter.register_structure_hook(_type, _always(_hook, _type))
+converter.register_structure_hook(bytes, _no_bytes)
+converter.register_structure_hook_factory(lambda of: (get_origin(of) or of) in _FROM_LIST, _from_list)
 converter.register_structure_hook_factory(
     lambda cls: isinstance(cls, type) and issubclass(cls, CallRecord), RecordHook.make
 )
@@ -274,5 +294,19 @@ def structure_record(value: Mapping[str, Any], of: type[R]) -> R:
 
     Raises:
         DecodeError: if a value is not what its field holds.
+        ValueError: for a class of which a field cannot be read.
     """
-    return converter.structure(value, of)
+    hook = structure_hook(of)
+    if isinstance(hook, RecordHook):
+        return hook(value, of)  # type: ignore[return-value]  # it is the hook of this class
+    for name in value:
+        structure_field(value, name, kept)
+    try:
+        record = hook(value, of)
+    except DecodeError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- a hook of a user's own may raise anything
+        raise _record_error(value, of, _words(error)) from None
+    if not isinstance(record, of):
+        raise _record_error(value, of, f"its hook returned {brief(record)}")
+    return record

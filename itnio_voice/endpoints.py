@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from .converters import structure_hook
 from .models import CallRecord, SipRecord, VoiceRecord
 
 __all__ = ["ENDPOINTS", "RECORDING_URL", "Endpoint", "endpoint_of"]
@@ -53,10 +54,11 @@ def endpoint_of(record: type[CallRecord]) -> Endpoint:
     """Return the row of a record class, or of the nearest class that it extends.
 
     Raises:
-        ValueError: for a class that has none.
+        ValueError: for a class that has none, or of which a field cannot be read.
     """
     for kind in record.__mro__ if isinstance(record, type) else ():
         if kind in ENDPOINTS:
+            structure_hook(record)
             return ENDPOINTS[kind]
     known = ", ".join(kind.__name__ for kind in ENDPOINTS)
     message = f"of must be one of {known}, or extend one, not {record!r}"

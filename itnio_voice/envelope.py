@@ -1,19 +1,29 @@
-"""From the bytes of an answer to what was asked for, or to the error that the answer is. Pure."""
+"""From the bytes of an answer to what was asked for, or to the error that the answer is. Pure, but for one warning.
 
+The text in a record is anybody's: the caller's note, the name of a phone. So an answer with text that JSON does not
+allow is read once more, leniently: bytes that are not UTF-8, half a surrogate pair, a raw control character. Requesting
+it again would not help, for what is in a record stays in it. An answer that is cut off, or broken in another way, is
+no JSON in the lenient reading either, and is worth another request.
+"""
+
+import json
+import logging
 import re
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 import msgspec
 
-from .converters import brief, milliseconds, natural, required, structure_field, structure_record
+from .converters import structure_field, structure_record
 from .errors import REFUSALS, APIError, DecodeError, ProtocolError, RecordNotFoundError, TimeRangeError
 from .models import R, RecordingURL
 from .paging import Page, PageRequest
 from .rows import PAGE_NUMBERS, learn, read_rows
+from .values import brief, kept, milliseconds, natural, number, printable, required, whole_number
 
 __all__ = ["read_page", "read_record", "read_recording_url"]
+
+_LOGGER = logging.getLogger(__name__)
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SUCCESS = "0"
@@ -22,7 +32,11 @@ _SUCCESS = "0"
 _NOT_SHOWN = re.compile(r"[^\s\w<>{}\[\]():;,.!?'\"/=-]|\b(?!\d{1,5}\b)\w*\d\w*\d\w*\d\w*")
 
 # A number's text is kept: 0.10 is Decimal("0.10"), never a binary float.
-_decoder = msgspec.json.Decoder(float_hook=Decimal)
+_decoder = msgspec.json.Decoder(float_hook=number)
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_SPACES = dict.fromkeys(range(32), " ")
 
 
 def read_page(body: bytes, request: PageRequest, of: type[R]) -> Page[R]:
@@ -59,16 +73,21 @@ def read_page(body: bytes, request: PageRequest, of: type[R]) -> Page[R]:
 def _page(body: bytes, request: PageRequest) -> Mapping[str, Any]:
     """Return the data of a page, with its rows under `records`."""
     try:
-        data = _data(body)
+        data, other = _data(body)
     except TimeRangeError as error:
         error.window = request.window
         raise
     if not isinstance(data, dict) or not ("records" in data or "total" in data):
         _break_off("the answer's data is not a page", body)
+    if not _same_names(dict.fromkeys(data), dict.fromkeys(other)):
+        _break_off("a name in the answer's data is damaged", body, transient=True)
     rows = data.get("records")
     if rows is not None and not isinstance(rows, list):
         message = f"records is {brief(rows)}, but a list is expected"
         raise DecodeError(message, field="records", value=rows)
+    if rows and other is not data:
+        pairs = zip(rows, other["records"], strict=True)
+        rows = [_mended(row, other_row, f"records[{index}]") for index, (row, other_row) in enumerate(pairs)]
     return data | {"records": rows or []}
 
 
@@ -79,11 +98,11 @@ def read_record(body: bytes, voice_id: str, of: type[R]) -> R:
         RecordNotFoundError: if there is none.
         APIError, ProtocolError, DecodeError: as for `read_page`.
     """
-    data = _data(body)
+    data, other = _data(body)
     if not data or (isinstance(data, dict) and all(value in (None, "") for value in data.values())):
         message = f"there is no {of.__name__} with the voice_id {voice_id!r}"
         raise RecordNotFoundError(message)
-    record = _record(data, "data", of)
+    record = _record(data if other is data else _mended(data, other, "data"), "data", of)
     if record.voice_id not in (None, voice_id):
         _break_off(
             f"record {voice_id!r} was requested, but the answer is {record.voice_id!r:.40}", body, transient=True
@@ -98,7 +117,9 @@ def read_recording_url(body: bytes, recording_file_id: str) -> RecordingURL:
         RecordNotFoundError: if there is none.
         APIError, ProtocolError, DecodeError: as for `read_page`.
     """
-    data = _data(body)
+    data, other = _data(body)
+    if other is not data:
+        _break_off("the answer's text is damaged", body, transient=True)
     if not data:
         message = f"there is no recording with the id {recording_file_id!r}"
         raise RecordNotFoundError(message)
@@ -114,23 +135,123 @@ def _record(row: Any, place: str, of: type[R]) -> R:
     return structure_record(row, of)
 
 
-def _data(body: bytes) -> Any:
-    """Open the envelope; what the vendor refuses is raised."""
-    problem = ""
-    answer: Any = None
-    try:
-        answer = _decoder.decode(body.removeprefix(_BYTE_ORDER_MARK))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidOperation) as error:
-        problem = str(error)
-    if problem:
-        # Raised out here, without the context: a UnicodeDecodeError holds the whole body.
-        _break_off(f"the answer is not JSON ({problem:.200})", body, transient=True)
+def _data(body: bytes) -> tuple[Any, Any]:
+    """Open the envelope, and return its data as `_decoded` does; what the vendor refuses is raised."""
+    answer, other = _decoded(body)
     status = answer.get("status") if isinstance(answer, dict) else None
     if not isinstance(status, str | int) or isinstance(status, bool):
         _break_off("the answer is JSON, but not the vendor's: it has no status", body)
     if str(status) != _SUCCESS:
         raise _refusal(str(status), answer)
-    return answer.get("data")
+    return answer.get("data"), other.get("data")
+
+
+def _decoded(body: bytes) -> tuple[Any, Any]:
+    """Return an answer twice: as one object if it is JSON, and as two if only the lenient reading reads it.
+
+    In the second, spaces stand for control characters, and bytes that are not UTF-8 are left out. So text that is the
+    same in both was sent as JSON allows it, unless it has half a surrogate pair.
+    """
+    body = body.removeprefix(_BYTE_ORDER_MARK)
+    try:
+        answer = _decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        problem = str(error)
+    else:
+        return answer, answer
+    # Out here there is no context: a UnicodeDecodeError holds the complete body.
+    found = _leniently(body)
+    if found is None:
+        _break_off(f"the answer is not JSON ({problem:.200})", body, transient=True)
+    return found
+
+
+def _leniently(body: bytes) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Return what `_decoded` does of an answer with damaged text; None if more than the text of its data is damaged."""
+    try:
+        answer = _loads(body.decode("utf-8", "replace"))
+        other = _loads(body.decode("utf-8", "ignore").translate(_SPACES))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(answer, dict) or not _same_names(dict.fromkeys(answer), dict.fromkeys(other)):
+        return None
+    status = answer.get("status")
+    if status is None or status != other.get("status") or _SURROGATE.search(str(status)):
+        return None
+    return answer, other
+
+
+def _loads(text: str) -> Any:
+    return json.loads(text, strict=False, parse_float=number, parse_int=whole_number, parse_constant=_no_number)
+
+
+def _no_number(constant: str) -> NoReturn:
+    message = f"{constant} is not JSON"
+    raise ValueError(message)
+
+
+def _same_names(value: Any, other: Any) -> bool:
+    """Return whether all names in a value are sound: the same in both readings, without half a surrogate pair."""
+    if isinstance(value, dict):
+        return (
+            isinstance(other, dict)
+            and value.keys() == other.keys()
+            and not any(map(_SURROGATE.search, value))
+            and all(_same_names(item, other[name]) for name, item in value.items())
+        )
+    if isinstance(value, list):
+        return isinstance(other, list) and all(map(_same_names, value, other))
+    return True
+
+
+def _replaced(value: Any) -> Any:
+    """Return a value with U+FFFD for each half of a surrogate pair in its text."""
+    if isinstance(value, str):
+        return _SURROGATE.sub(_REPLACEMENT, value)
+    if isinstance(value, dict):
+        return {name: _replaced(item) for name, item in value.items()}
+    return list(map(_replaced, value)) if isinstance(value, list) else value
+
+
+def _mended(row: Any, other: Any, place: str) -> Any:
+    """Return the row of a record with U+FFFD for what is not text in it, and log a warning if there is any.
+
+    Records are told apart by their ids. So what replaces a character may stand in any text of a record but its id, and
+    never in a name.
+
+    Raises:
+        DecodeError: if the record's id is damaged or missing, or a name is damaged.
+    """
+    if not isinstance(row, dict):
+        return row
+    for name in row:
+        structure_field(row, name, kept)  # bounds the depth for what follows
+    mended: dict[str, Any] = {name: _replaced(value) for name, value in row.items()}
+    names = [
+        name
+        for name in {**row, **other}
+        if name not in row or name not in other or not _same_names({name: row[name]}, {name: other[name]})
+    ]
+    texts = [name for name in row if name not in names and not row[name] == other[name] == mended[name]]
+    if not names and not texts:
+        return mended
+    voice_id = None if "voiceId" in texts else mended.get("voiceId")
+    if voice_id in (None, ""):
+        name = "voiceId" if "voiceId" in texts else (names + texts)[0]
+        raise _damage(mended, name, place, "a record with damaged text needs a sound voiceId")
+    if names:
+        raise _damage(mended, names[0], f"record {voice_id!s:.40}", "a name without damage is expected", str(voice_id))
+    told = {"itnio.voice_id": str(voice_id), "itnio.fields": texts}
+    shown = printable(f"record {voice_id!s:.40}: {', '.join(texts):.200}")
+    _LOGGER.warning("%s: text that JSON does not allow; U+FFFD stands for what is no character", shown, extra=told)
+    return mended
+
+
+def _damage(row: Mapping[str, Any], name: str, whose: str, why: str, voice_id: str | None = None) -> DecodeError:
+    """Return the error for a damaged field of a record that cannot be read without it."""
+    value = row.get(name)
+    message = f"{printable(whose)}: {printable(name[:80])} is {brief(value)}, but {why}"
+    return DecodeError(message, voice_id=voice_id, field=_replaced(name), value=value)
 
 
 def _refusal(status: str, answer: Mapping[str, Any]) -> APIError:

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from .errors import IncompleteWindowError
-from .models import CallRecord, R
+from .models import CallRecord, R, content
 
 __all__ = ["PageKeys", "SeenRecords", "page_keys"]
 
@@ -47,12 +47,12 @@ class PageKeys:
 
 def page_keys(records: Sequence[CallRecord], shared_ids: set[Hashable]) -> PageKeys:
     """Return the keys of an answer's records; ids that are found to be shared are added to `shared_ids`."""
-    ids = [record.voice_id or record for record in records]
+    ids = [record.voice_id or content(record) for record in records]
     distinct = frozenset(ids)
     if len(distinct) < len(ids):
         _find_shared(records, shared_ids)
     if shared_ids and not shared_ids.isdisjoint(distinct):
-        ids = [record if record.voice_id in shared_ids else key for key, record in zip(ids, records, strict=True)]
+        ids = [content(record) if record.voice_id in shared_ids else key for key, record in zip(ids, records, strict=True)]
         distinct = frozenset(ids)
     return PageKeys(
         tuple(ids), [record.submit_time for record in records], [record.callee for record in records], distinct
@@ -63,8 +63,10 @@ def _find_shared(records: Iterable[CallRecord], shared_ids: set[Hashable]) -> No
     """Add the ids that different records of one answer share."""
     first: dict[str, CallRecord] = {}
     for record in records:
-        if record.voice_id and first.setdefault(record.voice_id, record) != record:
-            _share(record.voice_id, shared_ids)
+        if record.voice_id:
+            other = first.setdefault(record.voice_id, record)
+            if other is not record and content(other) != content(record):
+                _share(record.voice_id, shared_ids)
 
 
 def _share(voice_id: str, shared_ids: set[Hashable]) -> None:
@@ -128,7 +130,7 @@ class SeenRecords:
         if not any(_matches(record, seen) for seen in returned):
             _share(str(name), self._shared_ids)
             return False
-        rivals = [other for other in others if other.voice_id == name and other != record]
+        rivals = [other for other in others if other.voice_id == name and other is not record]
         if any(_matches(rival, seen) for rival in rivals for seen in returned):
             message = (
                 f"different records share the id {name!r:.80}, the submit time and the callee, and one of them has been "

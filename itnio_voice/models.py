@@ -1,15 +1,17 @@
 """What the API's records mean in Python: frozen values that know nothing of JSON or HTTP."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 import attrs
 from typing_extensions import TypeVar
 
-__all__ = ["USUAL_CURRENCY", "BillPeriod", "CallRecord", "R", "RecordingURL", "SipRecord", "VoiceRecord"]
+__all__ = ["USUAL_CURRENCY", "BillPeriod", "CallRecord", "R", "RecordingURL", "SipRecord", "VoiceRecord", "content"]
 
 USUAL_CURRENCY = "USD"
 """The vendor's page: `currency` is filled only where the quotation is in another one."""
@@ -121,6 +123,28 @@ class SipRecord(CallRecord):
     sip_group_name: str | None = None
     phone_name: str | None = None
     recording_file_id: str | None = None
+
+
+def content(value: Any) -> Hashable:
+    """Return what a record or another value consists of, as a value with a hash: equal for equal content.
+
+    A class of a user's own may have fields without a hash, such as lists, and values that are equal only to themselves.
+    """
+    kind: Any = type(value)
+    parts: Hashable
+    if isinstance(value, Mapping):
+        parts = frozenset((name, content(item)) for name, item in value.items())
+    elif isinstance(value, list | tuple):
+        parts = tuple(map(content, value))
+    elif isinstance(value, AbstractSet):
+        parts = frozenset(map(content, value))
+    elif attrs.has(kind):
+        parts = tuple(content(getattr(value, field.name)) for field in attrs.fields(kind) if field.eq)
+    elif isinstance(value, Enum | type) or (kind.__hash__ is not None and kind.__hash__ is not object.__hash__):
+        return value  # type: ignore[no-any-return]  # it has a hash of its own
+    else:
+        parts = content(vars(value)) if hasattr(value, "__dict__") else repr(value)
+    return kind, parts
 
 
 def _plain(value: Any) -> Any:

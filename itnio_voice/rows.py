@@ -1,21 +1,22 @@
 """A page's records at full speed: JSON into rows, and rows into records by code that is made for their class.
 
-What a field may hold is said by the hooks of `converters`, and they are called here too; only the commonest values of
+What a field may hold is said by the hooks of `values`, and they are called here too; only the commonest values of
 the commonest are read in place. Whatever does not fit is left to `converters`, which finds out what it was.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from itertools import chain
 from typing import Any, Literal
 
 import attrs
 import msgspec
 
-from .converters import Hook, RecordHook, amount, instant, integer, kept, plain_instants, structure_hook, text
+from .converters import Hook, RecordHook, structure_hook
 from .models import CallRecord, R
+from .values import LARGEST_EXPONENT, amount, instant, integer, kept, number, plain_instants, text
 
 __all__ = ["PAGE_NUMBERS", "learn", "read_rows"]
 
@@ -26,10 +27,11 @@ _MOST_OTHERS = 64
 
 # How a value is read where it need not be by a call of its hook, which would return the same.
 _READING: Mapping[Hook, str] = {
-    text: "(value or None) if type(value) is str or value is None else read(value, None)",
-    integer: "value if value is None or (type(value) is int and -(10**18) < value < 10**18) else read(value, None)",
-    amount: "None if value is None or value == ''"
-    " else number if type(value) is str and (number := Decimal(value)).is_finite()"
+    text: "(value or None) if value.__class__ is str or value is None else read(value, None)",
+    integer: "value if value is None or (value.__class__ is int and -(10**18) < value < 10**18) else read(value, None)",
+    amount: "None if not value and (value is None or value == '')"
+    " else exact if value.__class__ is str and (exact := Decimal(value)).is_finite()"
+    f" and {-LARGEST_EXPONENT} <= exact.adjusted() <= {LARGEST_EXPONENT}"
     " and '_' not in value and value.isascii() else read(value, None)",
 }
 # The same on a page whose times are all as the vendor's page writes them.
@@ -72,7 +74,7 @@ class _Reader:
         return cls(
             hook,
             others,
-            msgspec.json.Decoder(answer, float_hook=Decimal),
+            msgspec.json.Decoder(answer, float_hook=number),
             _made(["def made(row):", f"    return ({''.join(f'row.{name}, ' for name in instants)})"], {}),
             _builder(hook, others, _READING),
             _builder(hook, others, _READING_PLAIN),
@@ -133,7 +135,7 @@ def _only_stores(of: type[CallRecord]) -> bool:
     )
 
 
-_readers: dict[RecordHook, _Reader] = {}
+_readers: dict[RecordHook, _Reader | None] = {}
 
 
 def _reader_of(of: type[CallRecord]) -> _Reader | None:
@@ -141,9 +143,11 @@ def _reader_of(of: type[CallRecord]) -> _Reader | None:
     hook = structure_hook(of)
     if not isinstance(hook, RecordHook):
         return None
-    if hook not in _readers and _only_stores(of):
-        _readers[hook] = _Reader.make(hook)
-    return _readers.get(hook)
+    if hook not in _readers:
+        _readers[hook] = None
+        with suppress(Exception):  # a class of a user's own may forbid that it is extended
+            _readers[hook] = _Reader.make(hook) if _only_stores(of) else None
+    return _readers[hook]
 
 
 def read_rows(body: bytes, of: type[R]) -> tuple[dict[str, Any], tuple[R, ...]] | None:
@@ -153,7 +157,7 @@ def read_rows(body: bytes, of: type[R]) -> tuple[dict[str, Any], tuple[R, ...]] 
         return None
     try:
         return reader.read(body)
-    except (ValueError, msgspec.MsgspecError, RecursionError, InvalidOperation):
+    except Exception:  # noqa: BLE001 -- whatever it is, `converters` finds it again and names it
         return None
 
 

@@ -1,9 +1,11 @@
 """JSON values as fields: what each type of field may hold, and what names the one that does not fit."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any
+from enum import Enum, IntEnum
+from typing import Any, Optional
 
 import attrs
 import pytest
@@ -11,7 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from itnio_voice import DecodeError, SipRecord, VoiceRecord
-from itnio_voice.converters import (
+from itnio_voice.converters import converter, structure_field, structure_record
+from itnio_voice.models import CallRecord
+from itnio_voice.rows import read_rows
+from itnio_voice.values import (
+    LARGEST_EXPONENT,
+    Oversized,
     amount,
     instant,
     integer,
@@ -19,11 +26,8 @@ from itnio_voice.converters import (
     natural,
     plain_instants,
     required,
-    structure_field,
-    structure_record,
     text,
 )
-from itnio_voice.models import CallRecord
 
 CHINA = timezone(timedelta(hours=8))
 KINDS: list[type[CallRecord]] = [VoiceRecord, SipRecord]
@@ -158,7 +162,16 @@ HUGE = "9" * 30
         (HUGE, HUGE, HUGE, REFUSED),
         ("1e18", "1e18", "1E+18", 10**18),
         ("1e19", "1e19", "1E+19", REFUSED),
-        ("1e999999", "1e999999", "1E+999999", REFUSED),
+        ("1e40", "1e40", "1E+40", REFUSED),
+        ("1e41", "1e41", REFUSED, REFUSED),
+        ("1e-40", "1e-40", "1E-40", REFUSED),
+        ("1e-41", "1e-41", REFUSED, REFUSED),
+        ("0e40", "0e40", "0E+40", REFUSED),
+        ("0e-41", "0e-41", REFUSED, REFUSED),
+        ("1e999999", "1e999999", REFUSED, REFUSED),
+        ("0e-10000000", "0e-10000000", REFUSED, REFUSED),
+        (Decimal("1E+100000000"), "1E+100000000", REFUSED, REFUSED),
+        (Oversized("1e9999999999999999999"), REFUSED, REFUSED, REFUSED),
         ("1e9999999999999999999", "1e9999999999999999999", REFUSED, REFUSED),
         ("five", "five", REFUSED, REFUSED),
         ("NaN", "NaN", REFUSED, REFUSED),
@@ -190,7 +203,9 @@ def test_numbers_and_text(value: Any, as_text: Any, as_amount: Any, as_integer: 
             assert not isinstance(result, bool)
 
 
-@given(st.decimals(allow_nan=False, allow_infinity=False))
+@given(
+    st.decimals(-(10**40), 10**40, allow_nan=False).filter(lambda number: abs(number.adjusted()) <= LARGEST_EXPONENT)
+)
 def test_amounts_are_exact(number: Decimal) -> None:
     """An amount is the Decimal that its text reads as, digit for digit, and JSON-ready text gives it back."""
     record = structure_record({"cost": str(number), "rate": number}, VoiceRecord)
@@ -380,3 +395,218 @@ def test_a_plain_instant_needs_no_hook(changes: list[tuple[int, str]]) -> None:
 
     assert read is not None
     assert (at, at.utcoffset()) == (read, read.utcoffset())
+
+
+def own(of: Any, default: Any = None, **options: Any) -> Any:
+    """Return a record class with a field `tag` of a type."""
+    field = attrs.field(type=of, **({"kw_only": True} if default is REFUSED else {"default": default}), **options)
+    return attrs.make_class("Own", {"tag": field}, bases=(VoiceRecord,), frozen=True)
+
+
+def refused(row: dict[str, Any], of: type[CallRecord]) -> DecodeError:
+    """Return the error with which a row is refused, at full speed too."""
+    assert read_rows(json.dumps({"status": "0", "data": {"records": [row]}}, default=str).encode(), of) is None
+    with pytest.raises(DecodeError) as caught:
+        structure_record(row, of)
+    return caught.value
+
+
+class Mood(Enum):
+    """An enum of text."""
+
+    GOOD = "good"
+
+
+class Level(IntEnum):
+    """An enum that extends `int`."""
+
+    ONE = 1
+
+
+@attrs.frozen
+class Place:
+    """A class inside a record."""
+
+    city: str
+    open: bool = False
+
+
+@attrs.frozen
+class Node:
+    """A class that holds itself."""
+
+    children: "list[Node]"
+
+
+OF_TYPES: list[tuple[Any, Any, Any, list[tuple[Any, Any]], list[Any]]] = [
+    # The type, its default, what is read where the value is missing, values and what they are read as, misfits.
+    (
+        bool | None,
+        None,
+        None,
+        [(True, True), (False, False), ("true", True), ("false", False)],
+        ["False", 0, 1, "1", []],
+    ),
+    (Optional[bool], None, None, [(True, True), ("false", False)], ["no", 1]),  # noqa: UP045 -- as users write it
+    (bool, REFUSED, REFUSED, [(True, True), (False, False), ("true", True), ("false", False)], ["False", 0, "x", {}]),
+    (bool, True, True, [(False, False), ("false", False)], [0]),
+    (int, REFUSED, REFUSED, [(5, 5), ("5", 5), (Decimal("5.0"), 5)], [Decimal("5.5"), True, "1e100000000", "x"]),
+    (int, 3, 3, [(0, 0)], [[]]),
+    (Decimal, REFUSED, REFUSED, [("0.10", Decimal("0.10")), (0, Decimal(0))], ["NaN", "1e41", False]),
+    (float | None, None, None, [("0.5", 0.5), (Decimal("0.25"), 0.25)], ["nan", True, Decimal("1E400")]),
+    (datetime, REFUSED, REFUSED, [("2026-01-01T00:00:00Z", datetime(2026, 1, 1, tzinfo=UTC))], ["2026-01-01", 0]),
+    (list[int], attrs.Factory(list), [], [([1, "2"], [1, 2]), ([], [])], ["12", {"1": 2}, [None], [True], 5]),
+    (list[str] | None, None, None, [(["a", ""], ["a", ""])], ["ab", [[]], [None]]),
+    (set[int] | None, None, None, [([1, 1], {1})], ["1", [[]]]),
+    (tuple[int, ...], (), (), [([1, 2], (1, 2))], ["12", 5]),
+    (tuple[int, str] | None, None, None, [([1, "a"], (1, "a"))], [[1], "1a", [1, "a", 2], 5]),
+    (dict[str, Decimal] | None, None, None, [({"a": "1.5"}, {"a": Decimal("1.5")})], [[], "a", {"a": "1e100"}]),
+    (Mood | None, None, None, [("good", Mood.GOOD)], ["bad", [], {}]),
+    (Level | None, None, None, [(1, Level.ONE), ("1", Level.ONE)], [2, True, []]),
+    (Place | None, None, None, [({"city": "Tunis", "open": "true"}, Place("Tunis", open=True))], [{}, 5, "x", [1]]),
+    (list[Node] | None, None, None, [([{"children": [{"children": []}]}], [Node([Node([])])])], [[{}], [5]]),
+    (bytes | None, None, None, [], [10**12, "a", [1]]),
+]
+
+
+@pytest.mark.parametrize(
+    ("of", "default", "missing", "value", "expected"),
+    [
+        (of, default, missing, value, expected)
+        for of, default, missing, reads, misfits in OF_TYPES
+        for value, expected in [*reads, *((misfit, REFUSED) for misfit in misfits), (None, missing)]
+    ],
+    ids=repr,
+)
+def test_fields_of_ones_own(of: Any, default: Any, missing: Any, value: Any, expected: Any) -> None:
+    """A field of a type of a user's own is read exactly or refused by name, at full speed and with a close look."""
+    kind = own(of, default)
+    row = {"voiceId": "7", "tag": value}
+    if expected is REFUSED:
+        error = refused(row, kind)
+        assert ("7", "tag", value) == (error.voice_id, error.field, error.value)
+        assert str(error).startswith("record 7: tag is ")
+        return
+    read = structure_record(row, kind).tag
+
+    assert expected == read
+    assert type(expected) is type(read)
+    if value is None:
+        assert missing == structure_record({"voiceId": "7"}, kind).tag
+    if missing is not REFUSED:
+        assert missing == structure_record({"voiceId": "7", "tag": ""}, kind).tag
+    body = json.dumps({"status": "0", "data": {"records": [row]}}, default=str).encode()
+    quick = read_rows(body, kind)
+    assert quick is not None
+    assert expected == quick[1][0].tag
+
+
+def test_text_that_is_there() -> None:
+    """Text without None may be empty; where it is missing, it is the default, or the record is refused."""
+    assert ["", "5", "x"] == [structure_record({"tag": value}, own(str, "x")).tag for value in ("", 5, None)]
+    assert "tag is None, but a value is expected" in str(refused({}, own(str, REFUSED)))
+
+
+def test_a_name_with_an_underscore_before_it() -> None:
+    """A private attribute has the wire name of its argument."""
+
+    @attrs.frozen
+    class Own(VoiceRecord):
+        _tag: int | None = None
+
+    assert Own(tag=5) == structure_record({"tag": 5}, Own)
+
+
+def fail_with(error: Exception) -> Callable[..., Any]:
+    """Return what raises an error, whatever it is called with."""
+
+    def fail(*_: Any) -> Any:
+        raise error
+
+    return fail
+
+
+@attrs.frozen
+class Refusing(VoiceRecord):
+    """A record class that refuses all records in its last step."""
+
+    def __attrs_post_init__(self) -> None:
+        message = "no\x1b[0m"
+        raise TypeError(message)
+
+
+class Unmade(VoiceRecord):
+    """A record class with an `__init__` that takes nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+
+ERRORS = [
+    TypeError("no\n"),
+    ValueError("no"),
+    KeyError("no"),
+    ZeroDivisionError("no"),
+    ExceptionGroup("no", [OSError()]),
+]
+ERRORS += [RecursionError("no"), attrs.exceptions.FrozenInstanceError(), RuntimeError()]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+@pytest.mark.parametrize(
+    "options",
+    [
+        lambda fail: {"validator": fail},
+        lambda fail: {"validator": [attrs.validators.instance_of(str), fail]},
+        lambda fail: {"converter": fail},
+        lambda fail: {"converter": attrs.Converter(fail, takes_self=True, takes_field=True)},
+    ],
+    ids=["validator", "validators", "converter", "converter with the record"],
+)
+def test_what_a_class_of_ones_own_refuses(options: Any, error: Exception) -> None:
+    """Whatever a validator or a converter raises, it is a DecodeError that names record, field and value."""
+    caught = refused({"voiceId": "7", "tag": "a"}, own(str | None, **options(fail_with(error))))
+
+    assert ("7", "tag", "a") == (caught.voice_id, caught.field, caught.value)
+    assert f"record 7: tag is 'a', but Own refuses it ({type(error).__name__}: " in str(caught)
+    assert str(caught).isprintable()
+
+
+@pytest.mark.parametrize("of", [Refusing, Unmade])
+def test_a_record_that_its_class_refuses(of: type[CallRecord]) -> None:
+    """Where no single field is to blame, the DecodeError names the record and has all of it."""
+    caught = refused({"voiceId": "7"}, of)
+
+    assert ("7", "", {"voiceId": "7"}) == (caught.voice_id, caught.field, caught.value)
+    assert f"record 7 is refused by {of.__name__} (TypeError: " in str(caught)
+    assert str(caught).isprintable()
+
+
+@pytest.mark.parametrize("hook", [*map(fail_with, ERRORS), lambda *_: None, lambda *_: VoiceRecord()])
+def test_a_hook_that_makes_no_record(hook: Any) -> None:
+    """A hook for a class that raises, or returns something else, is a DecodeError that names the record."""
+    kind = own(str | None)
+    converter.register_structure_hook(kind, hook)
+    caught = refused({"voiceId": "7"}, kind)
+
+    assert "7" == caught.voice_id
+    assert "record 7 is refused by Own (" in str(caught)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+def test_a_hook_of_a_type_that_fails(error: Exception) -> None:
+    """Whatever a hook for a type raises, it is a DecodeError that names record, field and value."""
+    kind = type("Kind", (), {})
+    converter.register_structure_hook(kind, fail_with(error))
+    caught = refused({"voiceId": "7", "tag": "a"}, own(kind | None))
+
+    assert ("7", "tag", "a") == (caught.voice_id, caught.field, caught.value)
+
+
+def test_text_of_a_server_in_an_error() -> None:
+    """Ids and names that a terminal would not show as text are escaped."""
+    error = refused({"voiceId": "7\x1b[31m\n", "x\x1b": [[]] * 3, "cost": "\x1b"}, VoiceRecord)
+    other = refused({"voiceId": "7", "\x1b": Oversized("1e99")}, VoiceRecord)
+
+    assert r"record 7\x1b[31m\n: cost is '\x1b', but " in str(error)
+    assert str(other).startswith(r"record 7: \x1b is ")

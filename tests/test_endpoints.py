@@ -1,11 +1,13 @@
 """The table of record kinds."""
 
-from typing import Any
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Generic, TypeVar
 
 import attrs
 import pytest
 
-from itnio_voice import SipRecord, VoiceRecord
+from itnio_voice import Credentials, SipRecord, VoiceRecord, VoiceSession
+from itnio_voice.converters import converter
 from itnio_voice.endpoints import ENDPOINTS, RECORDING_URL, Endpoint, endpoint_of
 from itnio_voice.models import CallRecord
 
@@ -36,6 +38,69 @@ def test_classes_that_extend_a_kind() -> None:
         pass
 
     assert ENDPOINTS[SipRecord] is endpoint_of(Own) is endpoint_of(Further)
+
+
+def own(of: Any, **options: Any) -> Any:
+    """Return a record class with a field `tag` of a type."""
+    return attrs.make_class(
+        "Own", {"tag": attrs.field(type=of, default=None, **options)}, bases=(SipRecord,), frozen=True
+    )
+
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class AnyTag(SipRecord, Generic[T]):
+    """A class with a field of any type."""
+
+    tag: T | None = None
+
+
+UNREADABLE: list[tuple[Any, str]] = [
+    (own(complex | None), r"Own.tag is complex \| None, which cannot be read from JSON"),
+    (own(list[complex]), r"Own.tag is list\[complex\], which cannot"),
+    (own(date), "Own.tag is date, which cannot"),
+    (own(str | int | None), r"Own.tag is str \| int \| None, which cannot"),
+    (own(object), "Own.tag is object, which cannot"),
+    (own("Missing | None"), "the types of Own cannot be resolved .*'Missing' is not defined"),
+    (own(int | None, init=False), "Own.tag has init=False"),
+    (AnyTag, "AnyTag.tag is .*T.*, which cannot"),
+    (AnyTag[int], "of must be one of"),
+    (
+        attrs.make_class("Own", {"a_b": attrs.field(default=1), "aB": attrs.field(default=1)}, bases=(SipRecord,)),
+        "two fields of Own have the same wire name",
+    ),
+]
+
+
+@pytest.mark.parametrize(("of", "says"), UNREADABLE)
+def test_classes_that_cannot_be_read(of: Any, says: str) -> None:
+    """A class with a field that no record could fill is a ValueError that names it."""
+    with pytest.raises(ValueError, match=says):
+        endpoint_of(of)
+
+
+def test_a_hook_makes_a_class_readable() -> None:
+    """After a hook has been registered for the type, the class is read."""
+    kind = type("Kind", (), {})
+    of = own(kind | None)
+    with pytest.raises(ValueError, match=r"Own.tag is .* without a structure hook of your own"):
+        endpoint_of(of)
+    converter.register_structure_hook(kind, lambda *_: kind())
+
+    assert ENDPOINTS[SipRecord] is endpoint_of(of)
+
+
+@pytest.mark.anyio
+async def test_a_class_is_checked_at_the_call() -> None:
+    """A stream of records of a class that cannot be read is refused before it is read."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    async with VoiceSession(Credentials("key", "secret")) as session:
+        with pytest.raises(ValueError, match=r"Own.tag is complex \| None"):
+            session.records(start, of=own(complex | None))
+        with pytest.raises(ValueError, match=r"Own.tag has init=False"):
+            await session.page(start, start + timedelta(days=1), of=own(int | None, init=False))
 
 
 @pytest.mark.parametrize("of", [CallRecord, VoiceRecord(), "VoiceRecord", None, [], dict])

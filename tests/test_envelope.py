@@ -1,11 +1,13 @@
 """From bytes to pages and records, or to the error that an answer is."""
 
 import json
+import logging
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
 import attrs
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from itnio_voice import (
     APIError,
     AuthenticationError,
+    Credentials,
     DecodeError,
     IPRestrictedError,
     ItnioError,
@@ -21,12 +24,14 @@ from itnio_voice import (
     ProtocolError,
     RecordingURL,
     RecordNotFoundError,
+    Retry,
     ServerError,
     SipRecord,
     TimeRangeError,
     TimestampExpiredError,
     UserLockedError,
     VoiceRecord,
+    VoiceSession,
     Window,
 )
 from itnio_voice.envelope import read_page, read_record, read_recording_url
@@ -253,7 +258,13 @@ NO_JSON = [
     EXAMPLE[:-3],
     EXAMPLE.decode().encode("utf-16"),
     b'{"status": "0", "data": ' + b'{"a": ' * 50_000,
-    b'{"status": "0", "x": "\xff"}',
+    b'{"status": "0\xff", "data": {"total": 0}}',
+    b'{"st\xffatus": "0", "status": "0", "data": {"total": 0}}',
+    b'{"status": "0", "data": {"total": 0, "records": [{"x": "\xff"}]',
+    b'{"status": "0", "data": {"total": 0, "records": [{"x": \xff}]}}',
+    b'{"status": "0", "data": {"total": 0, "records": [{"x": \x00 1}]}}',
+    b'{"status": "0", "x": NaN, "data": {"total": 0, "records": [{"x": "\xff"}]}}',
+    b'{"status": "0", "data": {"t\xffotal": 0, "total": 0, "records": [{"x": "\xff"}]}}',
 ]
 NOT_THE_VENDORS = [
     b"[]",
@@ -273,6 +284,7 @@ NOT_THE_VENDORS = [
 ]
 NO_PAGE = [
     b'{"status": "0"}',
+    b'{"status": "0", "x": "\xff"}',
     b'{"status": 0, "data": null}',
     b'{"status": 0, "data": []}',
     b'{"status": 0, "data": {}}',
@@ -549,6 +561,186 @@ def test_recordings_that_are_malformed(data: Any) -> None:
     """A URL that is missing, or a time out of range, is a DecodeError."""
     with pytest.raises(DecodeError):
         read_recording_url(json.dumps({"status": "0", "data": data}).encode(), "1")
+
+
+# Text that JSON does not allow, and what it is read as.
+POISON = [
+    (b"a\\ud83dz", "a\ufffdz"),
+    (b"\\udc00\\ud800", "\ufffd\ufffd"),
+    (b"\\ud800\\u0041", "\ufffdA"),
+    (b"caf\xe9", "caf\ufffd"),
+    (b"\xff", "\ufffd"),
+    (b"\xed\xa0\x80", "\ufffd\ufffd\ufffd"),
+    (b"a\nb\x00", "a\nb\x00"),
+    (b"\ttab", "\ttab"),
+    (b"\xff\x01\\ud800", "\ufffd\x01\ufffd"),
+]
+
+
+def poisoned(poison: bytes, **row: Any) -> bytes:
+    """Return a page of three records, the second with text in the place of POISON."""
+    return answer({"voiceId": "1", "x": "\n\ufffd"}, row, {"voiceId": "3", "cost": "0.10"}).replace(b"POISON", poison)
+
+
+@pytest.mark.parametrize(("poison", "expected"), POISON)
+@pytest.mark.parametrize("field", ["calledInfo", "terminationReason", "x"])
+def test_damaged_text(field: str, poison: bytes, expected: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A page is read in spite of damaged text in a record, and a warning names that record and no other."""
+    records = read(poisoned(poison, voiceId="2", rate="0.20", **{field: "POISON"})).records
+
+    assert ["1", "2", "3"] == [record.voice_id for record in records]
+    assert ["\n\ufffd", Decimal("0.20"), Decimal("0.10")] == [records[0].extra["x"], records[1].rate, records[2].cost]
+    assert expected in (records[1].called_info, records[1].termination_reason, records[1].extra.get("x"))
+    assert json.dumps(records[1].to_dict(), ensure_ascii=False).encode()
+    ((logger, level, message),) = caplog.record_tuples
+    assert ("itnio_voice.envelope", logging.WARNING) == (logger, level)
+    assert message.startswith(f"record 2: {field}: ")
+    assert message.isprintable()
+    (logged,) = caplog.records
+    assert ("2", [field]) == (vars(logged)["itnio.voice_id"], vars(logged)["itnio.fields"])
+
+
+@pytest.mark.parametrize(("poison", "expected"), POISON)
+def test_damaged_text_of_a_single_record(poison: bytes, expected: str) -> None:
+    """A single record is read in the same way."""
+    body = b'{"status": "0", "data": {"voiceId": "7", "calledInfo": "%s"}}' % poison
+
+    assert expected == read_record(body, "7", VoiceRecord).called_info
+
+
+@pytest.mark.parametrize(("poison", "expected"), POISON)
+def test_a_damaged_id(poison: bytes, expected: str) -> None:
+    """A record whose id is damaged is a DecodeError with its place and the readable part; two ids never become one."""
+    with pytest.raises(DecodeError) as caught:
+        read(poisoned(poison, voiceId="12POISON", cost="0.1"))
+
+    assert (None, "voiceId", f"12{expected}") == (caught.value.voice_id, caught.value.field, caught.value.value)
+    assert str(caught.value).startswith(f"records[1]: voiceId is {f'12{expected}'!r}, but ")
+    assert not caught.value.transient
+
+
+@pytest.mark.parametrize("voice_id", [None, ""])
+@pytest.mark.parametrize(("poison", "expected"), POISON)
+def test_damaged_text_without_an_id(poison: bytes, expected: str, voice_id: Any) -> None:
+    """A record that only its content identifies is a DecodeError with its place if its content is damaged."""
+    with pytest.raises(DecodeError, match=r"^records\[1\]: callee is ") as caught:
+        read(poisoned(poison, voiceId=voice_id, callee="POISON"))
+
+    assert (None, "callee", expected) == (caught.value.voice_id, caught.value.field, caught.value.value)
+
+
+@pytest.mark.parametrize(("poison", "expected"), POISON)
+@pytest.mark.parametrize("row", [{"costPOISON": "0.1"}, {"x": [{"aPOISON": 1}]}, {"voiceidPOISON": "3"}])
+def test_a_damaged_name(row: Any, poison: bytes, expected: str) -> None:
+    """A damaged name is a DecodeError that names the record: a value under another name would be lost."""
+    (name,) = row
+    with pytest.raises(DecodeError, match=r"^record 2: .* a name without damage is expected") as caught:
+        read(poisoned(poison, voiceId="2", **row))
+
+    assert ("2", name.replace("POISON", expected)) == (caught.value.voice_id, caught.value.field)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [({"cost": "0.1POISON5"}, "cost"), ({"submitTime": "2022-01-18T14:42:40+08:00POISON"}, "submitTime")],
+)
+def test_a_damaged_amount_or_time(row: Any, field: str) -> None:
+    """What is no text is no amount and no time either: a DecodeError that names the record."""
+    for poison in (b"\xff", b"\\ud800"):
+        with pytest.raises(DecodeError, match=f"record 2: {field} is "):
+            read(poisoned(poison, voiceId="2", **row))
+
+
+@pytest.mark.parametrize("field", ["total", "size", "current", "pages"])
+def test_a_damaged_number_of_a_page(field: str) -> None:
+    """A page's number that is damaged is a DecodeError that names it."""
+    with pytest.raises(DecodeError) as caught:
+        read(answer({"voiceId": "1"}, **{field: "1POISON"}).replace(b"POISON", b"\xff"))
+
+    assert field == caught.value.field
+
+
+def test_a_refusal_in_another_encoding() -> None:
+    """A reason that is not UTF-8 does not hide which refusal it is."""
+    body = b'{"status": "-25", "reason": "%s \\ud800"}' % "时间".encode("gbk")
+    with pytest.raises(TimeRangeError) as caught:
+        read(body)
+
+    assert str(caught.value).encode()
+    assert caught.value.reason.encode()
+
+
+@pytest.mark.parametrize("poison", [poison for poison, _ in POISON])
+def test_a_damaged_recording(poison: bytes) -> None:
+    """A URL with damaged text is nothing to open: the answer is no JSON."""
+    with pytest.raises(ProtocolError) as caught:
+        read_recording_url(b'{"status": "0", "data": {"url": "https://x/%s"}}' % poison, "1")
+
+    assert caught.value.transient
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "-" + "9" * 5000, "1e9999999999999999999"])
+@pytest.mark.parametrize("field", ["cost", "callee", "callDuration", "x"])
+def test_a_number_that_nothing_can_hold(field: str, digits: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It is a DecodeError that names record and field, and no damaged text."""
+    with pytest.raises(DecodeError, match=f"record 2: {field} is ") as caught:
+        read(poisoned(digits.encode(), voiceId="2", **{field: "HERE"}).replace(b'"HERE"', digits.encode()))
+
+    assert ("2", field, digits) == (caught.value.voice_id, caught.value.field, repr(caught.value.value))
+    assert [] == caplog.records
+
+
+@pytest.mark.parametrize("place", ["calledInfo", "x"])
+def test_damaged_text_deep_down(place: str) -> None:
+    """Damaged text is read up to the depth that an unknown field may have; deeper it is one of our errors."""
+    for depth in (*range(1, 40), *range(300, 1100, 50)):
+        deep = b"[" * depth + b'"\xff"' + b"]" * depth
+        body = answer({"voiceId": "2", place: "HERE"}).replace(b'"HERE"', deep)
+        if place == "x" and depth <= 32:
+            assert json.loads(deep.decode(errors="replace")) == read(body).records[0].extra["x"]
+        else:
+            with pytest.raises(ProtocolError):
+                read(body)
+
+
+@pytest.mark.anyio
+async def test_damaged_text_is_requested_once() -> None:
+    """A record with damaged text is read from the first answer; an answer that is cut off is requested again."""
+    whole = b'{"status": "0", "data": {"voiceId": "7", "calledInfo": "caf\xe9"}}'
+    bodies = [whole[:-2], whole, whole]
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=bodies.pop(0)))
+    async with httpx.AsyncClient(transport=transport) as client:
+        credentials, retry = Credentials("key", "secret"), Retry(wait_initial=0, wait_max=0, jitter=0)
+        async with VoiceSession(credentials, http_client=client, retry=retry) as session:
+            assert "caf\ufffd" == (await session.record("7")).called_info
+    assert [whole] == bodies
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["voiceId", "callee", "cost", "x"]), st.binary(max_size=6), st.booleans()), max_size=4
+    )
+)
+def test_damaged_pages(texts: list[tuple[str, bytes, bool]]) -> None:
+    """Ids of a damaged page are as they were sent, each of them, or the page is one of our errors."""
+    rows = [{"voiceId": f"id {number}"} for number in range(len(texts))]
+    body = answer(
+        *(row | {name: f"<{number}>"} for number, (row, (name, _, _)) in enumerate(zip(rows, texts, strict=True)))
+    )
+    for number, (_, poison, escape) in enumerate(texts):
+        written = json.dumps(poison.decode("utf-8", "surrogateescape"))[1:-1].encode() if escape else poison
+        body = body.replace(f"<{number}>".encode(), written)
+    try:
+        page = read(body)
+    except ItnioError as error:
+        assert str(error).isprintable()  # noqa: PT017
+        return
+
+    for row, (name, poison, _), record in zip(rows, texts, page.records, strict=True):
+        assert (poison.decode() or None if name == "voiceId" else row["voiceId"]) == record.voice_id
+        assert repr(record.to_dict()).encode()
+        assert json.dumps(record.to_dict(), ensure_ascii=False).encode()
 
 
 JSON = st.recursive(

@@ -23,10 +23,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from itnio_voice import ItnioError, Page, RecordingURL, SipRecord, VoiceRecord, Window
-from itnio_voice.converters import amount, instant, integer
 from itnio_voice.envelope import read_page, read_record, read_recording_url
 from itnio_voice.models import CallRecord
-from itnio_voice.paging import PageRequest, keys
+from itnio_voice.identity import page_keys
+from itnio_voice.paging import PageRequest
+from itnio_voice.values import amount, instant, integer
 
 INPUTS = int(os.environ.get("ITNIO_FUZZ", "2000"))
 FIRST = int(os.environ.get("ITNIO_FUZZ_FROM", "0"))
@@ -181,9 +182,10 @@ def check_page(page: Page[Any], data: Any) -> None:
 
 def check(body: bytes, value: Any) -> None:
     """Compare what was read with the answer that it was read from."""
-    # What is no UTF-8, and numbers that nothing can hold, may stand where nothing is read.
+    # Numbers that nothing can hold may stand where nothing is read.
     text = body.removeprefix(b"\xef\xbb\xbf").decode(errors="replace")
-    answer = json.loads(text, parse_int=held(int), parse_float=held(Decimal), parse_constant=refuse)
+    loads = json.JSONDecoder(strict=False, parse_int=held(int), parse_float=held(Decimal), parse_constant=refuse).decode
+    answer = without_halves(loads(text))
     expect("status", "0", str(answer["status"]))
     data = answer["data"]
     match value:
@@ -199,6 +201,19 @@ def check(body: bytes, value: Any) -> None:
         case _:
             check_record(value, data)
             assert value.voice_id in (None, ID)
+
+
+def without_halves(value: Any) -> Any:
+    """Return a value with U+FFFD for each half of a surrogate pair."""
+    match value:
+        case str():
+            return "".join("\ufffd" if 0xD800 <= ord(mark) < 0xE000 else mark for mark in value)
+        case list():
+            return list(map(without_halves, value))
+        case dict():
+            return {name: without_halves(item) for name, item in value.items()}
+        case _:
+            return value
 
 
 def held(kind: Callable[[str], object]) -> Callable[[str], object]:
@@ -230,7 +245,7 @@ def use(value: Any) -> None:
         if isinstance(one, CallRecord):
             assert json.loads(json.dumps(one.to_dict())).keys() == {field.name for field in attrs.fields(type(one))}
             assert json.dumps(one.to_dict(), ensure_ascii=False).encode()
-            assert hash(keys([one])) == hash(keys([copy.copy(one)]))
+            assert page_keys([one], set()).distinct == page_keys([copy.copy(one)], set()).distinct
             assert one.billing is None or one.billing.initial >= 0
             assert one.answered is (one.answer_time is not None)
         if isinstance(one, VoiceRecord):

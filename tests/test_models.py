@@ -1,9 +1,11 @@
 """Records as values."""
 
+import copy
 import json
 import pickle
 from datetime import UTC, datetime
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 import attrs
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from itnio_voice import BillPeriod, SipRecord, VoiceRecord
+from itnio_voice.models import content
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -95,3 +98,78 @@ def test_records_are_values() -> None:
     assert record != SipRecord(voice_id="1")
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         record.voice_id = "2"  # type: ignore[misc]
+
+
+class Mood(Enum):
+    """A value that is equal only to itself."""
+
+    GOOD = "good"
+    BAD = "bad"
+
+
+class Place:
+    """A class without an equality of its own."""
+
+    def __init__(self, city: str) -> None:
+        self.city = city
+
+
+class Slotted:
+    """A class without a hash and without attributes."""
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]  # as a class with `__eq__` has it
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Slotted)
+
+    def __repr__(self) -> str:
+        return "Slotted()"
+
+
+@attrs.frozen
+class Tagged(VoiceRecord):
+    """A record with a field that may hold anything."""
+
+    tag: Any = None
+
+
+@attrs.frozen(eq=False)
+class Unequal(VoiceRecord):
+    """A record class without an equality of its own."""
+
+    tag: Any = None
+
+
+@pytest.mark.parametrize("of", [Tagged, Unequal])
+@pytest.mark.parametrize(
+    "values",
+    [
+        ([1, 2], [2, 1], [1], []),
+        ({"a": [1]}, {"a": [2]}, {"b": [1]}),
+        ({1, 2}, {1}, set()),
+        (("a", ["b"]), ("a", ["c"])),
+        (Mood.GOOD, Mood.BAD),
+        (Place("Tunis"), Place("Sfax")),
+        ([Place("Tunis")], [Place("Sfax")]),
+        (VoiceRecord(callee="1"), SipRecord(callee="1"), VoiceRecord(callee="2")),
+        (Slotted(), None),
+        (bytearray(b"a"), bytearray(b"b")),
+        (Decimal("1E+40"), Decimal("1E-40")),
+    ],
+    ids=repr,
+)
+def test_content(of: Any, values: tuple[Any, ...]) -> None:
+    """Any record has a hash by its content: equal for equal content, and different for different content."""
+    first, second = ([content(of(callee="1", tag=value)) for value in copy.deepcopy(values)] for _ in range(2))
+
+    assert first == second
+    assert len(values) == len({*first, *second})
+    assert content(of(extra={"a": [1]})) != content(of(extra={"a": [2]}))
+
+
+def test_a_field_that_is_not_compared() -> None:
+    """A field that a class leaves out of its comparison is left out of its content."""
+    of: Any = attrs.make_class("Own", {"tag": attrs.field(default=None, eq=False)}, bases=(VoiceRecord,), frozen=True)
+
+    assert content(of(tag=[1])) == content(of(tag=[2]))

@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,6 +47,14 @@ def test_keys() -> None:
     assert keys([VoiceRecord(voice_id="1")]) == keys([VoiceRecord(voice_id="1", callee="2")])
     assert keys([VoiceRecord(callee="1")]) != keys([VoiceRecord(callee="2")])
     assert keys([VoiceRecord(callee="1", extra={"a": []})]) == keys([VoiceRecord(callee="1", extra={"a": []})])
+
+
+def test_keys_of_records_without_a_hash() -> None:
+    """A record with a list has a key, too: its id, or its content."""
+    of: Any = attrs.make_class("Own", {"tags": attrs.field(factory=list)}, bases=(VoiceRecord,), frozen=True)
+
+    assert ("1",) == keys([of(voice_id="1", tags=[1])])
+    assert 2 == len({*keys([of(tags=[1]), of(tags=[2]), of(tags=[1])])})
 
 
 @given(st.integers(0, 60), st.integers(1, 12))

@@ -15,14 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from itnio_voice import DecodeError, SipRecord, VoiceRecord, Window
+from itnio_voice.arrow import record_batch
 from itnio_voice.converters import converter, structure_record
 from itnio_voice.envelope import read_page
 from itnio_voice.models import CallRecord
 from itnio_voice.paging import PageRequest
 from itnio_voice.rows import learn, read_rows
 from itnio_voice.sandbox.dataset import generate
+from itnio_voice.values import brief
 
 KINDS: list[type[CallRecord]] = [VoiceRecord, SipRecord]
+REQUEST = PageRequest(Window(datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 9, 2, tzinfo=UTC)), 1, 100)
 
 
 def page(*rows: Any) -> bytes:
@@ -92,6 +95,69 @@ def test_both_ways_agree(name: str, value: Any) -> None:
     learn([{"x": 1}], VoiceRecord)
 
     both_agree([{name: value}], VoiceRecord)
+
+
+EXPONENTS = [
+    *(
+        f"{digit}{mark}{power}"
+        for digit in ("1", "0", "-1", "9.99", "12")
+        for mark in "eE"
+        for power in (40, 41, -40, -41)
+    ),
+    *("-0", "-0.0", "0e-10000000", "1e-10000000", "1e10000000", "1e100000000", "-1e100000000", "1e-57", "1e18", "1e19"),
+    *("1e9999999999999999999", "1e-9999999999999999999", "1" + "0" * 40, "1" + "0" * 41, "9" * 4300, "9" * 5000),
+    *(
+        "0." + "0" * 39 + "1",
+        "0." + "0" * 40 + "1",
+        "1." + "0" * 100,
+        "0.1000000000000000055511151231257827021181583404541",
+    ),
+]
+
+
+@pytest.mark.parametrize("quoted", [False, True], ids=["a number", "text"])
+@pytest.mark.parametrize("digits", EXPONENTS, ids=lambda digits: digits[:30])
+@pytest.mark.parametrize("name", ["voiceId", "callee", "submitTime", "callDuration", "cost", "x"])
+def test_both_ways_agree_on_exponents(name: str, digits: str, quoted: bool) -> None:
+    """Both ways give the same value of a number with any exponent, or both refuse it by a DecodeError that names it.
+
+    What they give is short as text, in `to_dict()` and as Arrow, or is refused there by name as well.
+    """
+    learn([{"x": 1}], VoiceRecord)
+    body = page({name: "HERE", "currency": "EUR"}).replace(
+        b'"HERE"', f'"{digits}"'.encode() if quoted else digits.encode()
+    )
+    read = read_rows(body, VoiceRecord)
+    try:
+        page_read = read_page(body, REQUEST, VoiceRecord)
+    except DecodeError as error:
+        assert read is None
+        assert name == error.field  # noqa: PT017
+        assert f"{name} is {brief(error.value)}, but " in str(error)  # noqa: PT017
+        return
+
+    assert read is not None
+    assert repr(page_read.records) == repr(read[1])
+    (record,) = read[1]
+    assert len(repr(record)) < 6000
+    assert json.loads(json.dumps(record.to_dict()))["currency"] == "EUR"
+    try:
+        (row,) = record_batch([record]).to_pylist()
+    except DecodeError as error:
+        assert "cost" == name == error.field  # noqa: PT017
+    else:
+        assert row["cost"] == record.cost
+
+
+@pytest.mark.parametrize("digits", ["1e100000000", "1e-100000000", "0e-10000000", "1e9999999999999999999", "9" * 5000])
+@pytest.mark.parametrize("name", ["total", "size", "current", "pages"])
+def test_exponents_of_a_pages_numbers(name: str, digits: str) -> None:
+    """A page's number with such an exponent is a DecodeError that names it."""
+    for number in (digits, f'"{digits}"'):
+        body = f'{{"status": "0", "data": {{"records": [], "total": 0, "{name}": {number}}}}}'.encode()
+        with pytest.raises(DecodeError) as caught:
+            read_page(body, REQUEST, VoiceRecord)
+        assert name == caught.value.field
 
 
 @given(ROWS, st.sampled_from(KINDS))
@@ -178,10 +244,9 @@ def test_reading_a_page_teaches() -> None:
         pass
 
     body = page({"voiceId": "1", "remark": "r"})
-    request = PageRequest(Window(datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 9, 2, tzinfo=UTC)), 1, 100)
 
     assert read_rows(body, Pupil) is None
-    first = read_page(body, request, Pupil).records
+    first = read_page(body, REQUEST, Pupil).records
     read = read_rows(body, Pupil)
     assert read is not None
     assert first == read[1] == (Pupil(voice_id="1", extra={"remark": "r"}),)
