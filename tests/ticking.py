@@ -6,6 +6,7 @@ orders, and never the same one twice. Here all of them are reached, and a seed r
 
 import asyncio
 import math
+import os
 import random
 import selectors
 from collections.abc import Awaitable, Callable
@@ -15,7 +16,10 @@ from typing import Any
 import anyio
 import trio
 
-__all__ = ["TICK", "WAYS", "attempt", "run_ticking"]
+__all__ = ["TICK", "TIMEOUTS", "WAYS", "attempt", "run_ticking"]
+
+TIMEOUTS = int(os.environ.get("ITNIO_TIMEOUTS", "60"))
+"""How many calls a test cancels, on each event loop and for each way to read."""
 
 TICK = 1e-6
 """Seconds of virtual time between two turns of an event loop."""
