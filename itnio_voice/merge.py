@@ -98,17 +98,16 @@ class Merged(Generic[K, T]):
         if not self._inside:
             message = "merged streams are read inside `async with`"
             raise RuntimeError(message)
-        while True:
-            if self._first_failure_ends and self._failures:
-                break
-            if self._queue.items:
-                return self._queue.take()
+        if self._first_failure_ends and self._failures:
+            self._raise_failures()
+            raise StopAsyncIteration
+        while not self._queue.items:
             if self._queue.ended:
                 self._fail_unfinished()
-                break
+                self._raise_failures()
+                raise StopAsyncIteration
             await self._queue.change().wait()
-        self._raise_failures()
-        raise StopAsyncIteration
+        return self._queue.take()
 
     @property
     def failures(self) -> dict[K, Exception]:
