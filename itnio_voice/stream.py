@@ -1,7 +1,7 @@
 """A range's records as a caller reads them: one by one, by page, by window, or all at once."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
@@ -192,7 +192,7 @@ class Delivery:
             self.windows += 1
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
+    def hold(self) -> Generator[None]:
         """Count nothing until the block has ended without an error: its records are returned together."""
         self.held = True
         yield

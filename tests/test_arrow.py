@@ -168,7 +168,7 @@ async def test_batches_complete_the_windows_that_they_hold(itnio_sandbox: Sandbo
     """The checkpoint covers no record that is in no batch: batches and a resumed stream have all records."""
     itnio_sandbox.behaviour = Behaviour(max_span=timedelta(days=5))
     itnio_sandbox.on_request = break_at(requests)
-    found: list[str] = []
+    found: list[str | None] = []
     async with session_on(itnio_sandbox) as session:
         stream = session.records(START, END)
         with pytest.raises(ServerError):
