@@ -3,6 +3,7 @@
 Prints what they were and the seed of each that failed; exits with 1 if one did.
 """
 
+# ruff: noqa: T201
 import argparse
 import logging
 import signal
@@ -17,7 +18,8 @@ from random import Random
 
 import attrs
 
-from . import TRAITS, Plan, Scenario, simulate
+from . import TRAITS, Scenario, simulate
+from .plan import Plan
 
 CHUNK = 25
 """Scenarios that a process takes at once."""
@@ -32,7 +34,7 @@ class Tally:
     scenarios: Counter[str] = attrs.field(factory=Counter)
     complete: Counter[str] = attrs.field(factory=Counter)
     requests: Counter[str] = attrs.field(factory=Counter)
-    seconds: Counter[str] = attrs.field(factory=Counter)
+    milliseconds: Counter[str] = attrs.field(factory=Counter)
     failures: list[tuple[int, str, str]] = attrs.field(factory=list)
 
     def add(self, seed: int, scenario: Scenario, failure: str, seconds: float) -> None:
@@ -42,13 +44,13 @@ class Tally:
             self.scenarios[name] += 1
             self.complete[name] += scenario.complete and not failure
             self.requests[name] += scenario.requests
-            self.seconds[name] += seconds
+            self.milliseconds[name] += round(1000 * seconds)
         if failure:
             self.failures.append((seed, "+".join(names), failure))
 
     def join(self, other: "Tally") -> None:
         """Add what another process counted."""
-        for field in ("scenarios", "complete", "requests", "seconds"):
+        for field in ("scenarios", "complete", "requests", "milliseconds"):
             getattr(self, field).update(getattr(other, field))
         self.failures += other.failures
 
@@ -104,7 +106,9 @@ def main() -> int:
     print(f"{'trait':<20} scenarios complete failures  requests  CPU s")
     for name in sorted(tally.scenarios):
         counts = (tally.scenarios[name], tally.complete[name], failures[name], tally.requests[name])
-        print(f"{name:<20} {counts[0]:9} {counts[1]:8} {counts[2]:8} {counts[3]:9} {tally.seconds[name]:6.1f}")
+        print(
+            f"{name:<20} {counts[0]:9} {counts[1]:8} {counts[2]:8} {counts[3]:9} {tally.milliseconds[name] / 1000:6.1f}"
+        )
     shown = Counter[str]()
     for seed, names, failure in sorted(tally.failures, key=lambda found: (found[1], found[0])):
         shown[names] += 1

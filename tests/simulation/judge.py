@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import attrs
 
@@ -14,14 +14,17 @@ from itnio_voice import (
     TimeRangeError,
     TimestampExpiredError,
     TransportError,
+    Window,
 )
 
-from .plan import PAST, SECOND, Plan
+from .plan import DAY, PAST, SECOND, Plan
 from .reader import Call, Reader
 from .server import START, Server
 
 __all__ = ["Judge"]
 
+OUTAGE = 300
+"""The requests that an outage may cost: each failure narrows a window, which then has to widen again."""
 PASSES = 12
 """How many times a window may be read."""
 
@@ -89,16 +92,20 @@ class Judge:
         spans = (behaviour.max_span, behaviour.window_times_out_over, behaviour.window_unavailable_over)
         longest = min(span for span in spans if span is not None) / SECOND
         length = max(self.server.second(), plan.length) if plan.open_end or plan.rounds else plan.length
-        windows = length / longest + rows / (plan.deep / 4) + length / (31 * 86_400) + len(reader.calls)
+        windows = length / longest + rows / (plan.deep / 4) + length / (31 * DAY) + len(reader.calls)
         steps = math.log2(length + 2) + 4
-        again = reader.attempts if behaviour.faults or behaviour.rate_limit or longest < length else 2
-        thrown_away = steps * (4 + 2 * reader.concurrency)
+        slow = behaviour.window_times_out_over or behaviour.window_unavailable_over
+        again = reader.attempts if plan.behaviour.faults or behaviour.rate_limit or slow else 1
+        thrown_away = steps * (4 + reader.concurrency) + (OUTAGE if plan.outage else 0)
+        if plan.patience is not None:
+            again *= 3  # what was in flight is requested again
         if not plan.tight:
+            again = max(again, 2)
             # Each change, and each server that contradicts itself, may cost a search or windows of two seconds.
             windows += min(length, 5000 * len(reader.calls))
-            thrown_away *= 1 + self.server.changes
-        stream = again * (PASSES * (pages + 2 * windows) + 2 * thrown_away)
-        return stream * (1 + reader.streams + reader.errors) + again * reader.stops * (4 + reader.concurrency)
+            thrown_away *= 2 * (1 + self.server.changes)
+        stream = again * (PASSES * (pages + 2 * windows) + thrown_away)
+        return stream * (reader.streams + reader.retries) + again * reader.stops * (4 + reader.concurrency)
 
     # Records
 
@@ -117,6 +124,7 @@ class Judge:
         for call in calls:
             self._judge_skipped(call)
             self._judge_checkpoint(call)
+        self._judge_timeouts(reader)
         assert plan.real or server.requests <= self.allowed(reader), f"{server.requests} requests"
         assert server.sandbox.in_flight == 0
 
@@ -171,6 +179,18 @@ class Judge:
             assert behaviour.refuses_beyond_retention
             assert (window.end - START) / SECOND <= edge + 123, f"skipped {window}, but the limit is {edge}"
 
+    def _judge_timeouts(self, reader: Reader) -> None:
+        """Hold that a length that gets no answer is learned like one that is refused."""
+        behaviour = self.server.sandbox.behaviour
+        longest = behaviour.window_times_out_over or behaviour.window_unavailable_over
+        if longest is not None:
+            failed = {"hang", "503", "504"}
+            number = sum(request.answered in failed for request in self.server.sandbox.requests)
+            # At most 31 days are requested at once; halving finds what fits, and some may be tried again.
+            steps = max(math.log2(min(self.plan.length * SECOND, 31 * DAY * SECOND) / longest), 0)
+            most = reader.attempts * (steps + 4 + reader.concurrency + 2 * reader.streams)
+            assert number <= most, f"{number} requests for windows that get no answer, more than {most:.0f}"
+
     def _judge_checkpoint(self, call: Call) -> None:
         """Hold that a checkpoint covers only time that was read, and that has come."""
         read = sorted(
@@ -195,7 +215,7 @@ def _done(call: Call) -> Iterator[tuple[float, float]]:
     return _spans(call.checkpoint.done if call.checkpoint else ())
 
 
-def _spans(windows: "tuple[Window, ...] | list[Window]") -> Iterator[tuple[float, float]]:
+def _spans(windows: Iterable[Window]) -> Iterator[tuple[float, float]]:
     """Return windows in seconds from START."""
     return (((window.start - START) / SECOND, (window.end - START) / SECOND) for window in windows)
 

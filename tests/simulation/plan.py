@@ -69,6 +69,12 @@ class Plan:
     late: float = 0.0
     """Live traffic: new records in virtual time, between two requests, and the share of these that appear late."""
 
+    outage: tuple[Fault, ...] = ()
+    outage_from: int = 0
+    """Faults that begin with a request of this number."""
+    warm_up: int = 0
+    """The seconds of live traffic before the scenario begins."""
+
     # The reader
     of: type[Any] = VoiceRecord
     expired: Any = "raise"

@@ -29,7 +29,7 @@ from .server import START, Server
 __all__ = ["Call", "Reader"]
 
 PATIENCE = 10
-"""The number of errors that a reader takes before it gives up."""
+"""The number of errors that a reader takes before it gives up; on a server that is honest but for one thing, two."""
 MOST_STOPS = 60
 """The number of times that readers are stopped."""
 
@@ -66,6 +66,8 @@ class Reader:
     attempts: int = attrs.field(default=1, init=False)
     page_size: int = attrs.field(default=100, init=False)
     errors: int = attrs.field(default=0, init=False)
+    retries: int = attrs.field(default=0, init=False)
+    """The number of errors after which a stream was read on."""
     streams: int = attrs.field(default=0, init=False)
     stops: int = attrs.field(default=0, init=False)
     """The number of cancellations and of readings that were left early."""
@@ -133,7 +135,7 @@ class Reader:
             before = len(call.marks)
             error = await self._read_stream(call, stream, way)
             call.skipped += stream.skipped
-            if call.ended or self.errors > PATIENCE:
+            if call.ended or self._gives_up:
                 call.checkpoint = stream.checkpoint
                 if not plan.real and math.floor(start) == math.floor(end):
                     assert self.server.requests == began, "a range within one second needs no request"
@@ -202,9 +204,10 @@ class Reader:
                 try:
                     item = await anext(reading, None)
                 except ItnioError as error:
-                    if isinstance(error, TimeRangeError) or self.errors > PATIENCE or chance.random() < 0.5:
+                    if isinstance(error, TimeRangeError) or self._gives_up or chance.random() < 0.5:
                         raise
                     self._count(error)
+                    self.retries += 1
                     continue
             if item is not None:
                 yield item
@@ -213,6 +216,10 @@ class Reader:
                 self.stops += plan.patience is None
             else:
                 return
+
+    @property
+    def _gives_up(self) -> bool:
+        return self.errors > (2 if self.plan.tight else PATIENCE)
 
     def _count(self, error: ItnioError) -> None:
         self.errors += 1

@@ -79,7 +79,8 @@ class Server:
         self._past = 0.0
         for _ in range(plan.newest):
             self.insert(plan.more.randrange(-1, plan.length + 1))
-        self._traffic = self.second()
+        self._traffic = self.second() - plan.warm_up
+        self.traffic(plan.per_request / max(plan.behaviour.latency, 0.01) * plan.warm_up)
 
     def clock(self) -> float:
         """Return the server's time, in Unix seconds."""
@@ -150,13 +151,15 @@ class Server:
         if chance.random() < 0.002 and plan.skew:
             sandbox.behaviour = attrs.evolve(sandbox.behaviour, clock_skew=chance.choice([0, plan.skew]))
             self.changes += 1
+        if self.requests == plan.outage_from:
+            sandbox.behaviour = attrs.evolve(sandbox.behaviour, faults=plan.outage)
         self.traffic(plan.per_request)
         self._observe_clock()
         if self.cancel and not plan.real:
             self.cancel()
 
     def traffic(self, more: float = 0.0) -> None:
-        """Insert what has come in since the last call, and what was late till now."""
+        """Insert what has come in since the last call and, `more` in number, on top, and what was late till now."""
         plan, now = self.plan, self.second()
         if not (plan.per_second or plan.per_request):
             return

@@ -104,20 +104,21 @@ def _placeholder_id(plan: Plan) -> None:
 def _slow_windows(plan: Plan) -> None:
     """Answer no long window in time."""
     plan.length = plan.more.choice([5000, 60 * DAY])
-    plan.calm(window_times_out_over=SECOND * max(plan.length // plan.more.choice([3, 20]), 2))
+    plan.calm(window_times_out_over=SECOND * max(plan.length // plan.more.choice([3, 60]), 2))
 
 
 def _unavailable_windows(plan: Plan) -> None:
     """Answer a long window with HTTP 503 or 504."""
     plan.length = plan.more.choice([5000, 60 * DAY])
-    plan.calm(window_unavailable_over=SECOND * max(plan.length // plan.more.choice([3, 20]), 2))
+    plan.calm(window_unavailable_over=SECOND * max(plan.length // plan.more.choice([3, 60]), 2))
 
 
 def _live(plan: Plan) -> None:
     """Read a busy account up to now: new records all the time, one in five of them late."""
     plan.calm(latency=0.01, appears="submitted", past_last="empty")
-    plan.length, plan.ago, plan.late = 7200, 0, 0.2
+    plan.length, plan.ago, plan.late, plan.deep = 7200, 0, 0.2, 10_000
     plan.per_request, plan.per_second = plan.more.choice([(3, 0), (0.3, 0), (0, 10), (0, 100), (0, 300)])
+    plan.warm_up = plan.more.choice([5, 10])
     plan.open_end, plan.page_size, plan.tight = plan.more.random() < 0.5, 100, False
 
 
@@ -171,16 +172,18 @@ def _impatient(plan: Plan) -> None:
 def _contradiction(plan: Plan) -> None:
     """List the records of one second in another order on each query."""
     plan.calm(order="unstable", max_size=10)
-    plan.length = plan.more.choice([300, 5000, 60 * DAY])
+    plan.length, plan.deep = plan.more.choice([300, 5000, 60 * DAY]), 10_000
     plan.crowds.append((plan.more.randrange(plan.length), plan.more.choice([30, 60])))
     plan.rows, plan.page_size = plan.more.randrange(10), 10
 
 
 def _outage(plan: Plan) -> None:
     """Fail many times at first, and report no totals."""
-    plan.length = plan.more.choice([5000, 60 * DAY])
-    plan.calm(omits=("total", "pages"), faults=[Fault("system_error", times=25)])
-    plan.attempts = plan.more.choice([2, 5])
+    plan.length, plan.deep = plan.more.choice([5000, 60 * DAY]), 10_000
+    plan.calm(omits=("total", "pages"))
+    # Not of the first request, which is short: windows that fail are narrowed.
+    plan.outage, plan.outage_from = (Fault("system_error", times=25),), plan.more.choice([3, 4, 6])
+    plan.attempts, plan.page_size, plan.rows = 5, 100, plan.more.randrange(30)
 
 
 TRAITS: Mapping[str, Callable[[Plan], None]] = {
