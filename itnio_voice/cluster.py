@@ -50,8 +50,8 @@ def read_records(
     A partition is an account's records of `span`, 31 days or what you say, in whole seconds. `accounts` are names as
     `find_accounts` knows them, here and where the tasks run; none named is all that are known here. Only the names
     travel. `start`, `end`, `of` and `where` are as in `VoiceSession.records`, but an `end` of None is the last second
-    that is over on this machine's clock, and `options` are those of the `VoiceSession` that each partition opens, without `http_client` and
-    `base_url`.
+    that is over on this machine's clock, and `options` are those of the `VoiceSession` that each partition opens,
+    without `http_client` and `base_url`.
 
     The columns are those of `arrow.schema(of, account=True)`, as Arrow dtypes of pandas, with text that repeats as
     plain text.

@@ -52,7 +52,9 @@ def page_keys(records: Sequence[CallRecord], shared_ids: set[Hashable]) -> PageK
     if len(distinct) < len(ids):
         _find_shared(records, shared_ids)
     if shared_ids and not shared_ids.isdisjoint(distinct):
-        ids = [content(record) if record.voice_id in shared_ids else key for key, record in zip(ids, records, strict=True)]
+        ids = [
+            content(record) if record.voice_id in shared_ids else key for key, record in zip(ids, records, strict=True)
+        ]
         distinct = frozenset(ids)
     return PageKeys(
         tuple(ids), [record.submit_time for record in records], [record.callee for record in records], distinct
@@ -133,8 +135,8 @@ class SeenRecords:
         rivals = [other for other in others if other.voice_id == name and other is not record]
         if any(_matches(rival, seen) for rival in rivals for seen in returned):
             message = (
-                f"different records share the id {name!r:.80}, the submit time and the callee, and one of them has been "
-                f"returned: read the range again with windows(), which returns only complete windows"
+                f"different records share the id {name!r:.80}, the submit time and the callee, and one of them has "
+                f"been returned: read the range again with windows(), which returns only complete windows"
             )
             raise IncompleteWindowError(message)
         return True

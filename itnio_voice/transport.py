@@ -221,7 +221,9 @@ class Transport:
                 outcome = type(error).__name__
                 _blank(error, self.credentials.api_secret, signature.digest)
                 self._learn(attempts, error, answer, turn)
-                if isinstance(error, TimestampExpiredError):
+                if answer is None:
+                    pass
+                elif isinstance(error, TimestampExpiredError):
                     self._correct_clock(attempts, error, answer.headers, signed_with)
                 elif isinstance(error, APIError):
                     self._observe_clock(answer.headers, sent)

@@ -27,7 +27,7 @@ ends with an empty page and no record was on two pages.
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from operator import attrgetter, ge, le
 from typing import Any, Generic
@@ -99,7 +99,7 @@ class _TimeOrder:
 
     @property
     def shows_expiry(self) -> bool:
-        """Whether an order holds within and between the pages, so that a record that expires is seen on an outer page."""
+        """Whether an order holds within and between the pages, and an outer page shows a record that expires."""
         ends = [end for _, end in sorted(self._ends.items())]
         seams = [(one[1], other[0]) for one, other in pairwise(ends)]
         return bool(seams) and any(all(map(order.sorts, seams)) and order.shows_expiry(ends) for order in self._orders)
@@ -153,22 +153,25 @@ class WindowPass(Generic[R]):
             self._given_back.append(current)
 
     def _next_missing(self) -> int | None:
-        if not self.keys:
-            return None if self.in_flight else 1
-        if self.total is None:
+        if not self.keys or self.total is None:
             return None if self._ended or self.in_flight else len(self.keys) + 1
         if self._given_back:
             return self._given_back.pop()
-        last = self.last_page
-        if self._next < last:
+        if self._next < self.last_page:
             self._next += 1
             return self._next - 1
-        if len(self.keys) < last:
-            # The last page is requested when all others have arrived.
-            return None if len(self.keys) < last - 1 or last in self.in_flight else last
-        if self._needs_probe and last + 1 not in self.in_flight:
-            return last + 1
-        return 1 if self._needs_confirmation and 1 not in self.in_flight else None
+        return next((current for current in self._closing_pages() if current not in self.in_flight), None)
+
+    def _closing_pages(self) -> Iterator[int]:
+        """Yield the pages to request once all but the last have arrived: the last one, and then those that check it."""
+        last = self.last_page
+        if len(self.keys) == last - 1:
+            yield last
+        elif len(self.keys) == last:
+            if self._needs_probe:
+                yield last + 1
+            if self._needs_confirmation:
+                yield 1
 
     @property
     def step(self) -> int:

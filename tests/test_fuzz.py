@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 
 from itnio_voice import ItnioError, Page, RecordingURL, SipRecord, VoiceRecord, Window
 from itnio_voice.envelope import read_page, read_record, read_recording_url
-from itnio_voice.models import CallRecord
 from itnio_voice.identity import page_keys
+from itnio_voice.models import CallRecord
 from itnio_voice.paging import PageRequest
 from itnio_voice.values import amount, instant, integer
 

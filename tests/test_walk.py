@@ -364,8 +364,10 @@ def round_trips(days: int, concurrency: int) -> tuple[int, int, int]:
         first, last = (-(-int(at.timestamp()) // SECONDS_APART) for at in (window.start, window.end))
         offset = first + 100 * (current - 1)
         numbers = range(offset, min(offset + 100, last))
-        at = lambda number: datetime.fromtimestamp(number * SECONDS_APART, UTC)  # noqa: E731
-        records = tuple(VoiceRecord(voice_id=str(number), submit_time=at(number)) for number in numbers)
+        records = tuple(
+            VoiceRecord(voice_id=str(number), submit_time=datetime.fromtimestamp(number * SECONDS_APART, UTC))
+            for number in numbers
+        )
         return Page(records, last - first, 100, current, None)
 
     async def main() -> None:
