@@ -381,8 +381,7 @@ class Walk(Generic[R]):
     async def _recover(self, opened: OpenWindow[R], error: Exception) -> None:
         """Continue after a failure, or raise it."""
         match error:
-            case TimeRangeError() if opened is self._boundary and self._is_near_now(opened.window.end):
-                # It cannot be too long, nor too old: it ends in the server's future.
+            case TimeRangeError() if opened is self._boundary and await self._is_future(opened.window.start):
                 self._end_reading(opened.window.end)
             case TimeRangeError() if opened is self._boundary:
                 # Too old, for it cannot be too long: the server has nothing before the start.
@@ -419,7 +418,7 @@ class Walk(Generic[R]):
                 )
                 self._limit.refuse(window.span)
                 self._reopen(opened, self._shrunk(window.span))
-        elif self._is_near_now(window.start):
+        elif await self._is_future(window.start):
             self._end_reading(window.start)
         elif self._plan.skip:
             await self._skip(window.start)
@@ -491,6 +490,10 @@ class Walk(Generic[R]):
         self._available.clear()
         if served < end:
             self._gaps.appendleft(Window(served, end))
+
+    async def _is_future(self, refused: datetime) -> bool:
+        """Return whether two seconds were refused because they lie in the server's future: older ones are available."""
+        return self._is_near_now(refused) and await self._is_available(refused - NEAR_NOW)
 
     def _is_near_now(self, at: datetime) -> bool:
         return at > self._now() - NEAR_NOW

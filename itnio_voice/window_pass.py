@@ -47,6 +47,8 @@ MAX_PASSES = 24
 """Passes over a window that cannot be narrowed, at most."""
 MAX_RECORDS = 50_000
 """Records in a window that cannot be narrowed, at most: a server that has one more page for ever is stopped here."""
+MAX_PAGES, MAX_PAGES_PER_STEP = 50, 10
+"""Pages without a total, at most, and how many more for each record on a page: few where the pages are small."""
 MAX_SHORT_PAGES = 3
 """Short pages, at most, that are followed by another one."""
 MAX_IDLE_PASSES = 4
@@ -200,6 +202,11 @@ class WindowPass(Generic[R]):
         """The number of records known to be there."""
         return self.rows if self.total is None else self.total
 
+    @property
+    def is_endless(self) -> bool:
+        """Whether there are more pages without a total than a server can have."""
+        return self.total is None and len(self.keys) > MAX_PAGES + MAX_PAGES_PER_STEP * self.step
+
     def is_behind_the_last(self, current: int) -> bool:
         """Return whether a page lies behind the last one, where it is requested to check the total."""
         return self.total is not None and current > self.last_page
@@ -328,7 +335,9 @@ class OpenWindow(Generic[R]):
     _found: set[Hashable] = attrs.field(factory=set[Any], init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.current = WindowPass(self.window, self.page_size, self.learned)
+        # A window that cannot be narrowed is best read in one answer.
+        size = self.page_size if self.can_be_narrowed else LARGEST_PAGE
+        self.current = WindowPass(self.window, size, self.learned)
 
     @property
     def can_be_narrowed(self) -> bool:
@@ -344,7 +353,7 @@ class OpenWindow(Generic[R]):
     def add(self, current: int, page: Page[R]) -> None:
         """Take in an answer for the current pass."""
         self.current.add(current, page)
-        if not self.can_be_narrowed and self.current.depth > MAX_RECORDS:
+        if not self.can_be_narrowed and (self.current.depth > MAX_RECORDS or self.current.is_endless):
             self.is_exhausted = True
 
     def finish_pass(self, *, is_live: bool, now: float) -> None:
@@ -400,8 +409,7 @@ class OpenWindow(Generic[R]):
             return self.page_size
         if len(done.keys) > 1 and 0 < done.step < done.size:
             self._largest_page = done.step
-        sizes = [size for size in range(self._largest_page, 0, -1) if size != self.page_size] or [self.page_size]
-        return sizes[(self.passes - 1) % len(sizes)]
+        return self._largest_page - self.passes % self._largest_page
 
     def contents(self) -> list[tuple[PageKeys, Page[R]]]:
         """Return the pages of a complete window that have not been handed out, with their keys.

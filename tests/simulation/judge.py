@@ -25,7 +25,7 @@ __all__ = ["Judge"]
 
 OUTAGE = 300
 """The requests that an outage may cost: each failure narrows a window, which then has to widen again."""
-PASSES = 12
+PASSES = 24
 """How many times a window may be read."""
 
 
