@@ -62,7 +62,8 @@ class Judge:
         plan, behaviour = self.plan, self.server.sandbox.behaviour
         if plan.per_request or plan.per_second:
             return False  # the last seconds settle
-        quiet = not plan.appearing and plan.ago == PAST and behaviour.retention is None and not plan.expiring
+        still = not (plan.appearing or plan.expiring or plan.swapping)
+        quiet = still and plan.ago == PAST and behaviour.retention is None
         too_low = behaviour.total_of_page or behaviour.total_one_short or behaviour.total_cap is not None
         crowded = any(count > behaviour.deepest_row for _, count in plan.crowds) if behaviour.deepest_row else False
         odd = behaviour.order == "heap" or behaviour.replicas > 1 or behaviour.endless != "never"
