@@ -197,7 +197,7 @@ class Judge:
         read = sorted(
             ((request.start - START) / SECOND, (request.end - START) / SECOND)
             for request in self.server.sandbox.requests
-            if request.answered == "0" and request.start is not None and request.end is not None
+            if request.answered in {"0", "drip"} and request.start is not None and request.end is not None
         )
         union: list[list[float]] = []
         for start, end in read:
