@@ -106,9 +106,8 @@ def main() -> int:
     print(f"{'trait':<20} scenarios complete failures  requests  CPU s")
     for name in sorted(tally.scenarios):
         counts = (tally.scenarios[name], tally.complete[name], failures[name], tally.requests[name])
-        print(
-            f"{name:<20} {counts[0]:9} {counts[1]:8} {counts[2]:8} {counts[3]:9} {tally.milliseconds[name] / 1000:6.1f}"
-        )
+        seconds_of_cpu = tally.milliseconds[name] / 1000
+        print(f"{name:<20} {counts[0]:9} {counts[1]:8} {counts[2]:8} {counts[3]:9} {seconds_of_cpu:6.1f}")
     shown = Counter[str]()
     for seed, names, failure in sorted(tally.failures, key=lambda found: (found[1], found[0])):
         shown[names] += 1

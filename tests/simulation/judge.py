@@ -62,7 +62,8 @@ class Judge:
         plan, behaviour = self.plan, self.server.sandbox.behaviour
         if plan.per_request or plan.per_second:
             return False  # the last seconds settle
-        quiet = not plan.appearing and plan.ago == PAST and behaviour.retention is None and not plan.expiring
+        still = not (plan.appearing or plan.expiring or plan.swapping)
+        quiet = still and plan.ago == PAST and behaviour.retention is None
         too_low = behaviour.total_of_page or behaviour.total_one_short or behaviour.total_cap is not None
         crowded = any(count > behaviour.deepest_row for _, count in plan.crowds) if behaviour.deepest_row else False
         odd = behaviour.order == "heap" or behaviour.replicas > 1 or behaviour.endless != "never"
@@ -196,7 +197,7 @@ class Judge:
         read = sorted(
             ((request.start - START) / SECOND, (request.end - START) / SECOND)
             for request in self.server.sandbox.requests
-            if request.answered == "0" and request.start is not None and request.end is not None
+            if request.answered in {"0", "drip"} and request.start is not None and request.end is not None
         )
         union: list[list[float]] = []
         for start, end in read:

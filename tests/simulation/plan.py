@@ -52,6 +52,8 @@ class Plan:
     behaviour: Behaviour = attrs.field(factory=Behaviour)
     appearing: float = 0.0
     expiring: float = 0.0
+    swapping: float = 0.0
+    """The share of requests before which one record appears and one expires."""
     most_changes: int = 60
     """A server that changes for ever never adds up."""
     deep: int = 10_000

@@ -78,7 +78,8 @@ class Server:
                 self.insert(second)
         self._past = 0.0
         for _ in range(plan.newest):
-            self.insert(plan.more.randrange(-1, plan.length + 1))
+            crowded = [second for second, _ in plan.crowds] * 3
+            self.insert(plan.more.choice([plan.more.randrange(-1, plan.length + 1), *crowded]))
         self._traffic = self.second() - plan.warm_up
         self.traffic(plan.per_request / max(plan.behaviour.latency, 0.01) * plan.warm_up)
 
@@ -125,9 +126,9 @@ class Server:
         sql = f"SELECT json_extract(wire, '$.mark') FROM ({selection.query})"  # noqa: S608 -- from constants
         return {mark for (mark,) in sandbox._opened()._all(sql, selection.values)}
 
-    def _expire(self) -> None:
-        """Remove the oldest record."""
-        there = self.visible()
+    def _expire(self, since: float = -math.inf) -> None:
+        """Remove the oldest record from a second on."""
+        there = {mark for mark in self.visible() if self.seconds[mark] >= since}
         if there:
             oldest = min(there, key=lambda mark: (self.seconds[mark], int(mark[1:])))
             sql = "DELETE FROM records WHERE json_extract(wire, '$.mark') = ?"
@@ -147,6 +148,10 @@ class Server:
             self.changes += 1
         if self.changes < plan.most_changes and chance.random() < plan.expiring:
             self._expire()
+            self.changes += 1
+        if self.changes < plan.most_changes and plan.more.random() < plan.swapping:
+            self._expire(since=1)
+            self.came.update(self.insert(plan.more.randrange(1, plan.length)))
             self.changes += 1
         if chance.random() < 0.002 and plan.skew:
             sandbox.behaviour = attrs.evolve(sandbox.behaviour, clock_skew=chance.choice([0, plan.skew]))

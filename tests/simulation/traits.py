@@ -24,8 +24,9 @@ def _heap(plan: Plan) -> None:
 def _fixed_order(plan: Plan) -> None:
     """Sort records by something else than time, while a few come and go."""
     plan.calm(order=plan.more.choice(["by_id", "by_hash", "by_hash"]))
-    plan.appearing, plan.expiring = plan.more.choice([(0.1, 0.1), (0.3, 0.3), (0, 0)])
-    plan.most_changes = plan.more.choice([2, 4, 8])
+    plan.length, plan.deep = plan.more.choice([30, 300, 5000]), 10_000
+    plan.appearing, plan.expiring, plan.swapping = plan.more.choice([(0.1, 0.1, 0), (0, 0, 0.1), (0, 0, 0.3)])
+    plan.most_changes = plan.more.choice([2, 4])
     plan.page_size, plan.rows, plan.tight = plan.more.choice([2, 5]), plan.more.randrange(5, 40), False
 
 
@@ -52,10 +53,12 @@ def _total_one_short(plan: Plan) -> None:
 
 def _replicas(plan: Plan) -> None:
     """Answer from several replicas, of which some are late."""
-    plan.change(replicas=plan.more.choice([2, 3]), replica_lag=plan.more.choice([1, 5, 30, 600]), rate_limit=None)
-    plan.newest = plan.more.choice([1, 2, 5])
-    plan.appearing = plan.more.choice([0, 0.02, 0.1])
-    plan.page_size, plan.tight = plan.more.choice([1, 2, 5, 100]), False
+    order = plan.more.choice(["ascending", "descending", "descending"])
+    plan.change(replicas=plan.more.choice([2, 2, 3]), replica_lag=plan.more.choice([1, 5, 600, 600]), order=order)
+    plan.newest = plan.more.choice([1, 1, 1, 2, 5])
+    plan.appearing = plan.more.choice([0, 0, 0.02, 0.1])
+    plan.page_size, plan.rows, plan.tight = plan.more.choice([2, 5, 5, 100]), plan.more.randrange(10), False
+    plan.crowds.append((plan.more.randrange(plan.length), plan.more.choice([0, 8, 10, 12])))
 
 
 def _offset_ignored(plan: Plan) -> None:
