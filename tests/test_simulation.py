@@ -20,10 +20,6 @@ FOUND = {
 }
 """Seeds of scenarios that once went wrong, by what went wrong."""
 
-KNOWN_TO_FAIL = frozenset(TRAITS)
-"""The traits that the walk does not stand yet: whoever mends one takes it out."""
-
-
 def test_scenarios() -> None:
     """Each holds; `ITNIO_SCENARIOS` sets their number, `ITNIO_SCENARIOS_FROM` the first."""
     complete = sum(simulate(seed, traits=()).complete for seed in range(FIRST, FIRST + SCENARIOS))
@@ -31,13 +27,7 @@ def test_scenarios() -> None:
     assert complete > SCENARIOS // 2
 
 
-@pytest.mark.parametrize(
-    "trait",
-    [
-        pytest.param(trait, marks=[pytest.mark.xfail(reason="not mended yet", strict=False)] * (trait in KNOWN_TO_FAIL))
-        for trait in TRAITS
-    ],
-)
+@pytest.mark.parametrize("trait", TRAITS)
 def test_scenarios_of_a_trait(trait: str) -> None:
     """Servers and readers with one trait each, beside what is drawn for all."""
     for seed in range(FIRST, FIRST + OF_A_TRAIT):
