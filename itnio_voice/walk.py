@@ -9,7 +9,7 @@ the next one requests the rest.
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Generic
@@ -18,35 +18,25 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
+from .availability import AvailabilitySearch
 from .errors import (
     HTTPStatusError,
-    IncompleteWindowError,
     ParameterError,
     RequestTimeoutError,
     ServerError,
     TimeRangeError,
 )
 from .identity import PageKeys, SeenRecords
-from .learned import GROWTH
 from .models import R
+from .open_window import OpenWindow
 from .paging import Page
 from .plan import Done, Piece, Plan
-from .window_pass import OpenWindow
-from .windows import LONGEST, SECOND, SHORTEST, Window, before, cut, floor, join
+from .walk_log import log_window, warn_skipped, warn_unread
+from .widths import WindowWidth
+from .windows import SECOND, SHORTEST, Window, before, cut, floor, join
 
 __all__ = ["Walk"]
 
-_LOGGER = logging.getLogger(__name__)
-
-DEEPEST = 10_000
-"""A window with more records is narrowed: a deep page costs the server time in proportion to its depth."""
-FITTING = 4_750
-"""The number of records that the next window is planned to hold: it still fits if the traffic doubles.
-
-Totals near it are no multiple of 1,000, which is suspected to be a cap, and leave the last page half full.
-"""
-RESOLUTION = timedelta(minutes=1)
-"""Precision of the search for the oldest available record."""
 ROUNDS = 8
 """The requests of one step, at most, for each that may be in flight."""
 LIVE = timedelta(minutes=5)
@@ -63,19 +53,15 @@ class Walk(Generic[R]):
     def __init__(self, plan: Plan[R]) -> None:
         self._plan = plan
         self._learned = plan.learned
-        self._limit = plan.learned.span_limit
+        self._width = WindowWidth(plan.learned.span_limit, most_open=2 * plan.at_once)
+        self._search = AvailabilitySearch(lambda window: plan.fetch(window, 1, plan.page_size))
         self._gaps = deque(plan.gaps)
         self._ready: deque[Piece[R]] = deque()
         self._left = plan.limit
         self._most = plan.at_once * min(plan.at_once, ROUNDS)
-        # How many requests a step sends, how many more this one may, and how many windows may be open.
+        # How many requests a step sends, and how many more this one may.
         self._asks = 1
         self._room = 0
-        self._open_limit = 2 * plan.at_once
-        # How wide the next window is, how often windows were shrunk in a row, and the width that the server failed at.
-        self._width = self._limit.first
-        self._shrinks = 0
-        self._failing: timedelta | None = None
         # The gap that is walked, how far it is complete, the windows open in it, and what is not open yet.
         self._gap: Window | None = None
         self._end = self._position = datetime.min.replace(tzinfo=UTC)
@@ -83,8 +69,6 @@ class Walk(Generic[R]):
         self._rest: Window | None = None
         self._boundary: OpenWindow[R] | None = None
         self._failed: tuple[OpenWindow[R], Exception] | None = None
-        # Which starts the server was found to serve while a failure is being recovered from.
-        self._available: dict[datetime, bool] = {}
         self._seen = SeenRecords(plan.learned.shared_ids)
         self._handed_out = 0
         self._walked = timedelta()
@@ -144,12 +128,7 @@ class Walk(Generic[R]):
         if self._warned or (self._plan.until_now and end > gap.start):
             return
         self._warned = True
-        now = datetime.fromtimestamp(self._plan.now(), UTC)
-        _LOGGER.warning(
-            "the range ends at %s, and the server's time is %s: reading ends at %s, and the rest stays unread",
-            *(at.isoformat(timespec="seconds") for at in (gap.end, now, max(end, gap.start))),
-            extra=_window_fields(gap),
-        )
+        warn_unread(gap, max(end, gap.start), self._now())
 
     # What to request
 
@@ -205,7 +184,7 @@ class Walk(Generic[R]):
         else:
             if self._rest is None or not self._may_open():
                 return None
-            window, self._rest = cut(self._rest, self._width)
+            window, self._rest = cut(self._rest, self._width.current)
             opened = OpenWindow[R](window, self._plan.page_size, self._learned)
             self._open.append(opened)
             current = opened.take_next(now)
@@ -215,7 +194,8 @@ class Walk(Generic[R]):
 
     def _may_open(self) -> bool:
         """Return whether the next window may be opened: ahead of others only if its width is known to fit."""
-        return not self._open or (len(self._open) < self._open_limit and self._width <= self._limit.answered)
+        width = self._width
+        return not self._open or (len(self._open) < width.open_limit and width.current <= width.limit.answered)
 
     async def _request(self, opened: OpenWindow[R], current: int) -> None:
         """Request a page, and take in the answer."""
@@ -239,7 +219,7 @@ class Walk(Generic[R]):
         """Take in an answer, and what it shows of the server."""
         is_first = not opened.current.keys
         opened.add(current, page)
-        self._limit.answer(opened.window.span)
+        self._width.limit.answer(opened.window.span)
         total, span = opened.current.total, opened.window.span
         if is_first and total is not None and opened.can_be_narrowed and min(total, self._left) > opened.current.step:
             opened.is_exhausted |= self._learned.is_suspicious(total, span)
@@ -250,7 +230,7 @@ class Walk(Generic[R]):
         is_live = opened.window.end > self._now() - LIVE
         opened.finish_pass(is_live=is_live, now=anyio.current_time())
         if opened.current is not reading:
-            _log_window(logging.INFO, "%s: does not add up in pass %d", opened, opened.passes - 1)
+            log_window(logging.INFO, "%s: does not add up in pass %d", opened, opened.passes - 1)
             if opened is self._open[0]:
                 self._remember_handed_out(opened.window, reading.keys)
 
@@ -260,7 +240,8 @@ class Walk(Generic[R]):
         """Narrow the first window that does not fit, and hand out what is ready of those before it."""
         for opened in self._open:
             if self._must_narrow(opened):
-                self._reopen(opened, self._narrowed(opened))
+                self._width.narrow(opened.window.span, min(opened.current.depth, self._left))
+                self._reopen(opened)
                 break
         while self._open and self._left > 0:
             front = self._open[0]
@@ -280,30 +261,23 @@ class Walk(Generic[R]):
         reading = opened.current
         if opened.is_complete or not opened.can_be_narrowed or not reading.keys:
             return False
-        return opened.is_exhausted or reading.inconsistent or min(reading.depth, self._left) > DEEPEST
+        is_too_deep = self._width.is_too_deep(min(reading.depth, self._left))
+        return opened.is_exhausted or reading.inconsistent or is_too_deep
 
-    def _narrowed(self, opened: OpenWindow[R]) -> timedelta:
-        """Return the width to read a window with instead."""
-        span, depth = opened.window.span, opened.current.depth
-        if min(depth, self._left) > DEEPEST:
-            return _whole(min(span * FITTING / depth, span / 2))
-        return self._shrunk(span)
-
-    def _reopen(self, opened: OpenWindow[R], width: timedelta) -> None:
-        """Close a window and those after it, and continue from its start with another width."""
-        _log_window(logging.DEBUG, "%s: closed, to continue with a width of %s", opened, width)
+    def _reopen(self, opened: OpenWindow[R]) -> None:
+        """Close a window and those after it, and continue from its start with the width as it is now."""
+        log_window(logging.DEBUG, "%s: closed, to continue with a width of %s", opened, self._width.current)
         if opened is self._open[0]:
             self._remember_handed_out(opened.window, opened.current.keys)
         while self._open and self._open.pop() is not opened:
             pass
         self._failed = None if self._failed and self._failed[0] not in self._open else self._failed
-        self._available.clear()
-        self._open_limit = 1
+        self._search.forget()
         if opened is self._boundary and self._gap:
             self._gaps.appendleft(self._gap)
             self._gap = None
         else:
-            self._width, self._rest = width, Window(opened.window.start, self._end)
+            self._rest = Window(opened.window.start, self._end)
 
     def _remember_handed_out(self, window: Window, keys: dict[int, PageKeys]) -> None:
         """Remember what was handed out of a window that is read again."""
@@ -331,29 +305,14 @@ class Walk(Generic[R]):
         done = Done(own, reading.total, Window(self._position, window.end))
         records = [record for piece in pieces for record in piece.records]
         self._ready += [Piece(records, done=done)] if self._plan.whole else [*pieces, Piece([], done=done)]
-        _log_window(logging.DEBUG, "%s: complete, with %d records not returned before", opened, len(records))
+        log_window(logging.DEBUG, "%s: complete, with %d records not returned before", opened, len(records))
         self._walked += window.span
         self._position = window.end
         self._seen.forget_before(window.end)
         self.windows_done += 1
-        self._adapt_width(window.span, reading.depth)
+        self._width.complete(window.span, reading.depth, self._rest.span if self._rest else timedelta())
         if window.end == self._end:
             self._learned.end_margin //= 2
-
-    def _adapt_width(self, span: timedelta, depth: int) -> None:
-        """Choose the width of the next windows after one is complete."""
-        self._shrinks = 0
-        self._limit.complete(span)
-        if self._failing and span < self._failing:
-            self._limit.refuse(self._failing)
-            self._failing = None
-        if self._rest is None or span >= self._width:
-            wanted = span * FITTING / depth if depth else LONGEST
-            rest = self._rest.span if self._rest else timedelta()
-            self._width = self._limit.bounded(_whole(min(wanted, GROWTH * span)), rest)
-            # While the width grows fast, windows that are opened ahead are too small.
-            is_growing = self._width > 2 * span
-            self._open_limit = 1 if is_growing else min(2 * self._open_limit, 2 * self._plan.at_once)
 
     def _hand_out_pages(self, opened: OpenWindow[R]) -> None:
         """Hand out the pages that follow on those already handed out, as long as nothing contradicts them."""
@@ -393,31 +352,32 @@ class Walk(Generic[R]):
             case ServerError() | RequestTimeoutError() | HTTPStatusError() if opened.can_be_narrowed and _may_be_load(
                 error
             ):
-                span = opened.window.span
-                self._failing = min(span, self._failing or span)
-                self._reopen(opened, self._shrunk(span))
+                self._width.fail(opened.window.span)
+                self._reopen(opened)
             case ParameterError() if opened.current.keys and opened.can_be_narrowed:
-                self._reopen(opened, self._shrunk(opened.window.span))
+                self._width.narrow(opened.window.span)
+                self._reopen(opened)
             case _:
-                self._failing = None
-                self._reopen(opened, opened.window.span)
+                self._width.forget_failures()
+                if opened is not self._boundary:
+                    self._width.continue_with(opened.window.span)
+                self._reopen(opened)
                 if isinstance(error, ParameterError) and opened.current.keys:
-                    raise _too_deep(opened) from error
+                    raise opened.too_deep() from error
                 error.add_note(f"while reading {opened.window}")
                 raise error
 
     async def _adjust_range(self, opened: OpenWindow[R]) -> bool:
         """Find out why a window was refused, and adjust to it; return False if it is too old and that is an error."""
         window = opened.window
-        if window.span > SHORTEST and await self._is_available(window.start):
-            if self._is_near_now(window.end) and not await self._is_available(window.end - SHORTEST):
-                self._end_reading(await self._latest_end(window))
+        if window.span > SHORTEST and await self._search.is_available(window.start):
+            if self._is_near_now(window.end) and not await self._search.is_available(window.end - SHORTEST):
+                self._end_reading(await self._search.latest_end(window))
             else:
-                _log_window(
-                    logging.INFO, "%s: refused, as it is longer than the server allows (%s)", opened, window.span
-                )
-                self._limit.refuse(window.span)
-                self._reopen(opened, self._shrunk(window.span))
+                span = window.span
+                log_window(logging.INFO, "%s: refused, as it is longer than the server allows (%s)", opened, span)
+                self._width.refuse(span)
+                self._reopen(opened)
         elif await self._is_future(window.start):
             self._end_reading(window.start)
         elif self._plan.skip:
@@ -425,32 +385,6 @@ class Walk(Generic[R]):
         else:
             return False
         return True
-
-    def _shrunk(self, span: timedelta) -> timedelta:
-        """Return a smaller width: half, then a quarter of that, then a sixteenth and so on.
-
-        So a limit of a minute is found about as soon as one of some days.
-        """
-        self._shrinks += 1
-        return self._limit.bounded(_whole(span / 2**2 ** min(self._shrinks - 1, 5)))
-
-    async def _is_available(self, start: datetime) -> bool:
-        """Return whether the server serves two seconds from a start; it is requested once in a search."""
-        if start not in self._available:
-            try:
-                await self._plan.fetch(Window(start, start + SHORTEST), 1, self._plan.page_size)
-            except TimeRangeError:
-                self._available[start] = False
-            else:
-                self._available[start] = True
-        return self._available[start]
-
-    async def _latest_end(self, window: Window) -> datetime:
-        """Return an end that the server accepts, for a window that ends in its future."""
-        step = SHORTEST
-        while (end := window.end - step) > window.start + SHORTEST and not await self._is_available(end - SHORTEST):
-            step *= GROWTH
-        return max(end, window.start + SHORTEST)
 
     def _end_reading(self, end: datetime) -> None:
         """End the gap earlier, where the server's future begins."""
@@ -463,37 +397,27 @@ class Walk(Generic[R]):
             self._remember_handed_out(front.window, front.current.keys)
             self._open.clear()
             self._failed = self._rest = self._boundary = None
-            self._available.clear()
+            self._search.forget()
         else:
-            self._reopen(front, self._width)
+            self._reopen(front)
 
     async def _skip(self, refused: datetime) -> None:
         """Skip what is too old: search the first instant that is available, and continue a minute after it."""
-        end = served = self._end
-        last = end - SHORTEST
-        if max(refused, self._position) < last and await self._is_available(last):
-            served = last
-            while served - refused > RESOLUTION:
-                middle = refused + (served - refused) // (2 * SECOND) * SECOND
-                if await self._is_available(middle):
-                    served = middle
-                else:
-                    refused = middle
-            # Retention moves on while the walk does.
-            served = min(served + RESOLUTION, last)
+        end = self._end
+        served = await self._search.first_available(max(refused, self._position), end)
         expired = Window(self._position, served)
-        _LOGGER.warning("%s: skipped: older than the server's retention", expired, extra=_window_fields(expired))
+        warn_skipped(expired)
         self.skipped = join((*self.skipped, expired))
         self._remember_handed_out(self._open[0].window, self._open[0].current.keys)
         self._failed, self._rest = None, None
         self._open.clear()
-        self._available.clear()
+        self._search.forget()
         if served < end:
             self._gaps.appendleft(Window(served, end))
 
     async def _is_future(self, refused: datetime) -> bool:
         """Return whether two seconds were refused because they lie in the server's future: older ones are available."""
-        return self._is_near_now(refused) and await self._is_available(refused - NEAR_NOW)
+        return self._is_near_now(refused) and await self._search.is_available(refused - NEAR_NOW)
 
     def _is_near_now(self, at: datetime) -> bool:
         return at > self._now() - NEAR_NOW
@@ -507,59 +431,30 @@ class Walk(Generic[R]):
     def windows_left(self) -> int:
         """How many windows are still to come, as far as it can be known."""
         opened = sum(opened is not self._boundary for opened in self._open)
-        return opened + sum(ceil(window.span / self._width) for window in self._unopened())
+        return opened + sum(ceil(window.span / self._width.current) for window in self._unopened())
 
     @property
     def expected(self) -> int | None:
         """How many records the walk will return: the server's totals, and for the rest as many per day as so far."""
-        known = [opened for opened in self._open if opened.current.keys and opened is not self._boundary]
-        unknown = [opened.window.span for opened in self._open if not opened.current.keys]
-        covered = sum((opened.window.span for opened in known), self._walked)
-        unopened = sum((window.span for window in self._unopened()), sum(unknown, timedelta()))
+        opened = [opened for opened in self._open if opened is not self._boundary]
+        counted = [each for each in opened if each.current.keys]
+        unknown = [each.window for each in opened if not each.current.keys]
+        covered = sum((each.window.span for each in counted), self._walked)
+        rest = sum((window.span for window in (*unknown, *self._unopened())), timedelta())
         keys = self._open[0].current.keys if self._handed_out else {}
         handed_out = sum(len(keys[current].keys) for current in range(1, self._handed_out + 1))
-        records = self.records - handed_out + sum(opened.current.depth for opened in known)
-        if unopened and not covered:
+        records = self.records - handed_out + sum(each.current.depth for each in counted)
+        if rest and not covered:
             return None
-        return int(min(records + (records * (unopened / covered) if unopened else 0), self._plan.limit))
+        return int(min(records + (records * (rest / covered) if rest else 0), self._plan.limit))
 
-    def _unopened(self) -> Iterator[Window]:
-        """Yield the windows of which nothing has been requested, up to now."""
-        if self._rest:
-            yield self._rest
-        for gap in self._gaps:
-            end = self._reachable_end(gap)
-            if gap.start < end:
-                yield Window(gap.start, end)
+    def _unopened(self) -> list[Window]:
+        """Return the windows of which nothing has been requested, up to now."""
+        ends = [(gap, self._reachable_end(gap)) for gap in self._gaps]
+        gaps = [Window(gap.start, end) for gap, end in ends if gap.start < end]
+        return [self._rest, *gaps] if self._rest else gaps
 
 
 def _may_be_load(error: Exception) -> bool:
     """Return whether an error may mean that a window is too much for the server."""
     return not isinstance(error, HTTPStatusError) or error.status_code in UNAVAILABLE
-
-
-def _too_deep(opened: OpenWindow[R]) -> IncompleteWindowError:
-    """Return the error for a window that cannot be narrowed, and of which the server refuses later pages."""
-    received, total = opened.current.rows, opened.current.total
-    message = (
-        f"{opened.window}: the server refuses the pages behind the first {received} records, and a window of two "
-        f"seconds cannot be narrowed: ask the vendor to serve deeper pages"
-    )
-    return IncompleteWindowError(message, window=opened.window, expected=total, received=received)
-
-
-def _log_window(level: int, message: str, opened: OpenWindow[R], detail: object) -> None:
-    """Log something about a window."""
-    reading = opened.current
-    fields = {"itnio.total": reading.total, "itnio.rows": reading.rows, "itnio.pass": opened.passes}
-    _LOGGER.log(level, message, opened.window, detail, extra={**fields, **_window_fields(opened.window)})
-
-
-def _window_fields(window: Window) -> dict[str, str]:
-    """Return a window as a log record carries it."""
-    return {"itnio.window_start": window.start.isoformat(), "itnio.window_end": window.end.isoformat()}
-
-
-def _whole(width: timedelta) -> timedelta:
-    """Return a width of whole seconds that a window may have."""
-    return max(width // SECOND * SECOND, SHORTEST)

@@ -9,6 +9,7 @@ and `reader` act it out, and `judge` says what must hold in the end.
 """
 
 import random
+import time
 from collections.abc import Collection
 from random import Random
 
@@ -17,7 +18,7 @@ import attrs
 import trio
 import trio.testing
 
-from itnio_voice import walk as walking
+from itnio_voice import widths
 
 from .judge import Judge
 from .plan import Plan
@@ -45,7 +46,7 @@ class Scenario:
 
     async def run(self) -> None:
         """Read, and judge what it gave."""
-        self.server = server = Server(self.plan, anyio.current_time)
+        self.server = server = Server(self.plan, time.monotonic if self.plan.real else anyio.current_time)
         judge = Judge(self.plan, server)
         self.reader = reader = Reader(self.plan, server, judge.check)
         server.allowed = lambda: judge.allowed(reader)
@@ -89,8 +90,8 @@ def simulate(
         plan.concurrency = plan.more.choice([1, 4, 8, 64])
     for trait in plan.traits:
         TRAITS[trait](plan)
-    deepest, fitting = walking.DEEPEST, walking.FITTING
-    walking.DEEPEST, walking.FITTING = plan.deep, plan.deep // 2
+    deepest, fitting = widths.DEEPEST, widths.FITTING
+    widths.DEEPEST, widths.FITTING = plan.deep, plan.deep // 2
     try:
         if seed % 3 == 2:
             trio._core._run._r.seed(seed)  # what trio draws the order of tasks from
@@ -102,5 +103,5 @@ def simulate(
         error.add_note(f"the scenario's seed is {seed}, its traits are {plan.traits or 'none'}")
         raise
     finally:
-        walking.DEEPEST, walking.FITTING = deepest, fitting
+        widths.DEEPEST, widths.FITTING = deepest, fitting
     return scenario
