@@ -247,7 +247,7 @@ class Transport:
         async with AsyncExitStack() as taken:
             async with self._gate.taken(caller):
                 await taken.enter_async_context(self._slots.taken(caller))
-                turn = await self._pace.turn(attempts.left)
+                turn = await self._pace.turn(attempts.began, attempts.left)
             taken.callback(self._pace.end, turn)
             yield turn
 
@@ -259,8 +259,7 @@ class Transport:
             self._pace.answered(turn)
         elif status == HTTPStatus.TOO_MANY_REQUESTS:
             attempts.limited = self._pace.refused(turn, attempts.retry_after)
-            began = max(attempts.began, self._pace.refused_since)
-            attempts.limited_for = anyio.current_time() - began
+            attempts.limited_for = self._pace.refused_for(attempts.began)
 
     def _observe_clock(self, headers: Mapping[str, str], sent: float) -> None:
         if self._server.observe(headers, sent, self.clock()):
