@@ -10,6 +10,7 @@ import math
 import random
 import selectors
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
@@ -130,11 +131,15 @@ class Scenario:
         def rarely(share: float, value: Any, else_: Any = 0) -> Any:
             return value if chance.random() < share else else_
 
-        kinds = [kind for kind in get_args(FaultKind) if not (self.real and kind in SLOW)]
+        # Drawn apart, so that the other draws of a seed stay what they were.
+        apart = Random()
+        apart.setstate(chance.getstate())
+        kinds = [kind for kind in get_args(FaultKind) if kind != "surplus" and not (self.real and kind in SLOW)]
         faults = [
             Fault(chance.choice(kinds), chance.choice([0.01, 0.05, 0.2]), retry_after=rarely(0.1, 0.1, None))
             for _ in range(chance.choice([0, 0, 1, 3]))
         ]
+        faults += [Fault("surplus", apart.choice([0.05, 0.5])) for _ in range(apart.choice([0, 0, 0, 1]))]
         least = 2 + self.length // 200  # a walk in windows of two seconds takes its time
         edge = chance.choice([None, None, -5, -1, 0, self.length // 3, self.length])
         return Behaviour(
@@ -163,6 +168,8 @@ class Scenario:
             latency=0 if self.real else chance.choice([0, 0.01, 0.3, 2]),
             window_fails_over=rarely(0.1, chance.choice([5, 20]), None),
             rate_limit=None if self.real else rarely(0.05, 20, None),
+            rate_limit_window=apart.choice([1, 60]),
+            rate_limit_retry_after=apart.random() < 0.5,
             faults=tuple(faults),
         )
 
@@ -407,7 +414,8 @@ def simulate(seed: int, *, real: bool = False) -> Scenario:
 
     async def main() -> None:
         tasks = anyio.get_running_tasks()
-        scenario = Scenario(chance, real, anyio.current_time)
+        # The sandbox's thread has another event loop, and so another clock.
+        scenario = Scenario(chance, real, time.monotonic if real else anyio.current_time)
         scenarios.append(scenario)
         if real:
             async with scenario.sandbox:
