@@ -212,7 +212,8 @@ class Transport:
         async with self._turn(caller, attempts) as turn:
             began, sent, signed_with = time.monotonic(), self.clock(), self._server.signing
             signature = sign(self.credentials, sent + signed_with)
-            answer, outcome = None, "cancelled"
+            answer: Any = None
+            outcome = "cancelled"
             try:
                 answer = await self._exchange(question, signature, min(self.timeout, attempts.left))
                 result = _judge(answer, read)
