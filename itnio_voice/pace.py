@@ -11,7 +11,7 @@ from .retry import Retry
 
 __all__ = ["Pace"]
 
-_STEP = 0.1
+_STEP = 0.05
 """What each answer adds to the requests per second, as a share of the first limited rate."""
 _UNLIMITED = 0.01
 """A gap that is shorter than this share of the first gap is dropped."""
@@ -46,21 +46,26 @@ class Pace:
     _series: int = attrs.field(default=0, init=False)
     _probe: tuple[int, anyio.Event] | None = attrs.field(default=None, init=False)
 
-    async def turn(self, left: float) -> int:
+    async def turn(self, began: float, left: float) -> int:
         """Wait until a request may be sent, and return the turn's number; one caller may wait at a time.
 
-        A turn is taken at the moment of sending. So a cancelled call leaves no turn behind.
+        A turn is taken at the moment of sending. So a cancelled call leaves no turn behind. The call began at `began`,
+        and has `left` seconds for its attempts and their waits.
 
         Raises:
-            HTTPStatusError: if the server's `Retry-After` ends later than the call may last: it has `left` seconds.
+            HTTPStatusError: if the server's `Retry-After` ends later than the call may last, or if since `began` the
+                server will have answered with nothing but 429 for `total` seconds.
         """
         await anyio.lowlevel.checkpoint_if_cancelled()
         while True:
             now = anyio.current_time()
             pause = self._pause_end - now
-            if pause > max(left, self.retry.wait_max):
-                message = f"HTTP 429: no request is sent for {pause:.0f} s, as the server's Retry-After says"
-                raise HTTPStatusError(message, status_code=429, retry_after=pause)
+            refused_for = self.refused_for(began) + max(pause, 0.0)
+            if pause > max(left, self.retry.wait_max) or refused_for > self.retry.total:
+                message = (
+                    f"HTTP 429: too many requests, none is sent for {max(pause, 0.0):.3g} s: lower rate or concurrency"
+                )
+                raise HTTPStatusError(message, status_code=429, retry_after=max(pause, 0.0))
             wait = max(pause, self._next - now)
             if wait > 0:
                 await anyio.sleep(wait)
@@ -72,6 +77,10 @@ class Pace:
         if self.refusals:
             self._probe = self._series, anyio.Event()
         return self._series
+
+    def refused_for(self, began: float) -> float:
+        """Return for how many seconds since `began` the server has answered with nothing but 429."""
+        return max(0.0, anyio.current_time() - max(began, self.refused_since))
 
     def end(self, turn: int) -> None:
         """Note that the request of a turn has ended, however it did."""

@@ -212,7 +212,8 @@ class Transport:
         async with self._turn(caller, attempts) as turn:
             began, sent, signed_with = time.monotonic(), self.clock(), self._server.signing
             signature = sign(self.credentials, sent + signed_with)
-            answer, outcome = None, "cancelled"
+            answer: Any = None
+            outcome = "cancelled"
             try:
                 answer = await self._exchange(question, signature, min(self.timeout, attempts.left))
                 result = _judge(answer, read)
@@ -249,7 +250,7 @@ class Transport:
         async with AsyncExitStack() as taken:
             async with self._gate.taken(caller):
                 await taken.enter_async_context(self._slots.taken(caller))
-                turn = await self._pace.turn(attempts.left)
+                turn = await self._pace.turn(attempts.began, attempts.left)
             taken.callback(self._pace.end, turn)
             yield turn
 
@@ -261,8 +262,7 @@ class Transport:
             self._pace.answered(turn)
         elif status == HTTPStatus.TOO_MANY_REQUESTS:
             attempts.limited = self._pace.refused(turn, attempts.retry_after)
-            began = max(attempts.began, self._pace.refused_since)
-            attempts.limited_for = anyio.current_time() - began
+            attempts.limited_for = self._pace.refused_for(attempts.began)
 
     def _observe_clock(self, headers: Mapping[str, str], sent: float) -> None:
         if self._server.observe(headers, sent, self.clock()):

@@ -185,3 +185,36 @@ def test_foreign_errors_are_not_retried(error: BaseException, signed_anew: bool)
 
     assert attempts.wait(error) is False
     assert (0, 0.0) == (attempts.failures, attempts.spent)
+
+
+def test_a_429_waits_as_long_as_the_total_allows() -> None:
+    """A 429 uses up `total`, but no attempt; the time in which the server only refused counts too."""
+    error = HTTPStatusError("", status_code=429)
+    attempts = Attempts(Retry(attempts=1, total=10))
+    waits = []
+    for _ in range(4):
+        attempts.begin()
+        attempts.learn(error, 429, {}, 0.0)
+        attempts.limited = 3.0
+        waits.append(attempts.wait(error))
+
+    assert [3.0, 3.0, 3.0, False] == waits
+    assert (0, 0) == (attempts.counted, attempts.failures)
+    attempts = Attempts(Retry(total=10), transient=True, limited=1.0, limited_for=9.5)
+    assert attempts.wait(error) is False
+
+
+def test_attempts_are_counted() -> None:
+    """The last attempt is not followed by a wait, also where it would only be signed again."""
+    for signed_anew in (False, True):
+        attempts = Attempts(Retry(attempts=3, jitter=0), transient=True, signed_anew=signed_anew)
+        waits = [attempts.wait(ServerError("")) for _ in range(3)]
+        assert ([0.0, 0.0, False] if signed_anew else [0.5, 1.0, False]) == waits
+
+
+def test_an_attempt_forgets_the_last() -> None:
+    """What an attempt taught says nothing of the next one, which may fail before it is sent."""
+    attempts = Attempts(Retry(), transient=True, signed_anew=True, retry_after=1.0, limited=1.0)
+    attempts.begin()
+
+    assert attempts.wait(HTTPStatusError("", status_code=429)) is False

@@ -161,6 +161,25 @@ async def test_attempts_count_every_request(attempts: int) -> None:
     assert attempts == len(script.requests)
 
 
+@pytest.mark.parametrize("status_code", [500, 502, 503, 504])
+async def test_a_server_error_that_persists_keeps_its_status(status_code: int) -> None:
+    """After the attempts, the error says which HTTP status it was."""
+    script = Script([httpx.Response(status_code)])
+    with pytest.raises(HTTPStatusError) as caught:
+        await session_with(script).page(START, END)
+
+    assert (status_code, 5) == (caught.value.status_code, len(script.requests))
+
+
+async def test_429_counts_apart_from_other_failures() -> None:
+    """Between other failures, a 429 uses up no attempt."""
+    limited, failed = httpx.Response(429), httpx.Response(503)
+    script = Script([limited, failed, limited, limited, failed, limited, DONE])
+    await session_with(script, retry=attrs.evolve(QUICK, attempts=3)).page(START, END)
+
+    assert 7 == len(script.requests)
+
+
 @pytest.mark.parametrize("skew", [-7200.0, 7200.0])
 async def test_the_clock_is_corrected(skew: float) -> None:
     """A server two hours off is asked with its own time after one refusal; each attempt is signed afresh."""

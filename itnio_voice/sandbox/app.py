@@ -176,10 +176,12 @@ class Service:
     def _serve(self, visit: _Visit, answer: Callable[[_Visit], Answer]) -> Response:
         behaviour = visit.behaviour
         headers = _date(visit.now, behaviour)
-        wait = self._rate_limit.seconds_to_wait(behaviour.rate_limit, visit.now)
+        wait = self._rate_limit.seconds_to_wait(behaviour.rate_limit, behaviour.rate_limit_window, visit.now)
         if wait:
             self._note(visit, "429")
-            return _canned(faults.TOO_MANY, headers | {"Retry-After": str(wait)}, behaviour)
+            if behaviour.rate_limit_retry_after:
+                headers["Retry-After"] = str(wait)
+            return _canned(faults.TOO_MANY, headers, behaviour)
         fault = self._draws.draw(behaviour.faults, visit.path)
         if fault is not None and fault.date_ahead:
             headers = _date(visit.now + fault.date_ahead, behaviour)

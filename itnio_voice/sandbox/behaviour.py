@@ -45,6 +45,7 @@ FaultKind = Literal[
     "drop",
     "hang",
     "drip",
+    "surplus",
 ]
 
 _LARGEST_PAGE = 100
@@ -108,7 +109,7 @@ class Fault:
     `system_error` (-18), `timestamp_expired` (-16), `html` (HTTP 200 with a web page), `empty` (HTTP 200 without a
     body), `truncated` (JSON cut short, its length told truly), `half_body` (half of the length told, then the
     connection ends), `drop` (the connection ends without an answer), `hang` (no answer until the client leaves), `drip`
-    (a byte each 50 ms).
+    (a byte each 50 ms), `surplus` (the answer is sent twice on the connection).
 
     Raises:
         ValueError: for an unknown kind, a share outside 0–1, or a negative number.
@@ -218,7 +219,11 @@ class Behaviour:
     """Whether bodies are compressed for clients that accept it."""
 
     rate_limit: float | None = attrs.field(default=None, validator=_optional(_at_least(_SLOWEST)))
-    """Requests per second, 0.001 or more, of all clients; more are HTTP 429 with `Retry-After`. None is any number."""
+    """Requests per second, 0.001 or more, of all clients; more are HTTP 429. None is any number."""
+    rate_limit_window: float = attrs.field(default=1.0, validator=_at_least(_SLOWEST))
+    """The seconds whose requests, at least one, may be sent at once after a silence."""
+    rate_limit_retry_after: bool = True
+    """Whether a 429 of the rate limit has a `Retry-After` header."""
     latency: float = attrs.field(default=0.0, validator=_not_negative)
     """How long each answer takes, in seconds."""
     latency_per_row: float = attrs.field(default=0.0, validator=_not_negative)

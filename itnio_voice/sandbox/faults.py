@@ -12,12 +12,15 @@ from starlette.types import Receive, Scope, Send
 
 from .behaviour import Fault
 
-__all__ = ["HANG_UP", "Canned", "Draws", "Manner", "RateLimit", "Reply", "canned"]
+__all__ = ["HANG_UP", "WRITE", "Canned", "Draws", "Manner", "RateLimit", "Reply", "canned"]
 
 HANG_UP = "itnio_voice.hang_up"
 """The name, in an ASGI scope's state, of the function that closes the connection."""
 
-Manner = Literal["whole", "half_body", "drop", "hang", "drip"]
+WRITE = "itnio_voice.write"
+"""The name, in an ASGI scope's state, of the function that writes bytes to the connection."""
+
+Manner = Literal["whole", "half_body", "drop", "hang", "drip", "surplus"]
 
 _SECONDS_PER_BYTE = 0.05
 _WEB_PAGE = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>"
@@ -50,7 +53,13 @@ _CANNED: Mapping[str, Canned] = {
     "hang": Canned(b"", 200),
 }
 
-_MANNER: Mapping[str, Manner] = {"half_body": "half_body", "drop": "drop", "hang": "hang", "drip": "drip"}
+_MANNER: Mapping[str, Manner] = {
+    "half_body": "half_body",
+    "drop": "drop",
+    "hang": "hang",
+    "drip": "drip",
+    "surplus": "surplus",
+}
 
 
 def canned(fault: Fault | None) -> Canned | None:
@@ -86,18 +95,18 @@ class Draws:
 
 
 class RateLimit:
-    """A bucket that holds one second's requests, at least one, and fills at the limit's pace."""
+    """A bucket that holds the requests of a window, at least one, and fills at the limit's pace."""
 
     def __init__(self) -> None:
         self._left = math.inf
         self._at = -math.inf
 
-    def seconds_to_wait(self, limit: float | None, now: float) -> int:
+    def seconds_to_wait(self, limit: float | None, window: float, now: float) -> int:
         """Take a request out of the bucket: 0 if it held one, else the whole seconds until it does."""
         if limit is None:
             self._left = math.inf
             return 0
-        self._left = min(self._left + (now - self._at) * limit, max(limit, 1.0))
+        self._left = min(self._left + (now - self._at) * limit, max(limit * window, 1.0))
         self._at = now
         if self._left < 1:
             return math.ceil((1 - self._left) / limit)
@@ -179,6 +188,14 @@ class Reply(Response):
                 return
         await send({"type": "http.response.body", "body": b""})  # pragma: no cover
 
+    async def surplus(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer, and then again; in-process, where there is no connection, once."""
+        await self.whole(scope, receive, send)
+        write: Callable[[bytes], None] | None = scope.get("state", {}).get(WRITE)
+        if write is not None:
+            head = b"".join(b"%s: %s\r\n" % header for header in self.raw_headers)
+            write(b"HTTP/1.1 %d \r\n%s\r\n%s" % (self.status_code, head, bytes(self.body)))
+
     async def _send_start(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
 
@@ -189,4 +206,5 @@ _SENDERS: Mapping[Manner, Callable[[Reply, Scope, Receive, Send], Awaitable[None
     "drop": Reply.drop,
     "hang": Reply.hang,
     "drip": Reply.drip,
+    "surplus": Reply.surplus,
 }

@@ -16,7 +16,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from .faults import HANG_UP
+from .faults import HANG_UP, WRITE
 
 __all__ = ["HOST", "Listener"]
 
@@ -29,7 +29,7 @@ _LOGGER = logging.getLogger("itnio_voice.sandbox")
 
 
 class _Protocol(H11Protocol):
-    """A connection that the application can end, and that keeps out of uvicorn's logs."""
+    """A connection that the application can end or write to, and that keeps out of uvicorn's logs."""
 
     def __init__(self, config: Config, server_state: ServerState) -> None:
         super().__init__(config, server_state, app_state={})
@@ -39,7 +39,7 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self.app_state: dict[str, Any] = {HANG_UP: transport.close}
+        self.app_state: dict[str, Any] = {HANG_UP: transport.close, WRITE: transport.write}
 
 
 class Listener:

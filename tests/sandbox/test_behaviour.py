@@ -39,6 +39,7 @@ def test_defaults_follow_the_page() -> None:
         {"timestamp_tolerance": -1},
         {"omits": {"searchCount"}},
         {"rate_limit": 0},
+        {"rate_limit_window": 0},
         {"latency": "1"},
         {"latency_per_row": -1},
         {"window_fails_over": -1},

@@ -236,6 +236,36 @@ def test_slow_rate_limit(client: Client, clock: Clock) -> None:
     assert [client.query().status_code for _ in range(6)] == [200] * 5 + [429]
 
 
+def test_rate_limit_of_a_minute(client: Client, clock: Clock) -> None:
+    """A longer window allows more requests at once; a 429 may have no Retry-After."""
+    client.sandbox.behaviour = Behaviour(rate_limit=0.1, rate_limit_window=60, rate_limit_retry_after=False)
+
+    answers = [client.query() for _ in range(7)]
+    clock.at += 10
+    later = [client.query().status_code for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [200] * 6 + [429]
+    assert "Retry-After" not in answers[-1].headers
+    assert later == [200, 429]
+
+
+def test_surplus(client: Client) -> None:
+    """An answer may be sent twice on its connection, which stays open."""
+    befall(client, Fault("surplus", times=1))
+    headers = "".join(f"{name}: {value}\r\n" for name, value in client.headers().items())
+    request = f"GET /voice/recordGroup/1 HTTP/1.1\r\nHost: sandbox\r\n{headers}\r\n".encode()
+    received = b""
+    port = httpx.URL(client.sandbox.base_url).port or 0
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        for answers in (2, 3):
+            connection.sendall(request)
+            while received.count(b'"data":null}') < answers:
+                received += connection.recv(65536)
+
+    assert received.count(b"HTTP/1.1 200") == 3
+    assert [request.answered for request in client.sandbox.requests] == ["surplus", "0"]
+
+
 def test_latency(client: Client) -> None:
     """Each answer may take its time, a deep page more."""
     client.sandbox.insert(*[{"code": str(number)} for number in range(20)])
