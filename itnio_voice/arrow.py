@@ -94,8 +94,9 @@ def record_batches(
 ) -> AsyncIterator[pa.RecordBatch]:
     """Read a stream as batches of `size` rows, the last one of what is left; none for an empty stream.
 
-    With `account`, its name is a column of each row. A batch may hold a part of a window, so `stream.checkpoint` may be
-    ahead of it: to go on exactly where a job stopped, write `stream.windows()` with `record_batch`.
+    With `account`, its name is a column of each row. A window counts in `stream.checkpoint` only after the batch with
+    its last record has been returned and another is requested. A batch may end inside a window, so a stream that is
+    resumed may return some records again: to resume exactly, write `stream.windows()` with `record_batch`.
 
     Raises:
         ValueError: for a size that is not a whole number from 1.
@@ -113,20 +114,24 @@ async def to_table(stream: RecordStream[R]) -> pa.Table:
     A DataFrame is one call away: with `calls = await to_table(…)`, that is `polars.from_arrow(calls)`,
     `calls.to_pandas()` or `duckdb.sql("FROM calls")`.
 
+    As with `stream.collect()`, the stream's checkpoint and progress move when it returns.
+
     Raises:
         ItnioError: as the stream does, and as `record_batch` does.
     """
-    batches = [batch async for batch in record_batches(stream)]
-    return pa.Table.from_batches(batches, schema=schema(stream.of)).unify_dictionaries()
+    reading = record_batches(stream)
+    with stream._delivery.hold():  # noqa: SLF001 -- another way to read a stream
+        batches = [batch async for batch in reading]
+        return pa.Table.from_batches(batches, schema=schema(stream.of)).unify_dictionaries()
 
 
 class _Batches(Generic[R]):
     """The iterator over batches: a class, so that one that is left early leaves nothing behind."""
 
     def __init__(self, stream: RecordStream[R], size: int, account: str | None) -> None:
-        self._of = stream.of
+        stream._begin(whole=False)  # noqa: SLF001 -- another way to read a stream
+        self._stream = stream
         self._account = account
-        self._pages = stream.pages()
         self._size = size
         self._records: list[R] = []
 
@@ -135,14 +140,15 @@ class _Batches(Generic[R]):
 
     async def __anext__(self) -> pa.RecordBatch:
         while len(self._records) < self._size:
-            page = await anext(self._pages, None)
-            if page is None:
+            piece = await self._stream._next_piece()  # noqa: SLF001 -- as above
+            if piece is None:
                 break
-            self._records += page.records
+            self._records += piece.records
         if not self._records:
             raise StopAsyncIteration
-        batch = record_batch(self._records[: self._size], self._of, account=self._account)
+        batch = record_batch(self._records[: self._size], self._stream.of, account=self._account)
         del self._records[: self._size]
+        self._stream._delivery.records += batch.num_rows  # noqa: SLF001 -- as above
         return batch
 
 

@@ -16,7 +16,7 @@ from .arrow import record_batch, schema
 from .errors import IncompleteWindowError
 from .models import CallRecord, VoiceRecord
 from .session import Options
-from .windows import LONGEST, SECOND, Window, covering, floor, gaps
+from .windows import LONGEST, SECOND, Window, floor, gaps, whole_seconds
 
 __all__ = ["read_records"]
 
@@ -49,8 +49,8 @@ def read_records(
 
     A partition is an account's records of `span`, 31 days or what you say, in whole seconds. `accounts` are names as
     `find_accounts` knows them, here and where the tasks run; none named is all that are known here. Only the names
-    travel. `start`, `end`, `of` and `where` are as in `VoiceSession.records`, but an `end` of None is this machine's
-    time of the call, and `options` are those of the `VoiceSession` that each partition opens, without `http_client` and
+    travel. `start`, `end`, `of` and `where` are as in `VoiceSession.records`, but an `end` of None is the last second
+    that is over on this machine's clock, and `options` are those of the `VoiceSession` that each partition opens, without `http_client` and
     `base_url`.
 
     The columns are those of `arrow.schema(of, account=True)`, as Arrow dtypes of pandas, with text that repeats as
@@ -65,11 +65,13 @@ def read_records(
     for option in _STAYING.keys() & options.keys():
         message = f"{option} does not travel to a worker: {_STAYING[option]}"
         raise ValueError(message)
-    end = floor(datetime.now(UTC)) if end is None else end
+    end = floor(datetime.now(UTC)) - SECOND if end is None else end
     found = _find(accounts)
     for account in found.values():
         account.session(**options).records(start, end, of=of, where=where)  # checks all that is passed on, asks nothing
-    parts = [(name, window) for name in found for window in _adjacent(covering(start, end), span)]
+    parts = [(name, window) for name in found for window in _adjacent(whole_seconds(start, end), span)]
+    if not parts:
+        return dd.from_pandas(_frame([], of), npartitions=1)
     return dd.from_map(
         _read_partition,
         *zip(*parts, strict=True),
@@ -93,11 +95,13 @@ def _find(accounts: Iterable[str]) -> dict[str, Account]:
     return find_accounts(names)
 
 
-def _adjacent(window: Window, span: timedelta) -> Iterator[Window]:
-    """Cut a window into ranges of `span` that touch: adjacent calls give each record once."""
+def _adjacent(window: Window | None, span: timedelta) -> Iterator[Window]:
+    """Cut a window into ranges of `span` that touch: adjacent calls return each record once."""
     if not isinstance(span, timedelta) or span < SECOND or span % SECOND:
         message = f"span must be a timedelta of whole seconds, from one, not {span!r}"
         raise ValueError(message)
+    if window is None:
+        return
     start = window.start
     while start < window.end:
         end = start + min(span, window.end - start)

@@ -41,21 +41,26 @@ _SPACES = dict.fromkeys(range(32), " ")
 def read_page(body: bytes, request: PageRequest, of: type[R]) -> Page[R]:
     """Read the answer to a page request.
 
-    Some servers answer a page past the last with another page. So a page that is not the one asked for is empty if
-    the answer tells fewer pages than that.
+    An answer whose `current` or `size` does not fit the request may belong to an earlier request on its connection. Its
+    error is transient, so that the request is repeated. Two differences are allowed: a smaller `size` is the server's
+    limit, and another `current` is the end if the answer's own numbers say that there are fewer pages.
 
     Raises:
         APIError: if the vendor refused; `TimeRangeError` names the request's window.
-        ProtocolError: if it is not the vendor's JSON, or is another page than the one asked for.
+        ProtocolError: if it is not the vendor's JSON, or is not the requested page.
         DecodeError: if a value is not what its field holds.
     """
     data, records = read_rows(body.removeprefix(_BYTE_ORDER_MARK), of) or (_page(body, request), None)
     total, size, current, pages = (structure_field(data, name, natural) for name in PAGE_NUMBERS)
+    if size is not None and size > request.size:
+        message = f"{request.size} records per page were requested, but the answer has {size}"
+        _break_off(message, body, transient=True)
     if current is not None and current != request.current:
         if pages is None and total is not None:
             pages = -(-total // (size or request.size))
         if pages is None or pages >= request.current:
-            _break_off(f"page {request.current} was asked for, and page {current} came", body)
+            message = f"page {request.current} was requested, but the answer is page {current}"
+            _break_off(message, body, transient=True)
         records = ()
     if records is None:
         rows = data["records"]
@@ -98,7 +103,9 @@ def read_record(body: bytes, voice_id: str, of: type[R]) -> R:
         raise RecordNotFoundError(message)
     record = _record(data if other is data else _mended(data, other, "data"), "data", of)
     if record.voice_id not in (None, voice_id):
-        _break_off(f"record {voice_id!r} was asked for, and {record.voice_id!r:.40} came", body)
+        _break_off(
+            f"record {voice_id!r} was requested, but the answer is {record.voice_id!r:.40}", body, transient=True
+        )
     return record
 
 

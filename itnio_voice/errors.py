@@ -115,9 +115,10 @@ class TimeRangeError(APIError):
 
 
 class ProtocolError(ItnioError):
-    """The answer is not what the API promises: not the vendor's JSON, or another page than the one asked for.
+    """The answer is not what the API promises: not the vendor's JSON, or not the requested page or record.
 
-    `excerpt` is a short, safe piece of it.
+    `excerpt` is a short, safe piece of it. It is `transient`, and so was retried, if the answer may have been damaged
+    or may belong to another request.
     """
 
     def __init__(self, message: str, *, excerpt: str = "", transient: bool = False) -> None:

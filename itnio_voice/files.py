@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.to_thread
 import attrs
 import pyarrow as pa
@@ -78,8 +79,8 @@ async def export(
         async for name, batch in merged:
             told()
             chunk = await anyio.to_thread.run_sync(form.chunk, batch.records, kind.of, name if account else None)
-            await anyio.to_thread.run_sync(journal.add, name, chunk, batch.checkpoint)
-    await anyio.to_thread.run_sync(_write, form, output, kind, journal)
+            await _finish_in_thread(journal.add, name, chunk, batch.checkpoint)
+    await _finish_in_thread(_write, form, output, kind, journal)
 
 
 def format_of(output: Path) -> Format:
@@ -103,6 +104,26 @@ def _check_place(output: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(output.parent))
     with tempfile.TemporaryFile(dir=output.parent):
         pass
+
+
+async def _finish_in_thread(function: Callable[..., None], *arguments: object) -> None:
+    """Call a function in a thread, and wait for its end even if this task is cancelled.
+
+    anyio's `run_sync` waits if a cancel scope is cancelled, but not if asyncio cancels the task. The thread would then
+    write to a journal that the caller has closed, or into the file that another export writes.
+    """
+    errors: list[Exception] = []
+
+    async def call() -> None:
+        try:
+            await anyio.to_thread.run_sync(function, *arguments)
+        except Exception as error:  # noqa: BLE001 -- raised below, without the group's own around it
+            errors.append(error)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(call)
+    if errors:
+        raise errors[0]
 
 
 def _write(form: Format, output: Path, kind: Kind, journal: Journal) -> None:

@@ -1,13 +1,13 @@
 """Several streams read at once, as one: many accounts, or a stream ahead of a slow consumer."""
 
 import logging
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from types import TracebackType
 from typing import Generic, Literal, Self, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 __all__ = ["Merged", "merge"]
 
@@ -24,18 +24,24 @@ def merge(
 
     `async with merge({"eu": eu.records(a, b), "us": us.records(a, b)}) as merged: async for name, record in merged: …`
 
-    Each stream keeps its own order; they mix as they come. At most `buffer` items in all, and what the streams hold
-    themselves, are read ahead of the consumer: a slow one stops the fetching. Leaving the `async with` stops all.
+    Each stream keeps its own order; the streams are interleaved as their items arrive. At most `buffer` items and one
+    more of each stream are read ahead of the consumer: a slow consumer stops the requests. Leaving the `async with`
+    stops all streams.
 
-    A stream's `checkpoint` tells what has been read here, which may be ahead of the consumer. To go on exactly, merge
-    `stream.windows()`: each batch carries its own.
+    Any number of tasks may call `anext(merged)`, and each call may be cancelled, also by `asyncio.timeout` or
+    `asyncio.wait_for`: the next call returns the item that the cancelled call did not return.
 
-    With `on_error="raise"` the first failure stops all, and is raised itself where the next item is asked for. With
-    "collect" the other streams are read to their end first, and the failures are raised as an `ExceptionGroup`. A note
-    on each names its stream, and `merged.failures` has them by name.
+    A stream's own `checkpoint` covers what has been read here, which may be ahead of the consumer. To resume exactly,
+    merge `stream.windows()`: each batch has its own checkpoint.
+
+    With `on_error="raise"` the first failure stops all streams, and the next `anext(merged)` raises it; items that were
+    read ahead are dropped. With "collect" the other streams are read to their end first, and the failures are raised as
+    an `ExceptionGroup`. A note on each failure names its stream, and `merged.failures` has them by name. A stream whose
+    reading was cancelled before its end has failed, with a RuntimeError.
 
     Raises:
-        ValueError: for a buffer that is not a whole number from 1, another `on_error`, or what is no stream.
+        ValueError: if `buffer` is not an int of at least 1, `on_error` is another text, or a stream cannot be read with
+            `async for`.
     """
     if type(buffer) is not int or buffer < 1:
         message = f"buffer must be a whole number from 1, not {buffer!r}"
@@ -51,17 +57,17 @@ def merge(
 
 
 class Merged(Generic[K, T]):
-    """What `merge` makes: enter it, then read it."""
+    """The streams that `merge` reads: enter it with `async with`, then read it with `async for`."""
 
     def __init__(self, streams: dict[K, AsyncIterable[T]], buffer: int, *, first_failure_ends: bool) -> None:
         self._streams = streams
-        self._buffer = buffer
         self._first_failure_ends = first_failure_ends
+        self._queue = _Queue[tuple[K, T]](buffer)
+        self._unfinished = set(streams)
         self._failures: dict[K, Exception] = {}
-        self._told = False
+        self._raised = False
         self._group: TaskGroup | None = None
         self._inside = False
-        self._items: MemoryObjectReceiveStream[tuple[K, T]]
 
     async def __aenter__(self) -> Self:
         if self._group:
@@ -69,8 +75,7 @@ class Merged(Generic[K, T]):
             raise RuntimeError(message)
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
-        send, self._items = anyio.create_memory_object_stream[tuple[K, T]](self._buffer)
-        self._group.start_soon(self._read_all, send)
+        self._group.start_soon(self._read_all)
         self._inside = True
         return self
 
@@ -81,10 +86,10 @@ class Merged(Generic[K, T]):
         self._inside = False
         self._group.cancel_scope.cancel()
         try:
-            # The group is not told of the caller's exception, which it would wrap in one of its own.
+            # The group does not get the caller's exception, which it would wrap in a group of its own.
             await self._group.__aexit__(None, None, None)
         finally:
-            self._items.close()
+            self._queue.end()
 
     def __aiter__(self) -> AsyncIterator[tuple[K, T]]:
         return self
@@ -93,55 +98,116 @@ class Merged(Generic[K, T]):
         if not self._inside:
             message = "merged streams are read inside `async with`"
             raise RuntimeError(message)
-        if self._first_failure_ends:
+        if self._first_failure_ends and self._failures:
             self._raise_failures()
-        try:
-            try:
-                return self._items.receive_nowait()
-            except anyio.WouldBlock:
-                return await self._items.receive()
-        except (anyio.EndOfStream, anyio.ClosedResourceError):
-            self._raise_failures()
-            raise StopAsyncIteration from None
+            raise StopAsyncIteration
+        while not self._queue.items:
+            if self._queue.ended:
+                self._fail_unfinished()
+                self._raise_failures()
+                raise StopAsyncIteration
+            await self._queue.change().wait()
+        return self._queue.take()
 
     @property
     def failures(self) -> dict[K, Exception]:
-        """What has failed so far, by the names of the streams."""
+        """The failures so far, by the names of the streams."""
         return dict(self._failures)
 
+    def _fail_unfinished(self) -> None:
+        """Add a failure for each stream that ended neither by itself nor by a failure: its rest is missing."""
+        for name in self._unfinished:
+            failure = RuntimeError("the reading of this stream was cancelled before its end")
+            failure.add_note(f"while reading {name!r}")
+            self._failures[name] = failure
+        self._unfinished.clear()
+
     def _raise_failures(self) -> None:
-        """Raise what failed, once."""
-        if self._told or not self._failures:
+        """Raise the failures, once."""
+        if self._raised or not self._failures:
             return
-        self._told = True
+        self._raised = True
         failures = list(self._failures.values())
         if self._first_failure_ends:
-            self._items.close()
             raise failures[0]
         message = f"{len(failures)} of {len(self._streams)} streams failed"
         raise ExceptionGroup(message, failures)
 
-    async def _read_all(self, send: MemoryObjectSendStream[tuple[K, T]]) -> None:
-        """Read every stream, in a group of their own: what ends the readers is not to end the caller."""
-        with send:
+    async def _read_all(self) -> None:
+        """Read every stream, in a group of its own: what ends the readers must not end the caller."""
+        try:
             async with anyio.create_task_group() as readers:
                 for name, stream in self._streams.items():
-                    readers.start_soon(self._read, name, stream, send, readers)
+                    readers.start_soon(self._read, name, stream, readers)
+        except anyio.get_cancelled_exc_class():
+            # This task ends here. Raised on, a cancellation of this task alone would cancel the caller.
+            pass
+        finally:
+            self._queue.end()
 
-    async def _read(
-        self, name: K, stream: AsyncIterable[T], send: MemoryObjectSendStream[tuple[K, T]], readers: TaskGroup
-    ) -> None:
+    async def _read(self, name: K, stream: AsyncIterable[T], readers: TaskGroup) -> None:
         try:
             async for item in stream:
-                try:
-                    send.send_nowait((name, item))
-                except anyio.WouldBlock:
-                    await send.send((name, item))
+                if fits := self._queue.put((name, item)):
+                    await fits.wait()
+            self._unfinished.remove(name)
         except Exception as failure:  # noqa: BLE001 -- each is raised where the items are read
             failure.add_note(f"while reading {name!r}")
+            self._unfinished.remove(name)
             self._failures[name] = failure
             if self._first_failure_ends:
                 readers.cancel_scope.cancel()
             else:
-                told = {"itnio.stream": str(name), "itnio.error": type(failure).__name__}
-                _LOGGER.warning("reading %r failed, the others go on: %s", name, failure, extra=told)
+                extra = {"itnio.stream": str(name), "itnio.error": type(failure).__name__}
+                _LOGGER.warning("reading %r failed, the others go on: %s", name, failure, extra=extra)
+
+
+class _Queue(Generic[T]):
+    """The items between the readers and the consumer: at most `size`, and one more of each reader.
+
+    An item is in `items` from the moment its stream yields it until the consumer's call returns it. No await comes
+    between `take` and that return, so a cancellation can neither lose an item nor return one twice. A memory object
+    stream of anyio does not guarantee this: it hands the item to the receiver before the receiver wakes up, and drops
+    it if asyncio cancels the receiver in between.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.items: deque[T] = deque()
+        self.ended = False
+        self._size = size
+        self._change: anyio.Event | None = None
+        # One for each item beyond `size`, in their order.
+        self._beyond: deque[anyio.Event] = deque()
+
+    def put(self, item: T) -> anyio.Event | None:
+        """Append an item; if it is beyond `size`, return the event after which its reader may go on."""
+        self.items.append(item)
+        if self._change:
+            self._wake()
+        if len(self.items) <= self._size:
+            return None
+        self._beyond.append(anyio.Event())
+        return self._beyond[-1]
+
+    def take(self) -> T:
+        """Remove and return the oldest item."""
+        if self._beyond:
+            self._beyond.popleft().set()
+        return self.items.popleft()
+
+    def end(self) -> None:
+        """Mark that no more items will come."""
+        self.ended = True
+        self._wake()
+
+    def change(self) -> anyio.Event:
+        """Return the event that is set when an item is put, or the queue ends."""
+        if self._change is None:
+            self._change = anyio.Event()
+        return self._change
+
+    def _wake(self) -> None:
+        """Wake every consumer that waits: one that is cancelled at this moment holds up no other."""
+        if self._change:
+            self._change.set()
+            self._change = None

@@ -5,9 +5,9 @@ from typing import Generic
 
 import attrs
 
+from .learned import Learned
 from .models import R
 from .paging import LARGEST_PAGE, Page
-from .span import SpanLimit
 from .windows import Window
 
 __all__ = ["Done", "Piece", "Plan"]
@@ -17,12 +17,13 @@ __all__ = ["Done", "Piece", "Plan"]
 class Plan(Generic[R]):
     """What a walk is to do.
 
-    `ask` asks for page `current` of a window. `gaps` are the parts of the range to walk, oldest first; none is walked
-    further than `now` says that time has come. `limit` counts records, `at_once` requests. `whole`: hand out a window's
-    records only when they are complete. `skip`: leave out what is too old for the server.
+    `fetch` requests page `current` of `size` records of a window. `gaps` are the parts of the range to walk, oldest
+    first. `now` returns the server's time in Unix seconds, as far as it is known: none of a gap that lies after it is
+    read, and with `until_now` that is no surprise. `limit` counts records, `at_once` requests. `whole`: hand out a
+    window's records only when they are complete. `skip`: skip what is too old for the server.
     """
 
-    ask: Callable[[Window, int], Awaitable[Page[R]]]
+    fetch: Callable[[Window, int, int], Awaitable[Page[R]]]
     gaps: Sequence[Window]
     now: Callable[[], float]
     at_once: int
@@ -30,7 +31,8 @@ class Plan(Generic[R]):
     limit: float = float("inf")
     skip: bool = False
     whole: bool = False
-    span_limit: SpanLimit = attrs.field(factory=SpanLimit)
+    until_now: bool = False
+    learned: Learned = attrs.field(factory=Learned)
 
 
 @attrs.frozen

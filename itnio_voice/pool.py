@@ -5,19 +5,29 @@ does not. Giving httpx a transport turns its own handling of proxies off, so tho
 """
 
 import os
+import socket
 import ssl
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from http import HTTPStatus
 from ipaddress import ip_address
+from operator import attrgetter
+from typing import Any
 from urllib.request import getproxies
+from weakref import WeakKeyDictionary
 
+import anyio
 import httpcore2
 import httpx
 
-__all__ = ["PooledTransport", "make_client", "proxy_mounts"]
+__all__ = ["PooledTransport", "end_connection", "make_client", "proxy_mounts"]
 
 _KEEPALIVE_SECONDS = 30.0
+_POLL_SECONDS = 0.005
+_POLLS = 2
+_LONGEST_CHECK = 1.0
+_TCP = socket.AF_INET, socket.SOCK_STREAM
 
 _ERRORS: Mapping[type[Exception], type[httpx.TransportError]] = {
     httpcore2.ConnectError: httpx.ConnectError,
@@ -85,7 +95,13 @@ def _pattern(host: str) -> str:
 
 
 class PooledTransport(httpx.AsyncBaseTransport):
-    """An httpx transport over httpcore2's pool of at most `connections`. It reads each answer whole."""
+    """An httpx transport over httpcore2's pool of at most `connections`. It reads each answer completely.
+
+    A connection with unread data is not reused: a server, or a proxy before it, may send an answer twice, and the
+    second would be read as the answer to the next request. The first answer of a connection is always its own. A later
+    one is an error if unread data follow it. A success with the same body as the answer before it on the connection is
+    returned only if no data follow for about as long as an answer takes.
+    """
 
     def __init__(self, connections: int, context: ssl.SSLContext, proxy: httpx.Proxy | None = None) -> None:
         self._pool = httpcore2.AsyncConnectionPool(
@@ -94,10 +110,12 @@ class PooledTransport(httpx.AsyncBaseTransport):
             max_connections=connections,
             keepalive_expiry=_KEEPALIVE_SECONDS,
         )
+        self._last: WeakKeyDictionary[Any, tuple[int, float]] = WeakKeyDictionary()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request over a connection of the pool, and read its answer."""
         with _as_httpx(request):
+            began = anyio.current_time()
             response = await self._pool.handle_async_request(
                 httpcore2.Request(
                     request.method,
@@ -109,13 +127,79 @@ class PooledTransport(httpx.AsyncBaseTransport):
             )
             try:
                 body = await response.aread()
+                # Before the pool gets the connection back, which may hand it on at once.
+                await self._check(response, body, anyio.current_time() - began)
             finally:
                 await response.aclose()
-        return httpx.Response(response.status, headers=response.headers, stream=httpx.ByteStream(body))
+        return httpx.Response(
+            response.status,
+            headers=response.headers,
+            stream=httpx.ByteStream(body),
+            extensions={"network_stream": response.extensions["network_stream"]},
+        )
+
+    async def _check(self, response: httpcore2.Response, body: bytes, seconds: float) -> None:
+        """End a connection that has unread data, and refuse an answer that may be another request's."""
+        stream = response.extensions["network_stream"]
+        digest = hash(body)
+        last = self._last.get(stream)
+        self._last[stream] = digest, seconds
+        unread = _has_unread_data(response)
+        if last and last[0] == digest and response.status == HTTPStatus.OK:
+            end = anyio.current_time() + min(last[1] + _POLLS * _POLL_SECONDS, _LONGEST_CHECK)
+            while not unread and anyio.current_time() < end:
+                await anyio.sleep(_POLL_SECONDS)
+                unread = _has_unread_data(response)
+        if unread:
+            end_connection(stream)
+            if last:
+                message = "the server sent more than one answer to a request"
+                raise httpcore2.RemoteProtocolError(message)
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._pool.aclose()
+
+
+def end_connection(stream: Any) -> None:
+    """End the connection of a response's `network_stream` extension, so that no pool of httpcore's reuses it.
+
+    Pools close a connection whose socket is readable, as one that was shut down is. Closing the stream itself makes
+    httpcore's check fail on trio. The socket is a copy, since uvloop's cannot be shut down.
+    """
+    with (
+        suppress(AttributeError, OSError),
+        socket.fromfd(stream.get_extra_info("socket").fileno(), *_TCP) as connection,
+    ):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _has_unread_data(response: httpcore2.Response) -> bool:
+    """Return whether an answer's connection has unread data, which would be read as the answer to the next request.
+
+    The data may be in h11's buffer, in that of TLS, or in the socket. Data that arrive later are seen by httpcore2 when
+    it reuses the connection.
+    """
+    stream = response.extensions["network_stream"]
+    try:
+        # httpcore2 has no public way to h11's buffer.
+        unread, _ = attrgetter("stream._stream._connection._h11_state.trailing_data")(response)
+    except AttributeError:
+        return True
+    return bool(unread) or _has_unread_tls(stream.get_extra_info("ssl_object")) or stream.get_extra_info("is_readable")
+
+
+def _has_unread_tls(connection: ssl.SSLObject | None) -> bool:
+    """Return whether TLS has received data that were not read, or the end of the connection."""
+    if connection is None:
+        return False
+    try:
+        connection.read(1)
+    except ssl.SSLWantReadError:
+        return False
+    except ssl.SSLError:
+        return True
+    return True
 
 
 @contextmanager

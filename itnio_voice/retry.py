@@ -39,9 +39,11 @@ def _pause(_: object, attribute: "attrs.Attribute[float]", value: float) -> None
 class Retry:
     """How often and how long a call is tried.
 
-    `attempts` counts every request sent, one that is only signed anew too. `total` bounds, in seconds, all attempts and
-    the waits between them; waiting for a free slot of the session, or for the turn that `rate` gives, does not count. A
-    wait is `wait_initial` seconds, doubled with each failure, plus up to `jitter` at random, and at most `wait_max`.
+    `attempts` counts every request sent, one that is only signed again too. An HTTP 429 is the exception: it is retried
+    as long as `total` allows. `total` limits, in seconds, all attempts and the waits between them. Waiting for a free
+    slot, for the turn that `rate` gives, or while the session is slowed down by a 429 of another call does not count. A
+    call also ends once the server has answered all requests of the session with 429 for `total` seconds. A wait is
+    `wait_initial` seconds, doubled with each failure, plus up to `jitter` at random, and at most `wait_max`.
 
     Raises:
         ValueError: for a number out of range, or something that is not one.
@@ -64,16 +66,27 @@ class Attempts:
     """The attempts at one question: what they have cost, and what the last one taught."""
 
     retry: Retry
+    began: float = 0.0
     spent: float = 0.0
+    counted: int = 0
     failures: int = 0
     transient: bool = False
     signed_anew: bool = False
     retry_after: float | None = None
+    limited: float | None = None
+    """The seconds to wait after a 429."""
+    limited_for: float = 0.0
+    """How long the server has answered with nothing but 429, in seconds."""
 
     @property
     def left(self) -> float:
         """The seconds that are left."""
         return self.retry.total - self.spent
+
+    def begin(self) -> None:
+        """Forget what the last attempt taught."""
+        self.transient = self.signed_anew = False
+        self.retry_after = self.limited = None
 
     def learn(self, error: ItnioError, status: int, headers: Mapping[str, str], now: float) -> None:
         """Take in how an attempt failed; `status` is 0 if no answer came."""
@@ -87,6 +100,12 @@ class Attempts:
         """Tell how many seconds to wait before the next attempt; False if there is to be none."""
         if not isinstance(error, ItnioError):
             # A cancellation, say: what the attempt before it taught does not count.
+            return False
+        if self.transient and self.limited is not None:
+            self.spent += self.limited
+            return self.limited if max(self.spent, self.limited_for + self.limited) < self.retry.total else False
+        self.counted += 1
+        if self.counted >= self.retry.attempts:
             return False
         if self.signed_anew:
             return 0.0
@@ -113,6 +132,7 @@ def http_date(text: str | None) -> float | None:
     """Return an HTTP date in Unix seconds; None if it is none."""
     try:
         date = parsedate_to_datetime(text or "")
+        # In UTC, so that every date that is returned is one that a datetime can hold.
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
     except (ValueError, OverflowError):
         return None
-    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()

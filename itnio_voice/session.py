@@ -11,16 +11,16 @@ from urllib.parse import quote
 from .checkpoint import Checkpoint, fingerprint
 from .endpoints import RECORDING_URL, endpoint_of
 from .envelope import read_page, read_record, read_recording_url
+from .learned import Learned
 from .models import R, RecordingURL, VoiceRecord
 from .paging import LARGEST_PAGE, Page, PageRequest
 from .plan import Plan
 from .retry import Retry
 from .signing import Credentials
-from .span import SpanLimit
 from .stream import RecordStream
 from .transport import HTTPClient, Question, Transport
 from .walk import Walk
-from .windows import Window, covering, gaps
+from .windows import Window, gaps, whole_seconds
 
 __all__ = ["Options", "VoiceSession", "account_of_environment"]
 
@@ -75,7 +75,7 @@ class VoiceSession:
             timeout=timeout,
             retry=retry,
         )
-        self._span_limit = SpanLimit()
+        self._learned = Learned()
 
     @classmethod
     def from_env(cls, **options: Unpack[Options]) -> Self:
@@ -118,11 +118,13 @@ class VoiceSession:
     ) -> RecordStream[R]:
         """Return the records from `start` to `end` as a stream; requests are sent only when it is read.
 
-        Both are aware datetimes, floored and ceiled to whole seconds; `end` None, or in the future, is now. Adjacent
-        calls tile: `records(a, b)` and `records(b, c)` together give each record once. `of` is the kind of record,
-        `where` the endpoint's filters by Python name, `page_size` the records a page (1 to 100), `limit` the records
-        in all. `resume` goes on from a stream's checkpoint. What is too old for the server is a `TimeRangeError`, or
-        left out with `expired="skip"` and told in `stream.skipped`.
+        Both are aware datetimes, rounded down to whole seconds, so a range within one second is empty. Adjacent calls
+        tile: `records(a, b)` and `records(b, c)` together return each record once. An `end` that is None or in the
+        future is the last second that is over on the server's clock: the rest stays unread, and is not in
+        `stream.checkpoint`. `of` is the kind of record, `where` the endpoint's filters by Python name, `page_size` the
+        records per page (1 to 100), `limit` the number of records in all. `resume` continues from a stream's
+        checkpoint. What is too old for the server is a `TimeRangeError`, or skipped with `expired="skip"` and listed in
+        `stream.skipped`.
 
         Raises:
             ValueError: for an argument out of range, an unknown filter, or a checkpoint of another query.
@@ -135,9 +137,7 @@ class VoiceSession:
         if expired not in {"raise", "skip"}:
             message = f'expired must be "raise" or "skip", not {expired!r}'
             raise ValueError(message)
-        window = covering(start, datetime.fromtimestamp(self._transport.now(), UTC) if end is None else end)
-        if end is None:
-            window = Window(window.start, _FOREVER)
+        window = whole_seconds(start, _FOREVER if end is None else end)
         checkpoint = Checkpoint(fingerprint(self._transport.credentials.api_key, of.__name__, params, start, end))
         if resume is not None:
             checkpoint = _same_query(resume, checkpoint)
@@ -147,14 +147,15 @@ class VoiceSession:
         def walk(whole_windows: bool) -> Walk[R]:  # noqa: FBT001 -- the stream's one question
             return Walk(
                 Plan(
-                    ask=partial(self._ask, of, params, page_size, caller=stream),
-                    gaps=gaps(window, checkpoint.done),
+                    fetch=partial(self._fetch, of, params, caller=stream),
+                    gaps=gaps(window, checkpoint.done) if window else (),
                     now=self._transport.now,
                     page_size=page_size,
                     limit=float("inf") if limit is None else limit,
                     skip=expired == "skip",
                     at_once=self._transport.concurrency,
-                    span_limit=self._span_limit,
+                    until_now=end is None,
+                    learned=self._learned,
                     whole=whole_windows,
                 )
             )
@@ -173,6 +174,8 @@ class VoiceSession:
     ) -> Page[R]:
         """Return page `current` (from 1) of a range, as the vendor has it: one request, no windows, nothing checked.
 
+        Both ends are rounded down to whole seconds; a range within one second is empty, and nothing is requested.
+
         Raises:
             ValueError: for an argument out of range or an unknown filter.
             ItnioError: as the API and the network do; `TimeRangeError` for more than 31 days or too far back.
@@ -182,7 +185,10 @@ class VoiceSession:
         if type(current) is not int or current < 1:
             message = f"current must be a whole number from 1, not {current!r}"
             raise ValueError(message)
-        return await self._ask(of, params, page_size, covering(start, end), current)
+        window = whole_seconds(start, end)
+        if window is None:
+            return Page((), 0, page_size, current, 0)
+        return await self._fetch(of, params, window, current, page_size)
 
     async def record(self, voice_id: str, *, of: type[R] = VoiceRecord) -> R:  # type: ignore[assignment]  # as above
         """Return the record of an id.
@@ -211,13 +217,13 @@ class VoiceSession:
         question = Question("GET", RECORDING_URL, params={"recordingFileId": recording_file_id, "sourceType": source})
         return await self._transport.send(question, partial(read_recording_url, recording_file_id=recording_file_id))
 
-    async def _ask(
+    async def _fetch(
         self,
         of: type[R],
         params: Mapping[str, str],
-        page_size: int,
         window: Window,
         current: int,
+        page_size: int,
         *,
         caller: Hashable = None,
     ) -> Page[R]:

@@ -1,6 +1,8 @@
 """A range's records as a caller reads them: one by one, by page, by window, or all at once."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -56,10 +58,7 @@ class RecordStream(Generic[R]):
         self._new_walk = walk
         self._walk: Walk[R] | None = None
         self._limited = limited
-        self._checkpoint = checkpoint
-        self._taken: Window | None = None
-        self._records = 0
-        self._windows = 0
+        self._delivery = Delivery(checkpoint)
         self._reading = False
 
     def __aiter__(self) -> AsyncIterator[R]:
@@ -85,12 +84,17 @@ class RecordStream(Generic[R]):
         return _Steps(self._next_window)
 
     async def collect(self) -> list[R]:
-        """Read everything into a list."""
+        """Read everything into a list.
+
+        The `checkpoint` and the `progress` move when it returns. After an error or a cancellation they cover none of
+        the records, so a stream resumed from the checkpoint gives them all.
+        """
         self._begin(whole=False)
         records: list[R] = []
-        while piece := await self._next_piece():
-            records += piece.records
-            self._records = len(records)
+        with self._delivery.hold():
+            while piece := await self._next_piece():
+                records += piece.records
+                self._delivery.records += len(piece.records)
         return records
 
     @property
@@ -103,12 +107,13 @@ class RecordStream(Generic[R]):
         """How far the stream has come; at any time, after an error too."""
         walk = self._walk
         planned, expected = (walk.windows_done + walk.windows_left, walk.expected) if walk else (0, None)
-        return Progress(self._windows, planned, self._records, expected)
+        delivery = self._delivery
+        return Progress(delivery.windows, planned, 0 if delivery.held else delivery.records, expected)
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The windows done so far, those after whose last record the caller asked for more."""
-        return self._checkpoint
+        """The windows completed so far: the caller has received their records, and requested more."""
+        return self._delivery.checkpoint
 
     @property
     def skipped(self) -> tuple[Window, ...]:
@@ -122,20 +127,22 @@ class RecordStream(Generic[R]):
         self._walk = self._new_walk(whole)
 
     async def _next_piece(self) -> Piece[R] | None:
-        """Return the next piece that the caller can see; what came before has been taken."""
+        """Return the next piece that the caller can see, or None at the end.
+
+        No await comes after the one for the piece, so a cancellation loses none: the next call returns it.
+        """
         if self._walk is None or self._reading:
             message = "this stream is being read by another task: one task reads a stream"
             raise RuntimeError(message)
         self._reading = True
         try:
             while True:
-                if self._taken:
-                    self._checkpoint = self._checkpoint.including([self._taken])
-                    self._taken = None
-                    self._windows += 1
+                self._delivery.complete_windows()
                 piece = await self._walk.advance()
-                self._taken = piece.done.part if piece and piece.done else None
-                if piece is None or piece.records or piece.done:
+                if piece is None:
+                    return None
+                self._delivery.add(piece)
+                if piece.records or piece.done:
                     return piece
         finally:
             self._reading = False
@@ -143,7 +150,7 @@ class RecordStream(Generic[R]):
     async def _next_page(self) -> Page[R] | None:
         while piece := await self._next_piece():
             if piece.page:
-                self._records += len(piece.records)
+                self._delivery.records += len(piece.records)
                 return attrs.evolve(piece.page, records=tuple(piece.records))
         return None
 
@@ -151,9 +158,46 @@ class RecordStream(Generic[R]):
         piece = await self._next_piece()
         if piece is None or piece.done is None:
             return None
-        self._records += len(piece.records)
-        checkpoint = self._checkpoint.including([piece.done.part])
+        self._delivery.records += len(piece.records)
+        checkpoint = self._delivery.checkpoint.including([piece.done.part])
         return WindowBatch(piece.done.window, tuple(piece.records), piece.done.total, checkpoint)
+
+
+class Delivery:
+    """How much of a stream its caller has received: records, and completed windows.
+
+    A window is completed when the caller has received all records up to its last, and requests more.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self.records = 0
+        self.windows = 0
+        self.held = False
+        self._read = 0
+        # Windows that are not completed, each with the number of records that have been read up to its end.
+        self._waiting: deque[tuple[int, Window]] = deque()
+
+    def add(self, piece: Piece[Any]) -> None:
+        """Add what the walk has handed out: its records are still to be received."""
+        self._read += len(piece.records)
+        if piece.done:
+            self._waiting.append((self._read, piece.done.part))
+
+    def complete_windows(self) -> None:
+        """Count the windows whose records have all been received: the caller requests more."""
+        while self._waiting and self._waiting[0][0] <= self.records and not self.held:
+            _, window = self._waiting.popleft()
+            self.checkpoint = self.checkpoint.including([window])
+            self.windows += 1
+
+    @contextmanager
+    def hold(self) -> Generator[None]:
+        """Count nothing until the block has ended without an error: its records are returned together."""
+        self.held = True
+        yield
+        self.held = False
+        self.complete_windows()
 
 
 class _Records(Generic[R]):
@@ -161,18 +205,18 @@ class _Records(Generic[R]):
 
     def __init__(self, stream: RecordStream[R]) -> None:
         self._stream = stream
+        self._delivery = stream._delivery  # noqa: SLF001 -- one class with two faces
         self._piece: Iterator[R] = iter(())
 
     def __aiter__(self) -> "_Records[R]":
         return self
 
     async def __anext__(self) -> R:
-        stream = self._stream
         while True:
             for record in self._piece:
-                stream._records += 1  # noqa: SLF001 -- one class with two faces
+                self._delivery.records += 1
                 return record
-            piece = await stream._next_piece()  # noqa: SLF001 -- as above
+            piece = await self._stream._next_piece()  # noqa: SLF001 -- as above
             if piece is None:
                 raise StopAsyncIteration
             self._piece = iter(piece.records)

@@ -5,18 +5,20 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPStatus
 from ipaddress import ip_address
 from types import ModuleType
 from typing import Any, Protocol, TypeVar
 from urllib.parse import SplitResult, quote, urlsplit
 
 import anyio
-import anyio.lowlevel
 import attrs
 from attrs.validators import instance_of, optional
 
 from .errors import (
+    APIError,
     HTTPStatusError,
     ItnioError,
     ProtocolError,
@@ -24,7 +26,9 @@ from .errors import (
     TimestampExpiredError,
     TransportError,
 )
-from .retry import Attempts, Retry, count, http_date, positive
+from .pace import Pace
+from .retry import Attempts, Retry, count, positive
+from .server_clock import ServerClock
 from .signing import Credentials, Signature, sign
 from .slots import Slots
 
@@ -37,8 +41,6 @@ _BLANK = "***"
 _CONTENT_TYPE = "application/json;charset=UTF-8"
 _TELLING = 6
 """So many characters of a secret in a row are a part of it that nobody may see."""
-_SAME_CLOCK = 1.0
-"""Seconds: a Date header tells no more."""
 
 
 class HTTPClient(Protocol):
@@ -111,8 +113,9 @@ def _library(client: HTTPClient) -> ModuleType:
 class Transport:
     """The way to one account's API, for any number of callers at once.
 
-    `concurrency` bounds the requests in flight, for which callers take turns, and `rate` those sent per second;
-    `timeout` is the seconds that an attempt may take. A `client` that the caller brought is never closed here.
+    `concurrency` limits the requests in flight, for which callers take turns, and `rate` those sent per second.
+    `timeout` is the seconds that an attempt may take. A `client` that the caller brought is never closed here. `clock`
+    is this machine's, in Unix seconds.
     """
 
     credentials: Credentials = attrs.field(validator=instance_of(Credentials))
@@ -127,9 +130,10 @@ class Transport:
     _http: HTTPClient = attrs.field(init=False)
     _network_errors: tuple[type[Exception], ...] = attrs.field(init=False)
     _timeouts: type[Exception] = attrs.field(init=False)
+    _gate: Slots = attrs.field(init=False)
     _slots: Slots = attrs.field(init=False)
-    _offset: float = attrs.field(default=0.0, init=False)
-    _next_send: float = attrs.field(default=0.0, init=False)
+    _pace: Pace = attrs.field(init=False)
+    _server: ServerClock = attrs.field(factory=ServerClock, init=False)
     _calls: "set[anyio.CancelScope]" = attrs.field(factory=set, init=False)
     _closed: bool = attrs.field(default=False, init=False)
 
@@ -143,11 +147,18 @@ class Transport:
         library = _library(self._http)
         self._network_errors = (library.RequestError, OSError)
         self._timeouts = library.TimeoutException
+        self._gate = Slots(1)
         self._slots = Slots(self.concurrency)
+        self._pace = Pace(self.rate, self.retry)
 
     def now(self) -> float:
-        """Return the server's time in Unix seconds, as far as it is known."""
-        return self.clock() + self._offset
+        """Return the server's time in Unix seconds; this machine's until an answer shows that they differ."""
+        return self.clock() + self._server.offset
+
+    @property
+    def clock_known(self) -> bool:
+        """Whether an answer has shown the server's time, no farther from this machine's than is accepted."""
+        return self._server.known
 
     async def aclose(self) -> None:
         """End the calls under way, send no more requests, and close our own client's connections."""
@@ -180,7 +191,7 @@ class Transport:
         raise RuntimeError(message)
 
     async def _try(self, question: Question, read: Callable[[bytes], T], caller: Hashable) -> T:
-        attempts = Attempts(self.retry)
+        attempts = Attempts(self.retry, began=anyio.current_time())
         try:
             return await self._attempt(question, read, attempts, caller)
         except ItnioError as error:
@@ -188,7 +199,7 @@ class Transport:
         # Nearly every call has ended by now: retries cost more to set up than all else here, so only for the others.
         import stamina  # noqa: PLC0415
 
-        retries = stamina.retry_context(on=attempts.wait, attempts=self.retry.attempts, timeout=None)
+        retries = stamina.retry_context(on=attempts.wait, attempts=None, timeout=None)  # `wait` counts them
         async for attempt in retries.with_name("itnio_voice.VoiceSession", (str(question),), {}):
             with attempt:
                 if failed:
@@ -197,12 +208,10 @@ class Transport:
         raise AssertionError  # pragma: no cover -- the last attempt returns or raises
 
     async def _attempt(self, question: Question, read: Callable[[bytes], T], attempts: Attempts, caller: Hashable) -> T:
-        async with self._slots.taken(caller):
-            await self._pace()
-            # Having come by a slot at once is no wait that a cancellation ends.
-            await anyio.lowlevel.checkpoint_if_cancelled()
-            offset, began = self._offset, time.monotonic()
-            signature = sign(self.credentials, self.now())
+        attempts.begin()
+        async with self._turn(caller, attempts) as turn:
+            began, sent, signed_with = time.monotonic(), self.clock(), self._server.signing
+            signature = sign(self.credentials, sent + signed_with)
             answer, outcome = None, "cancelled"
             try:
                 answer = await self._exchange(question, signature, min(self.timeout, attempts.left))
@@ -211,7 +220,13 @@ class Transport:
             except ItnioError as error:
                 outcome = type(error).__name__
                 _blank(error, self.credentials.api_secret, signature.digest)
-                self._learn(attempts, error, answer, offset)
+                self._learn(attempts, error, answer, turn)
+                if isinstance(error, TimestampExpiredError):
+                    self._correct_clock(attempts, error, answer.headers, signed_with)
+                elif isinstance(error, APIError):
+                    self._observe_clock(answer.headers, sent)
+                elif isinstance(error, ProtocolError) and error.transient:
+                    _end_connection(answer)
                 # Without what it came from, and the frames that read the answer: they hold what a server may echo.
                 error.__context__ = None
                 raise error.with_traceback(None)  # noqa: B904 -- it is the same error
@@ -219,33 +234,51 @@ class Transport:
                 seconds = time.monotonic() - began
                 attempts.spent += seconds
                 _tell(question, signature, answer, outcome, seconds)
+            self._pace.answered(turn)
+            self._observe_clock(answer.headers, sent)
             return result
 
-    def _learn(self, attempts: Attempts, error: ItnioError, answer: Any, offset: float) -> None:
+    @asynccontextmanager
+    async def _turn(self, caller: Hashable, attempts: Attempts) -> AsyncGenerator[int]:
+        """Take a slot when the pace allows another request, and give it back at the end.
+
+        One caller at a time passes the gate. So a slot is idle only while no other call may be sent either.
+        """
+        async with AsyncExitStack() as taken:
+            async with self._gate.taken(caller):
+                await taken.enter_async_context(self._slots.taken(caller))
+                turn = await self._pace.turn(attempts.left)
+            taken.callback(self._pace.end, turn)
+            yield turn
+
+    def _learn(self, attempts: Attempts, error: ItnioError, answer: Any, turn: int) -> None:
         """Take in how an attempt failed; `answer` is None if none came."""
         status: int = 0 if answer is None else answer.status_code
-        headers: Mapping[str, str] = {} if answer is None else answer.headers
-        attempts.learn(error, status, headers, self.clock())
-        attempts.signed_anew = isinstance(error, TimestampExpiredError) and self._set_clock(headers, offset)
+        attempts.learn(error, status, {} if answer is None else answer.headers, self.clock())
+        if not attempts.transient:
+            self._pace.answered(turn)
+        elif status == HTTPStatus.TOO_MANY_REQUESTS:
+            attempts.limited = self._pace.refused(turn, attempts.retry_after)
+            began = max(attempts.began, self._pace.refused_since)
+            attempts.limited_for = anyio.current_time() - began
 
-    def _set_clock(self, headers: Mapping[str, str], offset: float) -> bool:
-        """Learn the offset to the server's clock; tell whether it is another than the request was signed with."""
-        date = http_date(headers.get("date"))
-        if date is not None:
-            self._offset = date - self.clock()
-        anew = abs(self._offset - offset) > _SAME_CLOCK
-        if anew:
-            told = {"itnio.api_key": self.credentials.api_key, "itnio.clock_offset": self._offset}
-            _LOGGER.info("the server's clock is %+.0f s from ours: signing by it", self._offset, extra=told)
-        return anew
+    def _observe_clock(self, headers: Mapping[str, str], sent: float) -> None:
+        if self._server.observe(headers, sent, self.clock()):
+            self._tell_clock("the server's clock is %+.0f s from this machine's", self._server.offset)
 
-    async def _pace(self) -> None:
-        """Wait until `rate` allows another request."""
-        if self.rate is not None:
-            now = time.monotonic()
-            at = max(now, self._next_send)
-            self._next_send = at + 1 / self.rate
-            await anyio.sleep(at - now)
+    def _correct_clock(
+        self, attempts: Attempts, error: TimestampExpiredError, headers: Mapping[str, str], signed_with: float
+    ) -> None:
+        received = self.clock()
+        attempts.signed_anew = self._server.correct(headers, signed_with, received)
+        if attempts.signed_anew:
+            self._tell_clock("the server's clock is %+.0f s from this machine's: signing by it", self._server.signing)
+        else:
+            error.args = (f"{error.status}: {error.reason:.200} ({self._server.advice(headers, received)})",)
+
+    def _tell_clock(self, message: str, offset: float) -> None:
+        told = {"itnio.api_key": self.credentials.api_key, "itnio.clock_offset": offset}
+        _LOGGER.info(message, offset, extra=told)
 
     async def _exchange(self, question: Question, signature: Signature, seconds: float) -> Any:
         """Send one request and read its answer; what the HTTP library raises becomes ours."""
@@ -288,6 +321,15 @@ def _tell(question: Question, signature: Signature, answer: Any, outcome: str, s
         "itnio.seconds": round(seconds, 6),
     }
     _LOGGER.debug("%s: %s after %.3f s", question, outcome, seconds, extra=told)
+
+
+def _end_connection(answer: Any) -> None:
+    """End the connection that an answer came on, if the HTTP library shows it: it may hold another answer."""
+    stream = answer.extensions.get("network_stream")
+    if stream is not None:
+        from .pool import end_connection  # noqa: PLC0415 -- as above
+
+        end_connection(stream)
 
 
 def _judge(answer: Any, read: Callable[[bytes], T]) -> T:

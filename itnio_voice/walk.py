@@ -1,27 +1,38 @@
-"""From a range to its records: asks for windows page by page, checks what comes, and narrows what does not fit.
+"""From a range to its records: requests windows page by page, and narrows those that do not fit.
 
-One idea serves a window that is too long, too deep, too slow, or not the same from page to page: take it back, and go
-on from its start with a smaller width. What had been handed out of it is remembered until the walk has passed its end.
+One idea serves a window that is too long, too deep, too slow, or inconsistent: close it, and continue from its start
+with a smaller width. What had been handed out of it is remembered, and not handed out again.
 
-A step asks, and settles the windows in order. One that is cancelled keeps what has come: the next asks for the rest.
+A step sends requests, and settles the windows in order. A step that is cancelled keeps the answers that have arrived;
+the next one requests the rest.
 """
 
 import logging
 from collections import deque
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from math import ceil as up
+from math import ceil
 from typing import Generic
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from .errors import RequestTimeoutError, ServerError, TimeRangeError
+from .errors import (
+    HTTPStatusError,
+    IncompleteWindowError,
+    ParameterError,
+    RequestTimeoutError,
+    ServerError,
+    TimeRangeError,
+)
+from .identity import PageKeys, SeenRecords
+from .learned import GROWTH
 from .models import R
-from .paging import Reading
+from .paging import Page
 from .plan import Done, Piece, Plan
-from .windows import LONGEST, SECOND, SHORTEST, Window, before, ceil, cut, join
+from .window_pass import OpenWindow
+from .windows import LONGEST, SECOND, SHORTEST, Window, before, cut, floor, join
 
 __all__ = ["Walk"]
 
@@ -29,14 +40,21 @@ _LOGGER = logging.getLogger(__name__)
 
 DEEPEST = 10_000
 """A window with more records is narrowed: a deep page costs the server time in proportion to its depth."""
-FITTING = DEEPEST // 2
-"""So many records the next window is planned to hold: it still fits if the traffic doubles."""
-PASSES = 5
-"""So often a window that cannot be cut is walked before the walk gives up."""
+FITTING = 4_750
+"""The number of records that the next window is planned to hold: it still fits if the traffic doubles.
+
+Totals near it are no multiple of 1,000, which is suspected to be a cap, and leave the last page half full.
+"""
 RESOLUTION = timedelta(minutes=1)
-"""So exactly the first instant that is still served is looked for."""
+"""Precision of the search for the oldest available record."""
 ROUNDS = 8
-"""So many requests, at most, a step asks for each that may be in flight."""
+"""The requests of one step, at most, for each that may be in flight."""
+LIVE = timedelta(minutes=5)
+"""A window that ends later than this before now may still receive records."""
+NEAR_NOW = timedelta(minutes=10)
+"""A window that ends later than this before now may be refused because it ends in the server's future."""
+UNAVAILABLE = frozenset({503, 504})
+"""The HTTP statuses that may mean that the window is too much for the server."""
 
 
 class Walk(Generic[R]):
@@ -44,28 +62,33 @@ class Walk(Generic[R]):
 
     def __init__(self, plan: Plan[R]) -> None:
         self._plan = plan
+        self._learned = plan.learned
+        self._limit = plan.learned.span_limit
         self._gaps = deque(plan.gaps)
         self._ready: deque[Piece[R]] = deque()
         self._left = plan.limit
         self._most = plan.at_once * min(plan.at_once, ROUNDS)
-        # How many requests a step asks, how many more this one may, and how wide the next window is.
+        # How many requests a step sends, how many more this one may, and how many windows may be open.
         self._asks = 1
         self._room = 0
-        self._width = plan.span_limit.first
+        self._open_limit = 2 * plan.at_once
+        # How wide the next window is, how often windows were shrunk in a row, and the width that the server failed at.
+        self._width = self._limit.first
         self._shrinks = 0
+        self._failing: timedelta | None = None
         # The gap that is walked, how far it is complete, the windows open in it, and what is not open yet.
-        self._start = self._end = self._position = datetime.min.replace(tzinfo=UTC)
-        self._open: deque[Reading[R]] = deque()
+        self._gap: Window | None = None
+        self._end = self._position = datetime.min.replace(tzinfo=UTC)
+        self._open: deque[OpenWindow[R]] = deque()
         self._rest: Window | None = None
-        self._seam: Reading[R] | None = None
-        self._failed: tuple[Reading[R], Exception] | None = None
-        # Ids: of the two windows before, of the last, and of what was handed out of windows that were taken back.
-        self._known: set[Hashable] = set()
-        self._last: set[Hashable] = set()
-        self._held: set[Hashable] = set()
-        self._held_until = self._position
-        self._given_pages = 0
+        self._boundary: OpenWindow[R] | None = None
+        self._failed: tuple[OpenWindow[R], Exception] | None = None
+        # Which starts the server was found to serve while a failure is being recovered from.
+        self._available: dict[datetime, bool] = {}
+        self._seen = SeenRecords(plan.learned.shared_ids)
+        self._handed_out = 0
         self._walked = timedelta()
+        self._warned = False
         self.records = self.windows_done = 0
         self.skipped: tuple[Window, ...] = ()
 
@@ -79,218 +102,330 @@ class Walk(Generic[R]):
         if self._left <= 0:
             return False
         if self._failed and self._failed[0] is self._open[0]:
-            await self._mend(*self._failed)
-        elif self._open or self._rest or self._enter():
+            await self._recover(*self._failed)
+        elif self._open or self._rest or self._start_gap():
             await self._fetch()
             self._settle()
         else:
             return False
         return True
 
-    def _enter(self) -> bool:
-        """Begin the next gap, with the second before it: what is found there is not this walk's."""
+    def _start_gap(self) -> bool:
+        """Start the next gap with its boundary second: the records found there belong to the range before."""
         while self._gaps:
             gap = self._gaps.popleft()
-            if gap.start < self._now():
-                self._start, self._end, self._position = gap.start, gap.end, gap.start
-                self._seam = Reading(before(gap))
-                self._open.append(self._seam)
+            # The first answer tells the server's time: before it, nothing is cut by a clock that may be wrong.
+            if self._gap is None or self._reachable_end(gap) > gap.start:
+                self._gap, self._end, self._position = gap, gap.end, gap.start
+                self._boundary = OpenWindow(before(gap), self._plan.page_size, self._learned)
+                self._open.append(self._boundary)
                 return True
+            self._report_unread(gap, gap.start)
         return False
 
-    def _begin(self, start: datetime, known: set[Hashable]) -> None:
-        """Go on from the seam of a gap. The clock is read here, for by now the server's may be known."""
-        self._end = min(self._end, max(self._now(), self._start + SECOND))
-        self._rest = Window(start, self._end)
-        self._known, self._last, self._seam = known, known, None
+    def _enter_gap(self, start: datetime) -> None:
+        """Continue behind the boundary second of a gap. By now the server's time may be known."""
+        assert self._gap  # noqa: S101 -- it has been started
+        self._boundary = None
         self._asks = 1
+        self._end = self._reachable_end(self._gap)
+        if self._end < self._gap.end:
+            self._report_unread(self._gap, self._end)
+        if self._end > self._gap.start:
+            self._rest = Window(start, self._end)
 
-    # What to ask
+    def _reachable_end(self, gap: Window) -> datetime:
+        """Return the last second that is over on the server's clock, if a gap ends later; else its end."""
+        now, margin = datetime.fromtimestamp(self._plan.now(), UTC), self._learned.end_margin
+        return gap.end if gap.end <= now - margin else min(gap.end, floor(now) - SECOND - margin)
+
+    def _report_unread(self, gap: Window, end: datetime) -> None:
+        """Warn once that a part of the range lies in the server's future."""
+        if self._warned or (self._plan.until_now and end > gap.start):
+            return
+        self._warned = True
+        now = datetime.fromtimestamp(self._plan.now(), UTC)
+        _LOGGER.warning(
+            "the range ends at %s, and the server's time is %s: reading ends at %s, and the rest stays unread",
+            *(at.isoformat(timespec="seconds") for at in (gap.end, now, max(end, gap.start))),
+            extra=_window_fields(gap),
+        )
+
+    # What to request
 
     async def _fetch(self) -> None:
-        """Ask, several at once, and take in what comes: each answer may tell what to ask next, up to a step's worth."""
+        """Send requests, several at once: each answer may show what to request next, up to a step's worth."""
         await anyio.lowlevel.checkpoint()  # over a transport in memory, there may be no other
-        self._room = up(min(self._asks, max(1, self._left / self._plan.page_size)))
-        if self._plan.at_once == 1:
-            while question := self._choose():
-                await self._ask(*question)
+        self._room = ceil(min(self._asks, max(1, self._left / self._plan.page_size)))
+        request = self._next_request()
+        if request is None:
+            await self._pause()
+        elif self._plan.at_once == 1:
+            while request:
+                await self._request(*request)
+                request = self._next_request()
         else:
             async with anyio.create_task_group() as group:
-                self._spread(group)
+                group.start_soon(self._work, group, request)
+                self._start_workers(group)
         self._asks = min(4 * self._asks, self._most) if self._failed is None else 1
 
-    def _spread(self, group: TaskGroup) -> None:
-        """Begin to ask as much at once as may be."""
-        while sum(len(opened.flying) for opened in self._open) < self._plan.at_once and (question := self._choose()):
-            group.start_soon(self._work, group, question)
+    async def _pause(self) -> None:
+        """Wait until the first window may be read again, if that is all there is to do."""
+        if self._open:
+            await anyio.sleep(max(0, self._open[0].not_before - anyio.current_time()))
 
-    async def _work(self, group: TaskGroup, question: tuple[Reading[R], int] | None) -> None:
-        """Ask one question after the other; what an answer makes room for is asked by others."""
-        while question:
-            await self._ask(*question)
-            question = self._choose()
-            self._spread(group)
+    def _start_workers(self, group: TaskGroup) -> None:
+        """Send as many requests at once as allowed."""
+        while sum(len(opened.current.in_flight) for opened in self._open) < self._plan.at_once:
+            request = self._next_request()
+            if request is None:
+                break
+            group.start_soon(self._work, group, request)
 
-    def _choose(self) -> tuple[Reading[R], int] | None:
-        """Choose the next question: a missing page of an open window, or the first page of the next window."""
-        opened: Reading[R]
+    async def _work(self, group: TaskGroup, request: tuple[OpenWindow[R], int] | None) -> None:
+        """Send one request after the other; what an answer makes room for is requested by others."""
+        while request:
+            await self._request(*request)
+            request = self._next_request()
+            self._start_workers(group)
+
+    def _next_request(self) -> tuple[OpenWindow[R], int] | None:
+        """Return the next request: a missing page of an open window, or the first page of the next window."""
         if not self._room:
             return None
+        now = anyio.current_time()
+        opened: OpenWindow[R]
         for opened in self._open:
-            if (self._failed and opened is self._failed[0]) or self._narrower(opened):
+            if (self._failed and opened is self._failed[0]) or self._must_narrow(opened):
                 return None
-            current = next((current for current in opened.wanted() if current not in opened.flying), None)
+            current = opened.take_next(now)
             if current:
                 break
         else:
-            if self._rest is None or (self._open and self._width > self._plan.span_limit.answered):
+            if self._rest is None or not self._may_open():
                 return None
             window, self._rest = cut(self._rest, self._width)
-            opened, current = Reading[R](window), 1
+            opened = OpenWindow[R](window, self._plan.page_size, self._learned)
             self._open.append(opened)
+            current = opened.take_next(now)
+            assert current  # noqa: S101 -- its first page
         self._room -= 1
-        opened.flying.add(current)
         return opened, current
 
-    async def _ask(self, reading: Reading[R], current: int) -> None:
-        """Ask for a page, and take in what comes."""
+    def _may_open(self) -> bool:
+        """Return whether the next window may be opened: ahead of others only if its width is known to fit."""
+        return not self._open or (len(self._open) < self._open_limit and self._width <= self._limit.answered)
+
+    async def _request(self, opened: OpenWindow[R], current: int) -> None:
+        """Request a page, and take in the answer."""
+        reading = opened.current
         try:
-            page = await self._plan.ask(reading.window, current)
-            reading.add(current, page)
-            self._plan.span_limit.answer(reading.window.span)
+            page = await self._plan.fetch(opened.window, current, reading.size)
+            self._take_in(opened, current, page)
         except Exception as error:  # noqa: BLE001 -- raised later, when all before it has been handed out
-            if self._failed is None or self._open.index(reading) < self._open.index(self._failed[0]):
-                self._failed = (reading, error)
+            if reading is not opened.current or opened.is_complete:
+                pass  # the page is not needed any more
+            elif isinstance(error, ParameterError) and reading.add_refusal(current):
+                pass
+            elif self._failed is None or self._open.index(opened) < self._open.index(self._failed[0]):
+                self._failed = (opened, error)
         finally:
-            reading.flying.remove(current)
+            reading.give_back(current)
+        if reading is opened.current and reading.is_read and not (opened.is_complete or opened.is_exhausted):
+            self._finish_pass(opened)
+
+    def _take_in(self, opened: OpenWindow[R], current: int, page: Page[R]) -> None:
+        """Take in an answer, and what it shows of the server."""
+        is_first = not opened.current.keys
+        opened.add(current, page)
+        self._limit.answer(opened.window.span)
+        total, span = opened.current.total, opened.window.span
+        if is_first and total is not None and opened.can_be_narrowed and min(total, self._left) > opened.current.step:
+            opened.is_exhausted |= self._learned.is_suspicious(total, span)
+
+    def _finish_pass(self, opened: OpenWindow[R]) -> None:
+        """Conclude a pass. What was handed out of it is remembered if another one follows."""
+        reading = opened.current
+        is_live = opened.window.end > self._now() - LIVE
+        opened.finish_pass(is_live=is_live, now=anyio.current_time())
+        if opened.current is not reading:
+            _log_window(logging.INFO, "%s: does not add up in pass %d", opened, opened.passes - 1)
+            if opened is self._open[0]:
+                self._remember_handed_out(opened.window, reading.keys)
+
+    # What to hand out
 
     def _settle(self) -> None:
-        """Take back the first window that does not fit, and hand out what is ready of those before it."""
-        for reading in self._open:
-            width = self._narrower(reading)
-            if width:
-                self._take_back(reading, width)
+        """Narrow the first window that does not fit, and hand out what is ready of those before it."""
+        for opened in self._open:
+            if self._must_narrow(opened):
+                self._reopen(opened, self._narrowed(opened))
                 break
         while self._open and self._left > 0:
             front = self._open[0]
-            if not self._plan.whole and front is not self._seam:
+            if not self._plan.whole and front is not self._boundary and front.can_be_narrowed:
                 self._hand_out_pages(front)
-            if not front.read or self._left <= 0 or (self._failed and self._failed[0] is front):
+            if self._left <= 0 or (self._failed and self._failed[0] is front):
                 break
-            if front.proven:
+            if front.is_complete:
                 self._complete(front)
-            elif front.passes < PASSES:
-                _tell(logging.INFO, "%s: does not add up in pass %d", front, front.passes)
-                self._hold(front)
-                self._open[0] = front.again()
-                if front is self._seam:
-                    self._seam = self._open[0]
-            else:
+            elif front.is_exhausted:
                 self._failed = (front, front.incomplete())
+            else:
+                break
 
-    def _narrower(self, reading: Reading[R]) -> timedelta | None:
-        """Return the width to read a window with instead; None if it may stay."""
-        span = reading.window.span
-        if span <= SHORTEST or not reading.ids:
-            return None
-        if min(reading.depth, self._left) > DEEPEST:
-            return _whole(min(span * FITTING / reading.depth, span / 2))
-        untold = reading.total is None and reading.passes > 1 and reading.read and not reading.proven
-        return _whole(span / 2) if reading.doubtful or untold else None
+    def _must_narrow(self, opened: OpenWindow[R]) -> bool:
+        """Return whether a window is to be read in smaller ones instead."""
+        reading = opened.current
+        if opened.is_complete or not opened.can_be_narrowed or not reading.keys:
+            return False
+        return opened.is_exhausted or reading.inconsistent or min(reading.depth, self._left) > DEEPEST
 
-    def _take_back(self, reading: Reading[R], width: timedelta) -> None:
-        """Close a window and those after it, and go on from its start with another width."""
-        _tell(logging.DEBUG, "%s: taken back, to go on with a width of %s", reading, width)
-        if reading is self._open[0]:
-            self._hold(reading)
-        while self._open and self._open.pop() is not reading:
+    def _narrowed(self, opened: OpenWindow[R]) -> timedelta:
+        """Return the width to read a window with instead."""
+        span, depth = opened.window.span, opened.current.depth
+        if min(depth, self._left) > DEEPEST:
+            return _whole(min(span * FITTING / depth, span / 2))
+        return self._shrunk(span)
+
+    def _reopen(self, opened: OpenWindow[R], width: timedelta) -> None:
+        """Close a window and those after it, and continue from its start with another width."""
+        _log_window(logging.DEBUG, "%s: closed, to continue with a width of %s", opened, width)
+        if opened is self._open[0]:
+            self._remember_handed_out(opened.window, opened.current.keys)
+        while self._open and self._open.pop() is not opened:
             pass
-        if self._failed and self._failed[0] not in self._open:
-            self._failed = None
-        if reading is self._seam:
-            self._gaps.appendleft(Window(self._start, self._end))
+        self._failed = None if self._failed and self._failed[0] not in self._open else self._failed
+        self._available.clear()
+        self._open_limit = 1
+        if opened is self._boundary and self._gap:
+            self._gaps.appendleft(self._gap)
+            self._gap = None
         else:
-            self._width, self._rest = width, Window(reading.window.start, self._end)
+            self._width, self._rest = width, Window(opened.window.start, self._end)
 
-    def _hold(self, reading: Reading[R]) -> None:
-        """Remember what was handed out of a window until the walk has passed its end."""
-        self._held.update(*self._given(reading))
-        self._held_until = max(self._held_until, reading.window.end)
-        self._given_pages = 0
+    def _remember_handed_out(self, window: Window, keys: dict[int, PageKeys]) -> None:
+        """Remember what was handed out of a window that is read again."""
+        if self._handed_out:
+            self._seen.add(window.end, [keys[current] for current in range(1, self._handed_out + 1)])
+        self._handed_out = 0
 
-    def _complete(self, reading: Reading[R]) -> None:
-        """Close a window that is whole."""
-        self._open.popleft()
-        if reading is self._seam:
-            self._begin(reading.window.start, reading.keys)
+    def _complete(self, opened: OpenWindow[R]) -> None:
+        """Close a window that is complete, and hand out the rest of its records."""
+        window, reading = opened.window, opened.current
+        contents = opened.contents()
+        if opened is self._boundary:
+            self._open.popleft()
+            self._seen.add(window.end, [keys for keys, _ in contents])
+            self._enter_gap(window.start)
             return
-        window = reading.window
-        records: list[R] = []
-        for current in sorted(reading.pages):
-            records += self._new(reading, current)
-        # The first window of a gap begins with the second before it, which is not this walk's.
-        mine = Window(max(window.start, self._start), window.end)
-        self._ready.append(Piece(records, done=Done(mine, reading.total, Window(self._position, window.end))))
-        _tell(logging.DEBUG, "%s: whole, with %d records not given before", reading, len(records))
+        assert self._gap  # noqa: S101 -- the window is a part of it
+        pieces = [Piece(self._take_unseen(keys, page.records), page) for keys, page in contents]
+        self._open.popleft()
+        handed_out = [reading.keys[current] for current in range(1, self._handed_out + 1)]
+        self._seen.add(window.end, [*handed_out, *(keys for keys, _ in contents)])
+        self._handed_out = 0
+        # The first window of a gap begins with the boundary second, which belongs to the range before.
+        own = Window(max(window.start, self._gap.start), window.end)
+        done = Done(own, reading.total, Window(self._position, window.end))
+        records = [record for piece in pieces for record in piece.records]
+        self._ready += [Piece(records, done=done)] if self._plan.whole else [*pieces, Piece([], done=done)]
+        _log_window(logging.DEBUG, "%s: complete, with %d records not returned before", opened, len(records))
         self._walked += window.span
         self._position = window.end
-        # A second may lie in three windows whose answers are of different moments: two windows of ids are kept.
-        keys = reading.keys | self._held
-        self._known, self._last = keys | self._last, keys
-        if self._held_until <= window.end:
-            self._held = set()
-        self._given_pages = 0
+        self._seen.forget_before(window.end)
         self.windows_done += 1
+        self._adapt_width(window.span, reading.depth)
+        if window.end == self._end:
+            self._learned.end_margin //= 2
+
+    def _adapt_width(self, span: timedelta, depth: int) -> None:
+        """Choose the width of the next windows after one is complete."""
         self._shrinks = 0
-        if self._rest is None or window.span >= self._width:
-            wished = window.span * FITTING / reading.depth if reading.depth else LONGEST
-            self._width = self._plan.span_limit.bounded(_whole(min(wished, 2 * window.span)))
+        self._limit.complete(span)
+        if self._failing and span < self._failing:
+            self._limit.refuse(self._failing)
+            self._failing = None
+        if self._rest is None or span >= self._width:
+            wanted = span * FITTING / depth if depth else LONGEST
+            rest = self._rest.span if self._rest else timedelta()
+            self._width = self._limit.bounded(_whole(min(wanted, GROWTH * span)), rest)
+            # While the width grows fast, windows that are opened ahead are too small.
+            is_growing = self._width > 2 * span
+            self._open_limit = 1 if is_growing else min(2 * self._open_limit, 2 * self._plan.at_once)
 
-    def _hand_out_pages(self, reading: Reading[R]) -> None:
-        """Hand out the pages that follow on those already handed out."""
-        while self._left > 0 and (page := reading.pages.get(self._given_pages + 1)):
-            self._ready.append(Piece(self._new(reading, self._given_pages + 1), page))
+    def _hand_out_pages(self, opened: OpenWindow[R]) -> None:
+        """Hand out the pages that follow on those already handed out, as long as nothing contradicts them."""
+        reading = opened.current
+        while self._left > 0 and opened.passes == 1 and not reading.inconsistent:
+            current = self._handed_out + 1
+            page = reading.pages.get(current)
+            if page is None:
+                break
+            self._ready.append(Piece(self._take_unseen(reading.keys[current], page.records), page))
+            del reading.pages[current]
+            self._handed_out = current
 
-    def _given(self, reading: Reading[R]) -> Iterable[Sequence[Hashable]]:
-        """Return the ids, page by page, of what has been handed out of the first open window."""
-        return (reading.ids[current] for current in range(1, self._given_pages + 1))
-
-    def _new(self, reading: Reading[R], current: int) -> list[R]:
-        """Take out a page's records, and keep what was not handed out before, as far as the limit goes."""
-        new = dict(zip(reading.ids[current], reading.pages.pop(current).records, strict=True))
-        # Only in a doubtful window may a record be on two pages.
-        for old in (self._known, self._held, *(map(set, self._given(reading)) if reading.doubtful else ())):
-            for name in old.intersection(new):
-                del new[name]
-        self._given_pages = current
-        taken = list(new.values())[: int(min(self._left, len(new)))]
-        self._left -= len(taken)
-        self.records += len(taken)
-        return taken
+    def _take_unseen(self, keys: PageKeys, records: Sequence[R]) -> list[R]:
+        """Return the records that were not handed out before, as far as the limit goes."""
+        new = self._seen.unseen(keys, records)
+        if len(new) > self._left:
+            new = new[: int(self._left)]
+        self._left -= len(new)
+        self.records += len(new)
+        return new
 
     # What failed
 
-    async def _mend(self, reading: Reading[R], error: Exception) -> None:
-        """Go on after a failure, or raise it."""
-        span = reading.window.span
+    async def _recover(self, opened: OpenWindow[R], error: Exception) -> None:
+        """Continue after a failure, or raise it."""
         match error:
-            case TimeRangeError() if reading is self._seam:
-                # Too old, for it cannot be too long: there is nothing before the start.
+            case TimeRangeError() if opened is self._boundary and self._is_near_now(opened.window.end):
+                # It cannot be too long, nor too old: it ends in the server's future.
+                self._end_reading(opened.window.end)
+            case TimeRangeError() if opened is self._boundary:
+                # Too old, for it cannot be too long: the server has nothing before the start.
                 self._failed = None
                 self._open.clear()
-                self._begin(reading.window.end, set())
-            case TimeRangeError() if span > SHORTEST and await self._served(reading.window.start):
-                _tell(logging.INFO, "%s: refused, as it is longer than the server allows (%s)", reading, span)
-                self._plan.span_limit.refuse(span)
-                self._take_back(reading, self._shrunk(span))
-            case TimeRangeError() if self._plan.skip:
-                await self._skip(reading.window.start)
-            case ServerError() | RequestTimeoutError() if span > SHORTEST:
-                self._take_back(reading, self._shrunk(span))
+                self._enter_gap(opened.window.end)
+            case TimeRangeError() if await self._adjust_range(opened):
+                pass
+            case ServerError() | RequestTimeoutError() | HTTPStatusError() if opened.can_be_narrowed and _may_be_load(
+                error
+            ):
+                span = opened.window.span
+                self._failing = min(span, self._failing or span)
+                self._reopen(opened, self._shrunk(span))
+            case ParameterError() if opened.current.keys and opened.can_be_narrowed:
+                self._reopen(opened, self._shrunk(opened.window.span))
             case _:
-                self._take_back(reading, span)
-                error.add_note(f"while reading {reading.window}")
+                self._failing = None
+                self._reopen(opened, opened.window.span)
+                if isinstance(error, ParameterError) and opened.current.keys:
+                    raise _too_deep(opened) from error
+                error.add_note(f"while reading {opened.window}")
                 raise error
+
+    async def _adjust_range(self, opened: OpenWindow[R]) -> bool:
+        """Find out why a window was refused, and adjust to it; return False if it is too old and that is an error."""
+        window = opened.window
+        if window.span > SHORTEST and await self._is_available(window.start):
+            if self._is_near_now(window.end) and not await self._is_available(window.end - SHORTEST):
+                self._end_reading(await self._latest_end(window))
+            else:
+                _log_window(
+                    logging.INFO, "%s: refused, as it is longer than the server allows (%s)", opened, window.span
+                )
+                self._limit.refuse(window.span)
+                self._reopen(opened, self._shrunk(window.span))
+        elif self._is_near_now(window.start):
+            self._end_reading(window.start)
+        elif self._plan.skip:
+            await self._skip(window.start)
+        else:
+            return False
+        return True
 
     def _shrunk(self, span: timedelta) -> timedelta:
         """Return a smaller width: half, then a quarter of that, then a sixteenth and so on.
@@ -298,77 +433,126 @@ class Walk(Generic[R]):
         So a limit of a minute is found about as soon as one of some days.
         """
         self._shrinks += 1
-        return _whole(span / 2**2 ** min(self._shrinks - 1, 5))
+        return self._limit.bounded(_whole(span / 2**2 ** min(self._shrinks - 1, 5)))
 
-    async def _served(self, start: datetime) -> bool:
-        """Ask whether the server still serves two seconds from a start."""
-        try:
-            await self._plan.ask(Window(start, start + SHORTEST), 1)
-        except TimeRangeError:
-            return False
-        return True
+    async def _is_available(self, start: datetime) -> bool:
+        """Return whether the server serves two seconds from a start; it is requested once in a search."""
+        if start not in self._available:
+            try:
+                await self._plan.fetch(Window(start, start + SHORTEST), 1, self._plan.page_size)
+            except TimeRangeError:
+                self._available[start] = False
+            else:
+                self._available[start] = True
+        return self._available[start]
+
+    async def _latest_end(self, window: Window) -> datetime:
+        """Return an end that the server accepts, for a window that ends in its future."""
+        step = SHORTEST
+        while (end := window.end - step) > window.start + SHORTEST and not await self._is_available(end - SHORTEST):
+            step *= GROWTH
+        return max(end, window.start + SHORTEST)
+
+    def _end_reading(self, end: datetime) -> None:
+        """End the gap earlier, where the server's future begins."""
+        assert self._gap  # noqa: S101 -- it has been started
+        front = self._open[0]
+        self._learned.end_margin = max(timedelta(), floor(self._now()) - SECOND - end)
+        self._report_unread(self._gap, end)
+        self._end = end
+        if front is self._boundary or end <= front.window.start:
+            self._remember_handed_out(front.window, front.current.keys)
+            self._open.clear()
+            self._failed = self._rest = self._boundary = None
+            self._available.clear()
+        else:
+            self._reopen(front, self._width)
 
     async def _skip(self, refused: datetime) -> None:
-        """Leave out what is too old: look for the first instant that is served, and go on a minute after it."""
+        """Skip what is too old: search the first instant that is available, and continue a minute after it."""
         end = served = self._end
         last = end - SHORTEST
-        if max(refused, self._position) < last and await self._served(last):
+        if max(refused, self._position) < last and await self._is_available(last):
             served = last
             while served - refused > RESOLUTION:
                 middle = refused + (served - refused) // (2 * SECOND) * SECOND
-                if await self._served(middle):
+                if await self._is_available(middle):
                     served = middle
                 else:
                     refused = middle
             # Retention moves on while the walk does.
             served = min(served + RESOLUTION, last)
         expired = Window(self._position, served)
-        _LOGGER.warning("%s: left out, for the server has it no more", expired, extra=_named(expired))
+        _LOGGER.warning("%s: skipped: older than the server's retention", expired, extra=_window_fields(expired))
         self.skipped = join((*self.skipped, expired))
+        self._remember_handed_out(self._open[0].window, self._open[0].current.keys)
         self._failed, self._rest = None, None
-        self._hold(self._open[0])
         self._open.clear()
+        self._available.clear()
         if served < end:
             self._gaps.appendleft(Window(served, end))
+
+    def _is_near_now(self, at: datetime) -> bool:
+        return at > self._now() - NEAR_NOW
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._plan.now(), UTC)
 
     # How far it is
 
     @property
     def windows_left(self) -> int:
-        """How many windows are still to come, as far as it can be told."""
-        opened = sum(reading is not self._seam for reading in self._open)
-        return opened + sum(up(window.span / self._width) for window in self._unasked())
+        """How many windows are still to come, as far as it can be known."""
+        opened = sum(opened is not self._boundary for opened in self._open)
+        return opened + sum(ceil(window.span / self._width) for window in self._unopened())
 
     @property
     def expected(self) -> int | None:
-        """How many records the walk will give: what the server told, and for the rest as many per day as so far."""
-        told = [reading for reading in self._open if reading.ids and reading is not self._seam]
-        untold = [reading.window.span for reading in self._open if not reading.ids]
-        covered = sum((reading.window.span for reading in told), self._walked)
-        unasked = sum((window.span for window in self._unasked()), sum(untold, timedelta()))
-        given = sum(map(len, self._given(self._open[0]))) if self._given_pages else 0
-        known = self.records - given + sum(reading.depth for reading in told)
-        if unasked and not covered:
+        """How many records the walk will return: the server's totals, and for the rest as many per day as so far."""
+        known = [opened for opened in self._open if opened.current.keys and opened is not self._boundary]
+        unknown = [opened.window.span for opened in self._open if not opened.current.keys]
+        covered = sum((opened.window.span for opened in known), self._walked)
+        unopened = sum((window.span for window in self._unopened()), sum(unknown, timedelta()))
+        keys = self._open[0].current.keys if self._handed_out else {}
+        handed_out = sum(len(keys[current].keys) for current in range(1, self._handed_out + 1))
+        records = self.records - handed_out + sum(opened.current.depth for opened in known)
+        if unopened and not covered:
             return None
-        return int(min(known + (known * (unasked / covered) if unasked else 0), self._plan.limit))
+        return int(min(records + (records * (unopened / covered) if unopened else 0), self._plan.limit))
 
-    def _unasked(self) -> list[Window]:
-        """Return the windows that nothing has been asked of, up to now."""
-        now = self._now()
-        gaps = [Window(gap.start, min(gap.end, now)) for gap in self._gaps if gap.start < now]
-        return [self._rest, *gaps] if self._rest else gaps
+    def _unopened(self) -> Iterator[Window]:
+        """Yield the windows of which nothing has been requested, up to now."""
+        if self._rest:
+            yield self._rest
+        for gap in self._gaps:
+            end = self._reachable_end(gap)
+            if gap.start < end:
+                yield Window(gap.start, end)
 
-    def _now(self) -> datetime:
-        return ceil(datetime.fromtimestamp(self._plan.now(), UTC))
+
+def _may_be_load(error: Exception) -> bool:
+    """Return whether an error may mean that a window is too much for the server."""
+    return not isinstance(error, HTTPStatusError) or error.status_code in UNAVAILABLE
 
 
-def _tell(level: int, message: str, reading: Reading[R], what: object) -> None:
+def _too_deep(opened: OpenWindow[R]) -> IncompleteWindowError:
+    """Return the error for a window that cannot be narrowed, and of which the server refuses later pages."""
+    received, total = opened.current.rows, opened.current.total
+    message = (
+        f"{opened.window}: the server refuses the pages behind the first {received} records, and a window of two "
+        f"seconds cannot be narrowed: ask the vendor to serve deeper pages"
+    )
+    return IncompleteWindowError(message, window=opened.window, expected=total, received=received)
+
+
+def _log_window(level: int, message: str, opened: OpenWindow[R], detail: object) -> None:
     """Log something about a window."""
-    told = {"itnio.total": reading.total, "itnio.rows": reading.rows, "itnio.pass": reading.passes}
-    _LOGGER.log(level, message, reading.window, what, extra={**told, **_named(reading.window)})
+    reading = opened.current
+    fields = {"itnio.total": reading.total, "itnio.rows": reading.rows, "itnio.pass": opened.passes}
+    _LOGGER.log(level, message, opened.window, detail, extra={**fields, **_window_fields(opened.window)})
 
 
-def _named(window: Window) -> dict[str, str]:
+def _window_fields(window: Window) -> dict[str, str]:
     """Return a window as a log record carries it."""
     return {"itnio.window_start": window.start.isoformat(), "itnio.window_end": window.end.isoformat()}
 

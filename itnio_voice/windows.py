@@ -1,7 +1,7 @@
 """Windows: pairs of whole seconds that a range is asked in. Pure arithmetic, no clock."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import attrs
 
@@ -9,14 +9,14 @@ __all__ = [
     "LONGEST",
     "SECOND",
     "SHORTEST",
+    "WIRE_ZONE",
     "Window",
     "before",
-    "ceil",
-    "covering",
     "cut",
     "floor",
     "gaps",
     "join",
+    "whole_seconds",
 ]
 
 SECOND = timedelta(seconds=1)
@@ -24,6 +24,9 @@ LONGEST = timedelta(days=31)
 """The longest window that the vendor's page allows."""
 SHORTEST = 2 * SECOND
 """The shortest window that still moves on: neighbours share one second."""
+WIRE_ZONE = timezone(timedelta(hours=8))
+"""The offset that requests write times in. All the vendor's examples do, so a server that ignores the offset and reads
+every time as its own local one is right too."""
 
 
 def _whole_second(_: object, attribute: "attrs.Attribute[datetime]", value: datetime) -> None:
@@ -63,14 +66,10 @@ def floor(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(microsecond=0)
 
 
-def ceil(at: datetime) -> datetime:
-    """Return the whole second, in UTC, at or after `at`."""
-    whole_second = floor(at)
-    return whole_second if whole_second == at.astimezone(UTC) else whole_second + SECOND
+def whole_seconds(start: datetime, end: datetime) -> Window | None:
+    """Return a caller's range with both ends rounded down to whole seconds; None if they fall into one second.
 
-
-def covering(start: datetime, end: datetime) -> Window:
-    """Return the smallest window that holds a caller's range: `start` floored, `end` ceiled.
+    Both are rounded down, so that ranges which share an end share it after rounding too.
 
     Raises:
         ValueError: if either is naive, `start` is not before `end`, or either lies at the edge of the calendar.
@@ -84,12 +83,14 @@ def covering(start: datetime, end: datetime) -> Window:
         if start.astimezone(UTC) >= end.astimezone(UTC):
             message = f"start must be before end, but {start.isoformat()} is not before {end.isoformat()}"
             raise ValueError(message)
-        window = Window(floor(start), ceil(end))
-        before(window)
+        first, last = floor(start), floor(end)
+        # Requests reach back one second before the start, and name times in another offset.
+        for at in (first - SECOND, last):
+            at.astimezone(WIRE_ZONE)
     except OverflowError:
         message = f"{start.isoformat()} to {end.isoformat()} reaches the edge of the calendar: take a shorter range"
         raise ValueError(message) from None
-    return window
+    return Window(first, last) if first < last else None
 
 
 def before(window: Window) -> Window:

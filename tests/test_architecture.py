@@ -14,8 +14,9 @@ import itnio_voice
 PACKAGE = Path(itnio_voice.__file__).parent
 FLOORS = {
     **dict.fromkeys(["models", "windows", "signing", "errors"], 1),
-    **dict.fromkeys(["retry", "converters", "endpoints", "checkpoint", "paging", "plan", "rows", "span", "values"], 2),
-    **dict.fromkeys(["transport", "pool", "slots", "envelope"], 3),
+    **dict.fromkeys(["checkpoint", "converters", "endpoints", "identity", "learned", "paging", "plan"], 2),
+    **dict.fromkeys(["retry", "rows", "server_clock", "values", "window_pass"], 2),
+    **dict.fromkeys(["transport", "pool", "slots", "pace", "envelope"], 3),
     "walk": 4,
     **dict.fromkeys(["stream", "merge"], 5),
     "session": 6,

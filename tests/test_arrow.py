@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from itnio_voice import DecodeError, SipRecord, VoiceRecord
+from itnio_voice import DecodeError, ServerError, SipRecord, VoiceRecord, Window
 from itnio_voice.arrow import record_batch, record_batches, schema, to_table
-from itnio_voice.sandbox import Sandbox
+from itnio_voice.sandbox import Behaviour, Sandbox
 
 from .conftest import session_on
+from .test_stream import END, MANY, START, break_at
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=61)
 
@@ -146,6 +147,65 @@ async def test_tables(itnio_sandbox: Sandbox) -> None:
     assert (200, sum(record.cost or 0 for record in found)) == (len(frame), frame["cost"].sum())
     assert schema(SipRecord) == empty.schema
     assert 0 == empty.num_rows
+
+
+@MANY
+@pytest.mark.anyio
+@pytest.mark.parametrize("requests", [8, 15, 25])
+async def test_a_table_that_fails_completes_no_window(itnio_sandbox: Sandbox, requests: int) -> None:
+    """After an error no record has been returned: checkpoint and progress are empty, and a resumed stream has all."""
+    itnio_sandbox.behaviour = Behaviour(max_span=timedelta(days=5))
+    itnio_sandbox.on_request = break_at(requests)
+    async with session_on(itnio_sandbox) as session:
+        stream = session.records(START, END)
+        with pytest.raises(ServerError):
+            await to_table(stream)
+        itnio_sandbox.behaviour = Behaviour()
+        resumed = session.records(START, END, resume=stream.checkpoint)
+        table = await to_table(resumed)
+
+    assert () == stream.checkpoint.done
+    assert (0, 0) == (stream.progress.records, stream.progress.windows_done)
+    assert itnio_sandbox.ids(START, END) == set(table["voice_id"].to_pylist())
+    assert (Window(START, END),) == resumed.checkpoint.done
+    assert 3000 == resumed.progress.records
+
+
+@pytest.mark.anyio
+async def test_a_table_of_a_stream_that_has_been_read(itnio_sandbox: Sandbox) -> None:
+    """A table of such a stream is an error, and leaves its checkpoint and progress as they are."""
+    async with session_on(itnio_sandbox) as session:
+        stream = session.records(LONG_AGO)
+        reading = aiter(stream)
+        await anext(reading)
+        with pytest.raises(RuntimeError, match="has been read"):
+            await to_table(stream)
+        rest = [record async for record in reading]
+
+    assert 200 == 1 + len(rest) == stream.progress.records
+    assert stream.checkpoint.done
+
+
+@MANY
+@pytest.mark.anyio
+@pytest.mark.parametrize("requests", [8, 15, 25, 35])
+@pytest.mark.parametrize("size", [7, 300, 10_000])
+async def test_batches_complete_the_windows_that_they_hold(itnio_sandbox: Sandbox, requests: int, size: int) -> None:
+    """The checkpoint covers no record that is in no batch: batches and a resumed stream have all records."""
+    itnio_sandbox.behaviour = Behaviour(max_span=timedelta(days=5))
+    itnio_sandbox.on_request = break_at(requests)
+    found: list[str | None] = []
+    async with session_on(itnio_sandbox) as session:
+        stream = session.records(START, END)
+        with pytest.raises(ServerError):
+            async for batch in record_batches(stream, size=size):
+                found += batch["voice_id"].to_pylist()
+        itnio_sandbox.behaviour = Behaviour()
+        rest = await to_table(session.records(START, END, resume=stream.checkpoint))
+
+    assert itnio_sandbox.ids(START, END) == {*found, *rest["voice_id"].to_pylist()}
+    assert len(found) == stream.progress.records
+    assert (len(rest) < 3000) == bool(stream.checkpoint.done)
 
 
 @pytest.mark.anyio

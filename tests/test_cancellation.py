@@ -14,14 +14,17 @@ from typing import Any
 
 import anyio
 import attrs
+import httpx
 import httpx2
 import pytest
 import trio
 
-from itnio_voice import ItnioError, VoiceSession
+from itnio_voice import Credentials, ItnioError, VoiceSession, merge
+from itnio_voice.arrow import record_batches
 from itnio_voice.sandbox import Behaviour, Fault, Sandbox
 
 from .conftest import session_on
+from .ticking import TIMEOUTS, attempt, run_ticking
 
 pytestmark = pytest.mark.anyio
 
@@ -262,6 +265,84 @@ async def test_a_cancelled_reading_goes_on(
     assert cancelled > 3
     assert len(ids) == len(set(ids))
     assert itnio_sandbox.ids(START, END) == set(ids)
+
+
+PAST = END - timedelta(days=1)
+STEPS: dict[str, Callable[[Any], Any]] = {
+    "records": aiter,
+    "pages": lambda stream: stream.pages(),
+    "windows": lambda stream: stream.windows(),
+    "batches": lambda stream: record_batches(stream, size=33),
+    "merged records": lambda stream: merge({"a": stream}, buffer=3),
+    "merged windows": lambda stream: merge({"a": stream.windows()}, buffer=1),
+}
+
+
+@pytest.mark.parametrize("reading", STEPS)
+def test_cancelled_calls_lose_no_record(anyio_backend: str, reading: str, record_property: Any) -> None:
+    """Each record comes once, wherever the calls for the next item are cancelled, in whatever way."""
+    chance = random.Random(f"{anyio_backend} {reading}")
+    counts = Counter(timeouts=0, items=0, lost=0, doubled=0)
+    sandbox = Sandbox(
+        records=200, start=PAST - timedelta(days=30), end=PAST, behaviour=Behaviour(max_span=timedelta(days=5))
+    )
+
+    async def main() -> None:
+        async with (
+            httpx.AsyncClient(transport=httpx.ASGITransport(sandbox.app)) as client,
+            VoiceSession(
+                Credentials(sandbox.api_key, sandbox.api_secret),
+                base_url="http://127.0.0.1/voice",
+                http_client=client,
+            ) as session,
+        ):
+            while counts["timeouts"] < TIMEOUTS:
+                await read(session)
+
+    async def read(session: VoiceSession) -> None:
+        stream = session.records(PAST - timedelta(days=30), PAST, page_size=20)
+        steps = STEPS[reading](stream)
+        if reading.startswith("merged"):
+            async with steps:
+                found, last = await read_steps(steps)
+        else:
+            found, last = await read_steps(steps)
+
+        counts["items"] += 200
+        counts["lost"] += len(sandbox.ids() - found.keys())
+        counts["doubled"] += found.total() - len(found)
+        assert 200 == stream.progress.records
+        assert "windows" not in reading or last.checkpoint == stream.checkpoint
+
+    async def read_steps(steps: Any) -> tuple[Counter[str], Any]:
+        found: list[Any] = []
+        last, ticks = None, 10
+        while True:
+            try:
+                item = await attempt(lambda: anext(steps, None), anyio_backend, chance, ticks)
+            except TimeoutError:
+                counts["timeouts"] += 1
+                ticks += 2  # so that it ends
+                continue
+            if item is None:
+                return Counter(found), last
+            last = item[1] if reading.startswith("merged") else item
+            found += ids_of(last)
+            ticks = chance.choice([2, 4, 10, 20])
+
+    run_ticking(main, anyio_backend, reading)
+    sandbox.close()
+    for name, count in counts.items():
+        record_property(name, count)
+
+    assert (0, 0) == (counts["lost"], counts["doubled"])
+
+
+def ids_of(item: Any) -> list[str]:
+    """Return the ids of the records that a step returned."""
+    if hasattr(item, "voice_id"):
+        return [item.voice_id]
+    return [record.voice_id for record in item.records] if hasattr(item, "records") else item["voice_id"].to_pylist()
 
 
 @pytest.mark.parametrize("client", ["own", "httpx2"])

@@ -360,9 +360,28 @@ def test_another_page_than_asked_for(told: dict[str, Any], empty: bool) -> None:
     if empty:
         assert ((), 5) == (read(body, current=5).records, read(body, current=5).current)
     else:
-        with pytest.raises(ProtocolError, match=f"page 5 was asked for, and page {told['current']} came") as caught:
+        with pytest.raises(
+            ProtocolError, match=f"page 5 was requested, but the answer is page {told['current']}"
+        ) as caught:
             read(body, current=5)
-        assert not caught.value.transient
+        assert caught.value.transient
+
+
+@pytest.mark.parametrize(
+    ("size", "allowed"),
+    [(None, True), ("", True), (0, True), (1, True), (20, True), ("20", True), (21, False), (100, False)],
+)
+def test_a_page_larger_than_requested_is_a_transient_error(size: object, allowed: bool) -> None:
+    """A smaller `size` is the server's limit and a missing one proves nothing; a larger one is another request's."""
+    body = answer({"voiceId": "1"}, size=size)
+    if allowed:
+        assert 1 == len(read(body).records)
+    else:
+        with pytest.raises(
+            ProtocolError, match=f"20 records per page were requested, but the answer has {size}"
+        ) as caught:
+            read(body)
+        assert caught.value.transient
 
 
 @pytest.mark.parametrize("told", [{"current": 5, "pages": 2}, {"pages": 2}, {"current": None, "pages": 2}])
@@ -502,9 +521,9 @@ def test_a_record(told: Any, asked: str, fits: bool, of: Any) -> None:
     if fits:
         assert of(voice_id=str(told) if told else None, callee="1", extra={"n": 5}) == read_record(body, asked, of)
     else:
-        with pytest.raises(ProtocolError, match="record '7' was asked for, and '8' came") as caught:
+        with pytest.raises(ProtocolError, match="record '7' was requested, but the answer is '8'") as caught:
             read_record(body, asked, of)
-        assert not caught.value.transient
+        assert caught.value.transient
 
 
 def test_a_record_that_does_not_fit() -> None:

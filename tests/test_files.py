@@ -1,5 +1,6 @@
 """Exports: every record in the file once, whole or not at all, whenever the work is stopped."""
 
+import asyncio
 import csv
 import json
 import os
@@ -7,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -32,6 +34,7 @@ pytestmark = pytest.mark.anyio
 
 KILLS = int(os.environ.get("ITNIO_KILLS", "2"))
 LONG_AGO = datetime.now(UTC) - timedelta(days=61)
+END = datetime.now(UTC).replace(microsecond=0)
 
 
 def _columns(table: pa.Table) -> list[dict[str, Any]]:
@@ -170,6 +173,75 @@ async def test_wrong_places(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
                 await export({"any": session.records(LONG_AGO)}, tmp_path / name, journal)
 
     assert [] == itnio_sandbox.requests
+
+
+class Blocking(Journal):
+    """A journal that waits in one of its methods, in whatever thread calls it."""
+
+    def __init__(self, path: Path, method: str) -> None:
+        super().__init__(path)
+        self.method = method
+        self.entered, self.released = threading.Event(), threading.Event()
+        self.ended = False
+
+    def add(self, *arguments: Any) -> None:
+        """Take in a chunk."""
+        self._block("add")
+        super().add(*arguments)
+        self.ended |= self.method == "add"
+
+    def finish(self) -> None:
+        """Finish."""
+        self._block("finish")
+        super().finish()
+        self.ended |= self.method == "finish"
+
+    def _block(self, method: str) -> None:
+        if method == self.method:
+            self.entered.set()
+            self.released.wait()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("method", ["add", "finish"])
+async def test_a_cancelled_export_leaves_no_thread(itnio_sandbox: Sandbox, tmp_path: Path, method: str) -> None:
+    """An export that asyncio cancels ends only when its thread has: the journal may then be closed, and used again."""
+    output, path = tmp_path / "calls.jsonl", tmp_path / "state"
+    async with session_on(itnio_sandbox) as session:
+        with Blocking(path, method) as journal:
+            task = asyncio.create_task(export({"any": session.records(LONG_AGO, END)}, output, journal))
+            try:
+                await asyncio.to_thread(journal.entered.wait)
+                for _ in range(20):
+                    task.cancel()
+                    await asyncio.sleep(0)
+                assert not task.done()
+            finally:
+                journal.released.set()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert journal.ended
+            assert output.exists() == journal.finished == (method == "finish")
+        with Journal(path) as again:
+            if not again.finished:
+                await export({"any": session.records(LONG_AGO, END, resume=again.checkpoint("any"))}, output, again)
+
+    assert itnio_sandbox.ids(LONG_AGO, END) == amounts(READ[".jsonl"](output)).keys()
+
+
+@pytest.mark.parametrize("method", ["add", "finish"])
+async def test_an_export_whose_state_cannot_be_written(itnio_sandbox: Sandbox, tmp_path: Path, method: str) -> None:
+    """An error of the journal comes out as it is."""
+
+    class Full(Journal):
+        def _fail(self, *_: Any) -> None:
+            message = "no space left"
+            raise OSError(message)
+
+    setattr(Full, method, Full._fail)
+    async with session_on(itnio_sandbox) as session:
+        with Full() as journal, pytest.raises(OSError, match="no space left"):
+            await export({"any": session.records(LONG_AGO)}, tmp_path / "calls.csv", journal)
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from itnio_voice import ItnioError, Page, RecordingURL, SipRecord, VoiceRecord, Window
 from itnio_voice.envelope import read_page, read_record, read_recording_url
 from itnio_voice.models import CallRecord
-from itnio_voice.paging import PageRequest, keys
+from itnio_voice.identity import page_keys
+from itnio_voice.paging import PageRequest
 from itnio_voice.values import amount, instant, integer
 
 INPUTS = int(os.environ.get("ITNIO_FUZZ", "2000"))
@@ -244,7 +245,7 @@ def use(value: Any) -> None:
         if isinstance(one, CallRecord):
             assert json.loads(json.dumps(one.to_dict())).keys() == {field.name for field in attrs.fields(type(one))}
             assert json.dumps(one.to_dict(), ensure_ascii=False).encode()
-            assert hash(keys([one])) == hash(keys([copy.copy(one)]))
+            assert page_keys([one], set()).distinct == page_keys([copy.copy(one)], set()).distinct
             assert one.billing is None or one.billing.initial >= 0
             assert one.answered is (one.answer_time is not None)
         if isinstance(one, VoiceRecord):

@@ -5,9 +5,11 @@ import gc
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx2
 import pytest
 
@@ -15,6 +17,7 @@ from itnio_voice import AuthenticationError, Credentials, VoiceSession, merge
 from itnio_voice.sandbox import Behaviour, Sandbox
 
 from .test_cancellation import tasks, until
+from .ticking import TIMEOUTS, attempt, run_ticking
 
 pytestmark = pytest.mark.anyio
 
@@ -136,6 +139,172 @@ async def test_streams_are_read_at_once(many: Sandbox) -> None:
         await session.aclose()
 
     assert len(ACCOUNTS) <= many.most_in_flight <= 2 * len(ACCOUNTS)
+
+
+# Consumers that are cancelled
+
+
+class Dawdling(Counting):
+    """A stream of numbers that takes some turns of the event loop for an item, or none."""
+
+    def __init__(self, count: int, chance: Random) -> None:
+        super().__init__(count)
+        self.chance = chance
+
+    async def __anext__(self) -> int:
+        for _ in range(self.chance.choice([0, 0, 1, 2, 5, 20])):
+            await anyio.lowlevel.checkpoint()
+        if self.given == self.count:
+            raise StopAsyncIteration
+        self.given += 1
+        return self.given
+
+
+def test_cancelled_calls_lose_no_item(anyio_backend: str, record_property: Any) -> None:
+    """Each item comes once and in order, wherever the calls for items are cancelled, in whatever way."""
+    chance = Random(anyio_backend)
+    counts = Counter(timeouts=0, items=0, lost=0, doubled=0)
+
+    async def main() -> None:
+        while counts["timeouts"] < 10 * TIMEOUTS:
+            await read(chance.choice([1, 2, 5]), 100)
+
+    async def read(streams: int, length: int) -> None:
+        found: dict[int, list[int]] = {name: [] for name in range(streams)}
+        dawdling = {name: Dawdling(length, chance) for name in found}
+        async with merge(dawdling, buffer=chance.choice([1, 2, 10, 1000])) as merged:
+            while True:
+                try:
+                    item = await attempt(lambda: anext(merged, None), anyio_backend, chance, 12)
+                except TimeoutError:
+                    counts["timeouts"] += 1
+                    continue
+                if item is None:
+                    break
+                found[item[0]].append(item[1])
+        for numbers in found.values():
+            assert sorted(numbers) == numbers
+            counts["lost"] += length - len(set(numbers))
+            counts["doubled"] += len(numbers) - len(set(numbers))
+        counts["items"] += streams * length
+
+    run_ticking(main, anyio_backend, anyio_backend)
+    for name, count in counts.items():
+        record_property(name, count)
+
+    assert (0, 0) == (counts["lost"], counts["doubled"])
+
+
+def test_cancelled_workers_lose_no_item(anyio_backend: str) -> None:
+    """Several tasks may read: each item comes to one of them, also while others are cancelled; none waits in vain."""
+    chance = Random(anyio_backend)
+    timeouts = 0
+
+    async def main() -> None:
+        while timeouts < TIMEOUTS:
+            found: list[Any] = []
+            async with (
+                merge({name: Dawdling(50, chance) for name in "abc"}, buffer=chance.choice([1, 5])) as merged,
+                anyio.create_task_group() as workers,
+            ):
+                for _ in range(4):
+                    workers.start_soon(work, merged, found)
+
+            assert dict.fromkeys(((name, number) for name in "abc" for number in range(1, 51)), 1) == Counter(found)
+
+    async def work(merged: Any, found: list[Any]) -> None:
+        nonlocal timeouts
+        while True:
+            try:
+                item = await attempt(lambda: anext(merged, None), anyio_backend, chance, 40)
+            except TimeoutError:
+                timeouts += 1
+                continue
+            if item is None:
+                return
+            found.append(item)
+
+    run_ticking(main, anyio_backend, anyio_backend)
+
+
+async def test_an_item_comes_at_once() -> None:
+    """A consumer that waits gets an item before its stream is read on to the buffer's end."""
+    stream = Counting(1000)
+    async with merge({"a": stream}, buffer=500) as merged:
+        await anext(merged)
+        assert stream.given < 5
+
+
+# Readers that are cancelled
+
+
+@pytest.mark.parametrize("on_error", ["raise", "collect"])
+async def test_readers_that_are_cancelled_with_their_scope(on_error: Any) -> None:
+    """A consumer that outlives the cancellation around it gets what was read, then an error: not an end."""
+    items = []
+    with anyio.CancelScope() as scope:
+        async with merge({"a": Counting(5), "b": Counting(10**9)}, buffer=20, on_error=on_error) as merged:
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel()
+            with anyio.CancelScope(shield=True):
+                with pytest.raises((RuntimeError, ExceptionGroup)) as caught:
+                    async for item in merged:
+                        items.append(item)
+                assert [] == [item async for item in merged]
+
+    assert {("a", number) for number in range(1, 6)} < set(items)
+    error = caught.value.exceptions[0] if on_error == "collect" else caught.value  # type: ignore[attr-defined]
+    assert "the reading of this stream was cancelled before its end" == str(error)
+    assert ["while reading 'b'"] == error.__notes__
+    assert {"b": error} == merged.failures
+
+
+@pytest.mark.parametrize("on_error", ["raise", "collect"])
+@pytest.mark.parametrize("chosen", [slice(None), slice(1), slice(1, 2), slice(2, 3)])
+def test_readers_that_are_cancelled_by_others(on_error: Any, chosen: slice) -> None:
+    """If a program of asyncio cancels tasks that are not its own, the consumer gets an error: not an end."""
+
+    async def main() -> None:
+        async with merge({"a": Counting(500), "b": Counting(500)}, buffer=20, on_error=on_error) as merged:
+            await anyio.wait_all_tasks_blocked()
+            others = sorted(asyncio.all_tasks() - {asyncio.current_task()}, key=asyncio.Task.get_name)
+            assert 3 == len(others)
+            for task in others[chosen]:
+                task.cancel()
+            with pytest.raises((RuntimeError, ExceptionGroup)):
+                async for _ in merged:
+                    await asyncio.sleep(0)
+
+            assert merged.failures
+
+    asyncio.run(main())
+
+
+async def test_leaving_while_another_task_waits() -> None:
+    """A task that still waits for an item when the streams are left gets an error: not an end."""
+    errors = []
+
+    async def wait(merged: Any) -> None:
+        with pytest.raises(RuntimeError, match="cancelled before its end") as caught:
+            await anext(merged)
+        errors.append(caught.value)
+
+    async with anyio.create_task_group() as group, merge({"a": Hanging()}) as merged:
+        group.start_soon(wait, merged)
+        await anyio.wait_all_tasks_blocked()
+
+    assert 1 == len(errors)
+
+
+class Hanging(Counting):
+    """A stream that has no item yet."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    async def __anext__(self) -> int:
+        await anyio.sleep_forever()
+        raise AssertionError
 
 
 # What fails

@@ -45,7 +45,6 @@ NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 -- that is the point
         ({"start": "2026-01-01T00:00:00Z"}, "offset"),
         ({"start": START, "end": START}, "before"),
         ({"start": NOW, "end": START}, "before"),
-        ({"start": NOW + timedelta(days=1), "end": None}, "before"),
         ({"start": datetime.min.replace(tzinfo=UTC)}, "calendar"),
         ({"page_size": 0}, "1 to 100"),
         ({"page_size": 101}, "1 to 100"),
@@ -270,7 +269,7 @@ async def test_another_record_than_asked_for() -> None:
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
         mistaken = VoiceSession(CREDENTIALS, http_client=client, retry=Retry(attempts=1))
-        with pytest.raises(ProtocolError, match="'2' came"):
+        with pytest.raises(ProtocolError, match="the answer is '2'"):
             await mistaken.record("1")
 
 

@@ -1,18 +1,20 @@
 """The ways to read a stream, what it tells of itself, and how it is resumed."""
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 
 from itnio_voice import Checkpoint, Progress, ServerError, SipRecord, TransportError, VoiceSession, Window
 from itnio_voice.sandbox import Behaviour, Fault, Sandbox
 
 from .conftest import session_on
+from .ticking import WAYS
 
 pytestmark = pytest.mark.anyio
 
@@ -124,6 +126,30 @@ async def test_one_task_reads_a_stream(session: VoiceSession, itnio_sandbox: San
     assert await reading.__anext__()
 
 
+@pytest.mark.parametrize("reading", ["records", "pages", "windows"])
+async def test_a_cancelled_reader_leaves_the_stream_to_others(
+    session: VoiceSession, itnio_sandbox: Sandbox, reading: str, anyio_backend: str
+) -> None:
+    """A reader that is cancelled, in whatever way, is a reader no more: any task may read on."""
+    stream: Any = session.records(START, END)
+    steps = aiter(stream) if reading == "records" else getattr(stream, reading)()
+    itnio_sandbox.behaviour = Behaviour(faults=(Fault("hang"),))
+    for way in WAYS[anyio_backend]:
+        with pytest.raises(TimeoutError):
+            await way(lambda: anext(steps), 1000)
+    itnio_sandbox.behaviour = Behaviour()
+    found: list[Any] = []
+
+    async def read() -> None:
+        async for item in steps:
+            found.extend([item] if reading == "records" else item.records)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(read)
+    assert itnio_sandbox.ids(START, END) == {record.voice_id for record in found}
+    assert 200 == len(found) == stream.progress.records
+
+
 async def test_windows_take_no_limit(session: VoiceSession) -> None:
     """A limit could end inside a window."""
     with pytest.raises(ValueError, match="limit"):
@@ -182,6 +208,74 @@ async def test_a_window_counts_when_more_is_asked_for(session: VoiceSession, itn
     assert itnio_sandbox.ids(START, END) == {*given, *rest}
     assert stream.checkpoint.done
     assert len(rest) < 3000
+
+
+def break_at(number: int) -> Callable[[Sandbox, int], None]:
+    """Return a hook that lets every request fail from this one on."""
+
+    def fail(sandbox: Sandbox, current: int) -> None:
+        if current == number:
+            sandbox.behaviour = attrs.evolve(sandbox.behaviour, faults=(Fault("system_error"),))
+
+    return fail
+
+
+@MANY
+@pytest.mark.parametrize("requests", [1, 8, 15, 25])
+async def test_collect_that_fails_completes_no_window(
+    session: VoiceSession, itnio_sandbox: Sandbox, requests: int
+) -> None:
+    """After an error nothing has been returned: checkpoint and progress are empty, and a resumed stream has it all."""
+    itnio_sandbox.behaviour = Behaviour(max_span=timedelta(days=5))
+    itnio_sandbox.on_request = break_at(requests)
+    stream = session.records(START, END)
+    with pytest.raises(ServerError):
+        await stream.collect()
+    progress, itnio_sandbox.behaviour = stream.progress, Behaviour()
+
+    assert () == stream.checkpoint.done
+    assert (0, 0) == (progress.records, progress.windows_done)
+    with pytest.raises(RuntimeError, match=r"with resume=stream\.checkpoint to go on"):
+        await stream.collect()
+    resumed = session.records(START, END, resume=stream.checkpoint)
+    assert itnio_sandbox.ids(START, END) == {record.voice_id for record in await resumed.collect()}
+    assert (Window(START, END),) == resumed.checkpoint.done
+    assert 3000 == resumed.progress.records
+
+
+@MANY
+@pytest.mark.parametrize("requests", [1, 8, 15, 25])
+async def test_collect_that_is_cancelled_completes_no_window(
+    session: VoiceSession, itnio_sandbox: Sandbox, requests: int
+) -> None:
+    """After a cancellation it is the same."""
+    itnio_sandbox.behaviour = Behaviour(max_span=timedelta(days=5), latency=0.005)
+    stream = session.records(START, END)
+    async with anyio.create_task_group() as group:
+        group.start_soon(stream.collect)
+        while len(itnio_sandbox.requests) < requests:
+            await anyio.sleep(0.001)
+        group.cancel_scope.cancel()
+
+    assert () == stream.checkpoint.done
+    assert (0, 0) == (stream.progress.records, stream.progress.windows_done)
+
+
+@MANY
+async def test_collect_keeps_what_was_resumed(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
+    """A resumed stream whose `collect` fails keeps the checkpoint that it was given."""
+    itnio_sandbox.behaviour = Behaviour(max_span=timedelta(days=5))
+    batch = await anext(session.records(START, END).windows())
+    itnio_sandbox.reset_requests()
+    itnio_sandbox.on_request = break_at(15)
+    stream = session.records(START, END, resume=batch.checkpoint)
+    with pytest.raises(ServerError):
+        await stream.collect()
+    itnio_sandbox.behaviour = Behaviour()
+
+    assert batch.checkpoint == stream.checkpoint
+    rest = await session.records(START, END, resume=stream.checkpoint).collect()
+    assert itnio_sandbox.ids(START, END) == {record.voice_id for record in (*batch.records, *rest)}
 
 
 @MANY

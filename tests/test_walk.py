@@ -138,7 +138,7 @@ async def test_always_the_first_page(sandbox: Sandbox) -> None:
     """A server that answers page 1, and says so, whatever page is asked for, is not believed."""
     sandbox.behaviour = Behaviour(always_first_page=True)
     async with session_on(sandbox) as session:
-        with pytest.raises(ProtocolError, match=r"page \d+ was asked for"):
+        with pytest.raises(ProtocolError, match=r"page \d+ was requested"):
             await session.records(START, END).collect()
 
 
@@ -357,17 +357,19 @@ def round_trips(days: int, concurrency: int) -> tuple[int, int, int]:
     range_ = Window(start, start + timedelta(days=days))
     asked, times = 0, []
 
-    async def ask(window: Window, current: int) -> Page[VoiceRecord]:
+    async def ask(window: Window, current: int, _: int) -> Page[VoiceRecord]:
         nonlocal asked
         asked += 1
         await anyio.sleep(1)
         first, last = (-(-int(at.timestamp()) // SECONDS_APART) for at in (window.start, window.end))
         offset = first + 100 * (current - 1)
-        records = tuple(VoiceRecord(voice_id=str(number)) for number in range(offset, min(offset + 100, last)))
+        numbers = range(offset, min(offset + 100, last))
+        at = lambda number: datetime.fromtimestamp(number * SECONDS_APART, UTC)  # noqa: E731
+        records = tuple(VoiceRecord(voice_id=str(number), submit_time=at(number)) for number in numbers)
         return Page(records, last - first, 100, current, None)
 
     async def main() -> None:
-        walk = Walk(Plan(ask=ask, gaps=[range_], now=range_.end.timestamp, at_once=concurrency))
+        walk = Walk(Plan(fetch=ask, gaps=[range_], now=range_.end.timestamp, at_once=concurrency))
         while await walk.advance():
             times.append(anyio.current_time())
         assert 1200 * days == walk.records

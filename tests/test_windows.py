@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from itnio_voice.span import SpanLimit
+from itnio_voice.learned import SpanLimit
 from itnio_voice.windows import LONGEST, SECOND, SHORTEST, Window, before, ceil, covering, cut, floor, gaps, join
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

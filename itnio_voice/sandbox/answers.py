@@ -54,39 +54,58 @@ _MISSING: Mapping[str, Answer] = {
 
 @attrs.frozen
 class Page:
-    """Which page is served: `current` is what the answer says, `offset` the rows before it (None: none are served)."""
+    """Which page is served: `current` is what the answer says, `offset` the rows before it (None: none are served).
+
+    `total` is the number of records of the range, and `extra` whether one more is served than there are.
+    """
 
     total: int
     size: int
     current: int
-    pages: int
     offset: int | None
+    extra: bool = False
 
     def answer(self, rows: Sequence[str], behaviour: Behaviour) -> Answer:
         """Return the answer with the page's records, each as JSON text."""
         records = "null" if not rows and behaviour.null_records else f"[{','.join(rows)}]"
+        total = self._reported_total(len(rows), behaviour)
         fields = {
-            "total": self.total,
+            "total": total,
             "size": self.size,
             "current": self.current,
-            "pages": self.pages,
+            "pages": math.ceil(total / self.size),
             "searchCount": "true",
             "records": records,
         }
         shown = ",".join(f'"{name}":{value}' for name, value in fields.items() if name not in behaviour.omits)
         return Answer(SUCCESS, f"{{{shown}}}", rows=len(rows), offset=self.offset or 0)
 
+    def _reported_total(self, rows: int, behaviour: Behaviour) -> int:
+        """Return the total that the answer reports."""
+        total = rows if behaviour.total_of_page else self.total
+        if behaviour.endless == "counted" and total:
+            total += max(self.current - _last_page(total, self.size), 0) + 1
+        if behaviour.total_one_short and total > 1 and (total - 1) % self.size == 0:
+            total -= 1
+        return total if behaviour.total_cap is None else min(total, behaviour.total_cap)
+
 
 def page_of(total: int, *, current: int, size: int, behaviour: Behaviour) -> Page:
     """Return the page to serve where page `current` of `size` records was asked for and there are `total`."""
     size = min(size, behaviour.max_size)
-    pages = math.ceil(total / size)
+    last = _last_page(total, size)
     told, served = current, current
     if behaviour.always_first_page:
         told, served = 1, 1
-    elif current > max(pages, 1) and behaviour.past_last != "empty":
+    elif current > last and total and behaviour.endless != "never":
+        return Page(total, size, current, None, extra=True)
+    elif current > last and behaviour.past_last != "empty":
         told, served = (1 if behaviour.past_last == "first" else current), 1
-    return Page(total, size, told, pages, (served - 1) * size if served <= pages else None)
+    return Page(total, size, told, (served - 1) * size if total and served <= last else None)
+
+
+def _last_page(total: int, size: int) -> int:
+    return max(math.ceil(total / size), 1)
 
 
 def answer_record(record: str | None, behaviour: Behaviour) -> Answer:

@@ -19,9 +19,19 @@ from starlette.types import Message, Receive, Scope, Send
 
 from . import faults
 from .answers import Answer, answer_record, encode, page_of, unfinished
-from .behaviour import Behaviour, Fault
-from .checks import SYSTEM_ERROR, WRONG_PARAMETER, Query, Refusal, authenticate, check_range, read_query
-from .dataset import Kind
+from .behaviour import Behaviour, Fault, FaultKind
+from .checks import (
+    SYSTEM_ERROR,
+    WRONG_PARAMETER,
+    WRONG_TIMESTAMP,
+    Query,
+    Refusal,
+    authenticate,
+    check_depth,
+    check_range,
+    read_query,
+)
+from .dataset import Kind, complete
 from .store import FILTERS, Row, Selection, Store
 from .wav import SILENCE
 
@@ -32,6 +42,8 @@ BASE_PATH = "/voice"
 
 _URL_SECONDS = 3600
 _SALT = 2**31
+_LAST_SECOND = 253_402_300_799  # of the year 9999
+_UNAVAILABLE: tuple[FaultKind, ...] = ("status_503", "status_504")
 
 
 @attrs.frozen(kw_only=True)
@@ -64,8 +76,17 @@ class _Visit:
     body: bytes
     behaviour: Behaviour
     now: float
+    lag: float
     account: str | None = None
     query: Query | None = None
+
+
+class _BrokenError(Exception):
+    """The request fails with a fault that depends on what it asks for."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.kind)
+        self.fault = fault
 
 
 class Service:
@@ -147,7 +168,7 @@ class Service:
                 return Response()
             self._before(next(self._numbers))
             # Read only now: what is called before may change the behaviour and the clock.
-            visit = _Visit(http, _endpoint(http), body, self.behaviour, self._clock())
+            visit = _Visit(http, _endpoint(http), body, self.behaviour, self._clock(), self._lag(self.behaviour))
             return self._serve(visit, answer)
 
         return Route(f"{BASE_PATH}{path}", endpoint, methods=[method])
@@ -160,19 +181,36 @@ class Service:
             self._note(visit, "429")
             return _canned(faults.TOO_MANY, headers | {"Retry-After": str(wait)}, behaviour)
         fault = self._draws.draw(behaviour.faults, visit.path)
+        if fault is not None and fault.date_ahead:
+            headers = _date(visit.now + fault.date_ahead, behaviour)
         if fault is not None and fault.retry_after is not None:
             headers["Retry-After"] = f"{fault.retry_after:g}"
+        if fault is None or faults.canned(fault) is None:
+            try:
+                return self._reply(visit, self._checked(visit, answer, fault), fault, headers)
+            except _BrokenError as broken:
+                fault = broken.fault
+        return self._fail(visit, fault, headers)
+
+    def _fail(self, visit: _Visit, fault: Fault, headers: dict[str, str]) -> Response:
+        """Answer with a fault that does not depend on the request."""
         canned = faults.canned(fault)
-        if fault is not None and canned is not None:
-            self._note(visit, str(canned.status_code) if canned.status_code >= 400 else fault.kind)  # noqa: PLR2004 - HTTP's errors
-            return _canned(canned, headers, behaviour, manner=faults.manner(fault))
-        return self._reply(visit, self._checked(visit, answer, fault), fault, headers)
+        assert canned is not None  # noqa: S101 - the caller has just seen to it
+        self._note(visit, str(canned.status_code) if canned.status_code >= 400 else fault.kind)  # noqa: PLR2004 - HTTP's errors
+        return _canned(canned, headers, visit.behaviour, manner=faults.manner(fault))
+
+    def _lag(self, behaviour: Behaviour) -> float:
+        """Draw the replica that answers, and return how many seconds it is behind."""
+        late = behaviour.replicas > 1 and self._random.randrange(behaviour.replicas)
+        return behaviour.replica_lag if late else 0.0
 
     def _checked(self, visit: _Visit, answer: Callable[[_Visit], Answer], fault: Fault | None) -> Answer:
         """Check who asks before anything else, then answer."""
         client = visit.http.client.host if visit.http.client else ""
         if fault is not None and fault.kind == "system_error":
             return Answer(SYSTEM_ERROR)
+        if fault is not None and fault.kind == "timestamp_expired":
+            return Answer(WRONG_TIMESTAMP)
         try:
             visit.account = authenticate(visit.http.headers, client, self._accounts, visit.behaviour, visit.now)
             return answer(visit)
@@ -192,8 +230,11 @@ class Service:
 
     def _answer_page(self, visit: _Visit, kind: Kind) -> Answer:
         behaviour, now = visit.behaviour, visit.now
-        visit.query = query = read_query(visit.http.headers.get("content-type", ""), visit.body)
+        content_type = visit.http.headers.get("content-type", "")
+        visit.query = query = read_query(content_type, visit.body, behaviour.time_offset)
         check_range(query, behaviour, now)
+        check_depth(query, behaviour)
+        self._break_if_too_long(query, behaviour)
         selection = self._selection(
             visit, kind, _filters(query) if kind == "sip" else {}, query.start.timestamp(), query.end.timestamp()
         )
@@ -207,7 +248,17 @@ class Service:
             if page.offset is not None:
                 salt = self._random.randrange(_SALT)
                 rows = store.page(selection, limit=page.size, offset=page.offset, salt=salt)
+        if page.extra:
+            rows = [_extra(query, kind)]
         return page.answer([_as_seen(row, visit) for row in rows], behaviour)
+
+    def _break_if_too_long(self, query: Query, behaviour: Behaviour) -> None:
+        """Fail where a range is longer than what is answered in time, or at all."""
+        span = query.end - query.start
+        if behaviour.window_times_out_over is not None and span > behaviour.window_times_out_over:
+            raise _BrokenError(Fault("hang"))
+        if behaviour.window_unavailable_over is not None and span > behaviour.window_unavailable_over:
+            raise _BrokenError(Fault(self._random.choice(_UNAVAILABLE)))
 
     def _answer_record(self, visit: _Visit, kind: Kind) -> Answer:
         voice_id: str = visit.http.path_params["voice_id"]
@@ -241,6 +292,7 @@ class Service:
             start=start,
             end=end,
             filters=filters,
+            lag=visit.lag,
         )
 
     def _note(self, visit: _Visit, answered: str, rows: int = 0) -> None:
@@ -266,7 +318,7 @@ def _endpoint(http: HTTPRequest) -> str:
 
 
 def _date(now: float, behaviour: Behaviour) -> dict[str, str]:
-    return {"Date": formatdate(now + behaviour.clock_skew, usegmt=True)}
+    return {"Date": formatdate(min(max(now + behaviour.clock_skew, 0), _LAST_SECOND), usegmt=True)}
 
 
 _SOURCES: Mapping[str, Kind] = {"group": "group", "sip": "sip"}
@@ -296,7 +348,16 @@ def _filters(query: Query) -> Mapping[str, str]:
 def _as_seen(row: Row, visit: _Visit) -> str:
     record, submitted = row
     changes_after = visit.behaviour.changes_after
-    return unfinished(record) if changes_after is not None and visit.now < submitted + changes_after else record
+    now = visit.now - visit.lag
+    return unfinished(record) if changes_after is not None and now < submitted + changes_after else record
+
+
+def _extra(query: Query, kind: Kind) -> Row:
+    """Return a record that no range holds, another one for each page."""
+    at = int(query.start.timestamp())
+    voice_id = f"extra-{at}-{query.current}-{query.size}"
+    record = complete({"voiceId": voice_id, "submitTime": query.start.isoformat()}, kind=kind, number=1, now=at)
+    return json.dumps(record), at
 
 
 async def _recording(http: HTTPRequest) -> Response:

@@ -8,20 +8,36 @@ from typing import Any, Literal, get_args
 import attrs
 from attrs import validators
 
-__all__ = ["Appears", "Behaviour", "Ends", "Fault", "FaultKind", "MissingRecord", "Order", "PastLast", "SelectsBy"]
+__all__ = [
+    "Appears",
+    "Behaviour",
+    "Endless",
+    "Ends",
+    "Fault",
+    "FaultKind",
+    "MissingRecord",
+    "Order",
+    "PastLast",
+    "SelectsBy",
+    "TimeOffset",
+]
 
 Ends = Literal["[)", "[]", "(]", "()"]
-Order = Literal["ascending", "descending", "unstable"]
+Order = Literal["ascending", "descending", "unstable", "heap", "by_id", "by_hash"]
 SelectsBy = Literal["submit_time", "call_time", "hangup_time"]
 PastLast = Literal["empty", "first", "first_silent"]
+Endless = Literal["never", "uncounted", "counted"]
+TimeOffset = Literal["honoured", "ignored"]
 Appears = Literal["submitted", "finished"]
 MissingRecord = Literal["null", "empty", "absent", "parameter"]
 FaultKind = Literal[
     "status_500",
     "status_502",
     "status_503",
+    "status_504",
     "status_429",
     "system_error",
+    "timestamp_expired",
     "html",
     "empty",
     "truncated",
@@ -88,10 +104,11 @@ _span_or_none: _Validator = validators.optional(_longer_than_nothing)
 class Fault:
     """Something that goes wrong with a request, before or while it is answered.
 
-    Kinds: `status_500`, `status_502`, `status_503`, `status_429` (that HTTP status with a web page), `system_error`
-    (-18), `html` (HTTP 200 with a web page), `empty` (HTTP 200 without a body), `truncated` (JSON cut short, its length
-    told truly), `half_body` (half of the length told, then the connection ends), `drop` (the connection ends without an
-    answer), `hang` (no answer until the client leaves), `drip` (a byte each 50 ms).
+    Kinds: `status_500`, `status_502`, `status_503`, `status_504`, `status_429` (that HTTP status with a web page),
+    `system_error` (-18), `timestamp_expired` (-16), `html` (HTTP 200 with a web page), `empty` (HTTP 200 without a
+    body), `truncated` (JSON cut short, its length told truly), `half_body` (half of the length told, then the
+    connection ends), `drop` (the connection ends without an answer), `hang` (no answer until the client leaves), `drip`
+    (a byte each 50 ms).
 
     Raises:
         ValueError: for an unknown kind, a share outside 0–1, or a negative number.
@@ -107,6 +124,8 @@ class Fault:
     """What the `Retry-After` header says, in seconds; None sends no such header."""
     path: str | None = attrs.field(default=None, kw_only=True)
     """The only endpoint that it befalls, such as `/recordGroupQuery` or `/recordSip`; None is every one."""
+    date_ahead: float = attrs.field(default=0.0, kw_only=True)
+    """How far the `Date` header of the answer is ahead of the server's clock, in seconds; negative is behind."""
 
 
 @attrs.frozen(kw_only=True)
@@ -124,11 +143,27 @@ class Behaviour:
     selects_by: SelectsBy = attrs.field(default="submit_time", validator=_one_of(SelectsBy))
     """The time that the range selects and sorts by; a record without it goes by its submit time."""
     order: Order = attrs.field(default="ascending", validator=_one_of(Order))
-    """The order of records; `unstable` ascends, with another order inside each second on each query."""
+    """The order of records.
+
+    `unstable` ascends, with another order inside each second on each query. `heap` ascends, with the order inside each
+    second that PostgreSQL's bounded heap sort gives to `ORDER BY … LIMIT … OFFSET …` without a tie-breaker: a page is
+    the same on each query, but the order differs between pages. `by_id` sorts by `voiceId` and `by_hash` by a hash of
+    it: fixed orders that have nothing to do with time.
+    """
     past_last: PastLast = attrs.field(default="empty", validator=_one_of(PastLast))
     """A page past the last has no records, or is the first page, saying so or told as the one asked for."""
     always_first_page: bool = False
     """Whether every page asked for is answered with the first, told as page 1."""
+    endless: Endless = attrs.field(default="never", validator=_one_of(Endless))
+    """Whether each page past the last holds one more record: `counted` adds it, and the next one, to the total."""
+    deepest_row: int | None = attrs.field(default=None, validator=_optional(_at_least(1)))
+    """The number of rows after which no page may begin; one that does is -22. None is never."""
+    total_cap: int | None = attrs.field(default=None, validator=_optional(_at_least(1)))
+    """The highest total that is reported; the pages past it are served. None is any."""
+    total_of_page: bool = False
+    """Whether the total that is reported is the number of records on the page."""
+    total_one_short: bool = False
+    """Whether the total that is reported is one too low where the last page would hold a single record."""
 
     appears: Appears = attrs.field(default="submitted", validator=_one_of(Appears))
     """A record can be seen once its call is submitted, or only once it is over."""
@@ -140,11 +175,19 @@ class Behaviour:
     """Seconds after its submit time until which a record shows an unfinished call; None is never."""
     duplicates: float = attrs.field(default=0.0, validator=_share)
     """The share of records, 0–1, that are held, counted and listed twice."""
+    replicas: int = attrs.field(default=1, validator=_at_least(1))
+    """The number of replicas that answer; each request goes to one at random. All but the first are late."""
+    replica_lag: float = attrs.field(default=1.0, validator=_not_negative)
+    """How many seconds the late replicas are behind: records that appeared since are missing, also in the total."""
     missing_record: MissingRecord = attrs.field(default="null", validator=_one_of(MissingRecord))
     """A record that is not there gives `data` null, empty or absent, or the status -22."""
 
     max_span: timedelta = attrs.field(default=timedelta(days=31), validator=_longer_than_nothing)
     """The longest range served; a longer one is -25."""
+    refuses_future_end: bool = False
+    """Whether a range that ends after the server's clock, with its skew, is -25."""
+    time_offset: TimeOffset = attrs.field(default="honoured", validator=_one_of(TimeOffset))
+    """Whether the offset of a range's times is honoured, or ignored and the time read as `+08:00`."""
     retention: timedelta | None = attrs.field(default=timedelta(days=62), validator=_span_or_none)
     """How far back records are kept; None is for ever."""
     refuses_beyond_retention: bool = True
@@ -182,6 +225,10 @@ class Behaviour:
     """How long each row before the page takes on top, in seconds."""
     window_fails_over: int | None = attrs.field(default=None, validator=_optional(_not_negative))
     """The number of rows over which a query is -18; None is never."""
+    window_times_out_over: timedelta | None = attrs.field(default=None, validator=_span_or_none)
+    """The longest range that is answered; a longer one gets no answer until the client leaves. None is any."""
+    window_unavailable_over: timedelta | None = attrs.field(default=None, validator=_span_or_none)
+    """The longest range that is answered; a longer one is HTTP 503 or 504 at random. None is any."""
     faults: tuple[Fault, ...] = attrs.field(
         default=(), converter=_in_order, validator=validators.deep_iterable(validators.instance_of(Fault))
     )

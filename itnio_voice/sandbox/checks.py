@@ -10,9 +10,10 @@ from typing import Any, cast
 
 import attrs
 
-from .behaviour import Behaviour
+from .behaviour import Behaviour, TimeOffset
+from .dataset import VENDOR_TIME
 
-__all__ = ["REASONS", "Query", "Refusal", "authenticate", "check_range", "digest", "read_query"]
+__all__ = ["REASONS", "Query", "Refusal", "authenticate", "check_depth", "check_range", "digest", "read_query"]
 
 SUCCESS = "0"
 WRONG_SIGNATURE = "-1"
@@ -99,8 +100,8 @@ def authenticate(
     return key
 
 
-def read_query(content_type: str, body: bytes) -> Query:
-    """Read the body of a query.
+def read_query(content_type: str, body: bytes, time_offset: TimeOffset = "honoured") -> Query:
+    """Read the body of a query; where `time_offset` is ignored, its times are read as the vendor's local time.
 
     It is a JSON object, told to be JSON. `current` is 1 or more (1 where it is missing) and `size` 1–100 (25), as
     numbers or digits; neither may be empty. `params` holds `strTime` and `endTime`, ISO 8601 with an offset and whole
@@ -119,8 +120,8 @@ def read_query(content_type: str, body: bytes) -> Query:
     query = Query(
         current=_whole_number(fields.get("current", 1)),
         size=_whole_number(fields.get("size", _DEFAULT_SIZE)),
-        start=_time(params.get("strTime")),
-        end=_time(params.get("endTime")),
+        start=_time(params.get("strTime"), time_offset),
+        end=_time(params.get("endTime"), time_offset),
         params=params,
     )
     if query.current < 1 or not 1 <= query.size <= _LARGEST_SIZE or query.start > query.end:
@@ -129,14 +130,27 @@ def read_query(content_type: str, body: bytes) -> Query:
 
 
 def check_range(query: Query, behaviour: Behaviour, now: float) -> None:
-    """Check that a range is neither too long nor reaches back too far; one that just fits is served.
+    """Check that a range is not too long, not too old and not in the future; one that just fits is served.
 
     Raises:
-        Refusal: -25, which does not say which of the two it is.
+        Refusal: -25, which does not say which of them it is.
     """
     too_long = query.end - query.start > behaviour.max_span
-    if too_long or (behaviour.refuses_beyond_retention and query.start.timestamp() < oldest(behaviour, now)):
+    too_old = behaviour.refuses_beyond_retention and query.start.timestamp() < oldest(behaviour, now)
+    too_new = behaviour.refuses_future_end and query.end.timestamp() > now + behaviour.clock_skew
+    if too_long or too_old or too_new:
         raise Refusal(OUT_OF_RANGE)
+
+
+def check_depth(query: Query, behaviour: Behaviour) -> None:
+    """Check that a page does not begin too deep.
+
+    Raises:
+        Refusal: -22.
+    """
+    before = (query.current - 1) * min(query.size, behaviour.max_size)
+    if behaviour.deepest_row is not None and before >= behaviour.deepest_row:
+        raise Refusal(WRONG_PARAMETER)
 
 
 def oldest(behaviour: Behaviour, now: float) -> float:
@@ -159,10 +173,11 @@ def _whole_number(value: object) -> int:
     raise Refusal(WRONG_PARAMETER)
 
 
-def _time(value: object) -> datetime:
+def _time(value: object, time_offset: TimeOffset) -> datetime:
     try:
         if isinstance(value, str) and _TIME.fullmatch(value):
-            return datetime.fromisoformat(value).astimezone(UTC)
+            time = datetime.fromisoformat(value)
+            return (time if time_offset == "honoured" else time.replace(tzinfo=VENDOR_TIME)).astimezone(UTC)
     except (ValueError, OverflowError):
         pass
     raise Refusal(WRONG_PARAMETER)

@@ -42,6 +42,7 @@ _CANNED: Mapping[str, Canned] = {
     "status_500": _web_page("500 Internal Server Error", 500),
     "status_502": _web_page("502 Bad Gateway", 502),
     "status_503": _web_page("503 Service Unavailable", 503),
+    "status_504": _web_page("504 Gateway Timeout", 504),
     "status_429": TOO_MANY,
     "html": _web_page("Down for maintenance", 200),
     "empty": Canned(b"", 200, "application/json"),

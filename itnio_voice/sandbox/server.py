@@ -236,7 +236,7 @@ class Sandbox:
             whole = [
                 complete(record, kind=kind, number=number, now=now) for number, record in enumerate(records, first)
             ]
-            store.insert(whole, kind=kind, account=key)
+            store.insert(whole, kind=kind, account=key, arrived=now)
         return [str(record.get("voiceId") or "") for record in whole]
 
     def delete(self, *voice_ids: str) -> int:

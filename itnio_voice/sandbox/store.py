@@ -15,11 +15,13 @@ import attrs
 from .behaviour import Appears, Behaviour, Order, SelectsBy
 from .checks import oldest
 from .dataset import VENDOR_TIME, Kind
+from .heap import lowest
 
 __all__ = ["FILTERS", "Row", "Selection", "Store"]
 
 # Each record's wire JSON, and what can be asked about it: Unix seconds of its times, and two draws of 0 to 2^32 - 1
-# from its id, which say whether it is among the late ones and among those held twice.
+# from its id, which say whether it is among the late ones and among those held twice. `arrived` is when it was
+# inserted, 0 for the data set that a sandbox begins with.
 _TABLE = """
 CREATE TABLE IF NOT EXISTS records (
     id INTEGER PRIMARY KEY,
@@ -35,9 +37,11 @@ CREATE TABLE IF NOT EXISTS records (
     sip_group TEXT,
     phone TEXT,
     file TEXT,
-    wire TEXT NOT NULL
+    wire TEXT NOT NULL,
+    arrived REAL NOT NULL DEFAULT 0
 )
 """
+_ADD_ARRIVED = "ALTER TABLE records ADD COLUMN arrived REAL NOT NULL DEFAULT 0"
 
 # The first three are in the order of pages and hold every column that a range asks about, so that counting and
 # skipping never touch the records themselves.
@@ -49,7 +53,9 @@ _INDEXES = (
     "CREATE INDEX IF NOT EXISTS by_file ON records (file, account, kind)",
 )
 
-_ROW = "account, kind, voice_id, submitted, called, hung_up, finished, late, twice, sip_group, phone, file, wire"
+_ROW = (
+    "account, kind, voice_id, submitted, called, hung_up, finished, late, twice, sip_group, phone, file, wire, arrived"
+)
 _INSERT = f"INSERT INTO records ({_ROW}) VALUES ({', '.join('?' * len(_ROW.split(', ')))})"
 _REPLACE = f"INSERT OR REPLACE INTO records (id, {_ROW}) VALUES (?, {', '.join('?' * len(_ROW.split(', ')))})"
 
@@ -64,6 +70,9 @@ _ORDER: Mapping[Order, str] = {
     "ascending": "at, id",
     "descending": "at DESC, id DESC",
     "unstable": "at, (id * :salt) % 2147483647",
+    "heap": "id",  # the order of the table; the heap sorts by time
+    "by_id": "voice_id, id",
+    "by_hash": "late, twice, id",  # two draws from a hash of the id
 }
 FILTERS: Mapping[str, str] = {"sipGroupName": "sip_group", "phoneName": "phone"}
 """The filters of the phone records, by wire name, with their columns."""
@@ -78,7 +87,7 @@ Row = tuple[str, int]
 class Selection:
     """A range of an account's records as seen at `now`; Unix seconds, `filters` by column.
 
-    Where `start` or `end` is None, there is no such end.
+    Where `start` or `end` is None, there is no such end. `lag` is how many seconds the replica that answers is behind.
     """
 
     account: str
@@ -88,6 +97,7 @@ class Selection:
     start: float | None = None
     end: float | None = None
     filters: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    lag: float = 0.0
 
     @property
     def values(self) -> dict[str, Any]:
@@ -98,7 +108,7 @@ class Selection:
             "kind": self.kind,
             "start": self.start,
             "end": self.end,
-            "now": self.now,
+            "now": self.now - self.lag,
             "late": behaviour.late_share * _DRAWS,
             "late_by": behaviour.late_by,
             "oldest": oldest(behaviour, self.now),
@@ -110,7 +120,9 @@ class Selection:
     def query(self) -> str:
         """The query that gives the range's records, in no order."""
         column = _COLUMN[self.behaviour.selects_by]
-        select = f"SELECT id, {column} AS at, submitted, wire FROM records WHERE {self.in_range} AND {self._seen}"
+        # What the other orders sort by is selected only for them: it is in no index of times.
+        more = ", voice_id, late, twice" if self.behaviour.order in {"by_id", "by_hash"} else ""
+        select = f"SELECT id, {column} AS at, submitted, wire{more} FROM records WHERE {self.in_range} AND {self._seen}"
         select += "".join(f" AND {name} = :{name}" for name in self.filters)
         return f"{select} UNION ALL {select} AND twice < :twice" if self.behaviour.duplicates else select
 
@@ -128,7 +140,8 @@ class Selection:
         behaviour = self.behaviour
         # The plus keeps SQLite from going through an index of times for this: all that is left is an id's own.
         kept = f"+{_COLUMN[behaviour.selects_by]} >= :oldest"
-        return f"{kept} AND {_SEEN_FROM[behaviour.appears]} + (late < :late) * :late_by <= :now"
+        arrived = " AND arrived <= :now" if self.lag else ""
+        return f"{kept} AND {_SEEN_FROM[behaviour.appears]} + (late < :late) * :late_by <= :now{arrived}"
 
 
 class Store:
@@ -141,6 +154,8 @@ class Store:
         self._connection.execute("PRAGMA journal_mode = MEMORY")
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.execute(_TABLE)
+        if "arrived" not in {column[1] for column in self._all("PRAGMA table_info(records)")}:
+            self._connection.execute(_ADD_ARRIVED)
 
     @property
     def unchanged(self) -> AbstractContextManager[object]:
@@ -156,14 +171,14 @@ class Store:
         """Return how many records there are, of all accounts and both kinds."""
         return self._number("SELECT COUNT(*) FROM records")
 
-    def insert(self, records: Iterable[Mapping[str, Any]], *, kind: Kind, account: str) -> None:
-        """Add records in wire format.
+    def insert(self, records: Iterable[Mapping[str, Any]], *, kind: Kind, account: str, arrived: float = 0.0) -> None:
+        """Add records in wire format, which arrived at a time in Unix seconds.
 
         Raises:
             ValueError: for one whose `submitTime` cannot be read.
         """
         with self._lock, self._connection:
-            self._connection.executemany(_INSERT, _rows(records, kind, account))
+            self._connection.executemany(_INSERT, _rows(records, kind, account, arrived))
             for index in _INDEXES:
                 self._connection.execute(index)
 
@@ -179,14 +194,14 @@ class Store:
         """Change wire fields of the records with this id; return how many there are. A field given as `...` goes."""
         with self._lock, self._connection:
             found = self._all(
-                "SELECT id, account, kind, submitted, wire FROM records WHERE voice_id = :voice_id",
+                "SELECT id, account, kind, submitted, arrived, wire FROM records WHERE voice_id = :voice_id",
                 {"voice_id": voice_id},
             )
-            for row, account, kind, submitted, wire in found:
+            for row, account, kind, submitted, arrived, wire in found:
                 merged = json.loads(wire) | dict(fields)
                 record = {name: value for name, value in merged.items() if value is not ...}
                 at = _seconds(record.get("submitTime"))
-                new = _row(record, kind, account, submitted if at is None else at)
+                new = _row(record, kind, account, submitted if at is None else at, arrived)
                 self._connection.execute(_REPLACE, (row, *new))
             return len(found)
 
@@ -202,6 +217,9 @@ class Store:
     def page(self, selection: Selection, *, limit: int, offset: int, salt: int) -> list[Row]:
         """Return a page of a range; `salt` shuffles the records of a second where the order is unstable."""
         order = _ORDER[selection.behaviour.order]
+        if selection.behaviour.order == "heap":
+            rows = self._all(f"SELECT at, wire, submitted FROM ({selection.query}) ORDER BY {order}", selection.values)
+            return [(wire, submitted) for _, wire, submitted in lowest(rows, offset + limit)[offset:]]
         return self._all(
             f"SELECT wire, submitted FROM ({selection.query}) ORDER BY {order} LIMIT :limit OFFSET :offset",
             {**selection.values, "limit": limit, "offset": offset, "salt": salt},
@@ -220,16 +238,16 @@ class Store:
             return self._connection.execute(sql, values or {}).fetchall()
 
 
-def _rows(records: Iterable[Mapping[str, Any]], kind: Kind, account: str) -> Iterator[tuple[Any, ...]]:
+def _rows(records: Iterable[Mapping[str, Any]], kind: Kind, account: str, arrived: float) -> Iterator[tuple[Any, ...]]:
     for record in records:
         submitted = _seconds(record.get("submitTime"))
         if submitted is None:
             message = f"a record needs a submit time in ISO 8601, not {record.get('submitTime')!r}"
             raise ValueError(message)
-        yield _row(record, kind, account, submitted)
+        yield _row(record, kind, account, submitted, arrived)
 
 
-def _row(record: Mapping[str, Any], kind: Kind, account: str, submitted: int) -> tuple[Any, ...]:
+def _row(record: Mapping[str, Any], kind: Kind, account: str, submitted: int, arrived: float) -> tuple[Any, ...]:
     wire = _encode(record)
     voice_id = record.get("voiceId")
     called = _seconds(record.get("callTime"))
@@ -253,6 +271,7 @@ def _row(record: Mapping[str, Any], kind: Kind, account: str, submitted: int) ->
         record.get("phoneName"),
         record.get("voiceFileId" if kind == "group" else "recordingFileId"),
         wire,
+        arrived,
     )
 
 

@@ -42,6 +42,14 @@ def test_defaults_follow_the_page() -> None:
         {"latency": "1"},
         {"latency_per_row": -1},
         {"window_fails_over": -1},
+        {"window_times_out_over": timedelta()},
+        {"window_unavailable_over": timedelta()},
+        {"endless": "always"},
+        {"deepest_row": 0},
+        {"total_cap": 0},
+        {"replicas": 0},
+        {"replica_lag": -1},
+        {"time_offset": "kept"},
     ],
 )
 def test_wrong_values_are_refused(wrong: dict[str, Any]) -> None:

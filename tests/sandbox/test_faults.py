@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from datetime import timedelta
 from typing import Any
 
 import attrs
@@ -11,7 +12,7 @@ import pytest
 
 from itnio_voice.sandbox import Behaviour, Fault, Sandbox
 
-from .conftest import Client, Clock, eventually
+from .conftest import NOW, Client, Clock, at, eventually
 
 
 def befall(client: Client, *faults: Fault) -> None:
@@ -28,7 +29,7 @@ def raw(client: Client, path: str = "/recordGroup/1") -> bytes:
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 429])
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 429])
 def test_http_statuses(client: Client, status: int) -> None:
     """A gateway's error is an HTTP status with a web page, and may say when to come again."""
     befall(client, Fault(f"status_{status}", retry_after=7))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
@@ -48,6 +49,43 @@ def test_system_error(client: Client) -> None:
 
     assert client.query().json() == {"status": "-18", "reason": "Port program unusual", "data": None}
     assert client.sandbox.requests[-1].answered == "-18"
+
+
+def test_timestamp_expired(client: Client) -> None:
+    """The -16 of a server whose clock is right may come with the date of another time, even of the calendar's end."""
+    befall(client, *(Fault("timestamp_expired", times=1, date_ahead=ahead) for ahead in (-432_000, 1e15, -1e15)))
+
+    refused = [client.query() for _ in range(3)]
+
+    assert {answer.json()["status"] for answer in refused} == {"-16"}
+    assert [answer.headers["Date"][5:16] for answer in refused] == ["27 Oct 2026", "31 Dec 9999", "01 Jan 1970"]
+    assert client.query().headers["Date"][5:16] == "01 Nov 2026"
+
+
+def test_window_times_out_over(client: Client) -> None:
+    """A range that is too long gets no answer while the client waits; one that just fits gets one."""
+    client.sandbox.behaviour = Behaviour(window_times_out_over=timedelta(seconds=60))
+
+    with pytest.raises(httpx.ReadTimeout):
+        client.http.post(
+            f"{client.sandbox.base_url}/recordGroupQuery",
+            json={"params": {"strTime": at(-61), "endTime": at(0)}},
+            headers=client.headers(),
+            timeout=0.05,
+        )
+
+    assert client.status(NOW - timedelta(seconds=60)) == "0"
+    assert [request.answered for request in client.sandbox.requests] == ["hang", "0"]
+
+
+def test_window_unavailable_over(client: Client) -> None:
+    """A range that is too long is a gateway's error; one that just fits is answered."""
+    client.sandbox.behaviour = Behaviour(window_unavailable_over=timedelta(seconds=60))
+
+    refused = {client.query(NOW - timedelta(seconds=61)).status_code for _ in range(20)}
+
+    assert refused == {503, 504}
+    assert client.status(NOW - timedelta(seconds=60)) == "0"
 
 
 def test_html_and_empty(client: Client) -> None:

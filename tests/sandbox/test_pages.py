@@ -1,7 +1,7 @@
 """Pages and records, over real HTTP: what they hold, and every switch for the unknowns and the form."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import attrs
@@ -80,6 +80,146 @@ def test_unstable_order(client: Client) -> None:
     assert len({tuple(order) for order in orders}) > 1
     assert all(sorted(order) == sorted(ids) for order in orders)
     assert {(order[0], order[-1]) for order in orders} == {(ids[0], ids[-1])}
+
+
+def test_heap_order(client: Client) -> None:
+    """Ties stand in another order at each offset: pages repeat exactly, yet list some records twice and some never."""
+    ids = insert(client.sandbox, -2, *[-1] * 248, 0)
+    client.sandbox.behaviour = Behaviour(order="heap")
+
+    def listed() -> list[list[str]]:
+        return [client.listed(size=20, current=current) for current in range(1, 14)]
+
+    pages = listed()
+    rows = [voice_id for page in pages for voice_id in page]
+
+    assert listed() == pages
+    assert (len(rows), rows[0], rows[-1]) == (250, ids[0], ids[-1])
+    assert 200 < len(set(rows)) < 250
+    assert set(client.listed(size=100)) != set(rows[:100])
+
+
+def test_heap_order_without_ties(client: Client) -> None:
+    """Records of different seconds are in order, and on one page each."""
+    ids = insert(client.sandbox, *range(-100, 0))
+    client.sandbox.behaviour = Behaviour(order="heap")
+
+    assert [voice_id for current in range(1, 11) for voice_id in client.listed(size=10, current=current)] == ids
+
+
+def test_orders_by_id(client: Client) -> None:
+    """Records may be in a fixed order that is not that of time: of their ids, or of a hash of these."""
+    ids = [f"{number * 7 % 30:02}" for number in range(30)]
+    for second, voice_id in enumerate(ids, -30):
+        insert(client.sandbox, second, voiceId=voice_id)
+    client.sandbox.behaviour = Behaviour(order="by_id")
+    by_id = client.listed()
+    client.sandbox.behaviour = Behaviour(order="by_hash", duplicates=0.5)
+    by_hash = client.listed()
+
+    assert by_id == sorted(ids)
+    assert by_hash == client.listed(size=25, current=1) + client.listed(size=25, current=2)
+    assert set(by_hash) == set(ids)
+    assert list(dict.fromkeys(by_hash)) not in (ids, by_id)
+
+
+@pytest.mark.parametrize(
+    ("switches", "size", "totals", "pages"),
+    [
+        ({"total_cap": 3}, 2, [3, 3, 3], 2),
+        ({"total_of_page": True}, 2, [2, 2, 1], 1),
+        ({"total_one_short": True}, 2, [4, 4, 4], 2),
+        ({"total_one_short": True}, 1, [4, 4, 4, 4, 4], 4),
+        ({"total_one_short": True}, 3, [5, 5], 2),
+    ],
+)
+def test_totals_that_are_too_low(
+    client: Client, switches: dict[str, Any], size: int, totals: list[int], pages: int
+) -> None:
+    """The total may be too low: capped, of the page alone, or one short; the records are served all the same."""
+    ids = insert(client.sandbox, *range(-5, 0))
+    client.sandbox.behaviour = Behaviour(**switches)
+
+    answers = [client.data(size=size, current=current) for current in range(1, len(totals) + 1)]
+
+    assert [record["voiceId"] for answer in answers for record in answer["records"]] == ids
+    assert [answer["total"] for answer in answers] == totals
+    assert answers[0]["pages"] == pages
+
+
+def test_endless(client: Client) -> None:
+    """A page past the last may hold one more record, another one each time, and the total may count it."""
+    insert(client.sandbox, -3, -2, -1)
+    empty = (NOW - timedelta(hours=2), NOW - timedelta(hours=1))
+    found = {}
+    for endless in ("uncounted", "counted"):
+        client.sandbox.behaviour = Behaviour(endless=endless)
+        pages = [client.data(size=2, current=current) for current in range(1, 6)]
+        found[endless] = [page["total"] for page in pages]
+        assert [len(page["records"]) for page in pages] == [2, 1, 1, 1, 1]
+        assert len({record["voiceId"] for page in pages for record in page["records"]}) == 6
+        assert client.listed(*empty) == client.listed(*empty, current=2) == []
+
+    assert found == {"uncounted": [3, 3, 3, 3, 3], "counted": [4, 4, 5, 6, 7]}
+
+
+def test_deepest_row(client: Client) -> None:
+    """A page that begins too deep is -22, also where pages are smaller than requested."""
+    insert(client.sandbox, *range(-5, 0))
+    client.sandbox.behaviour = Behaviour(deepest_row=4, max_size=2)
+
+    assert [client.status(size=100, current=current) for current in (1, 2, 3)] == ["0", "0", "-22"]
+    assert [client.status(size=1, current=current) for current in (4, 5)] == ["0", "-22"]
+
+
+def test_replicas(client: Client, clock: Clock) -> None:
+    """Late replicas do not have what was submitted or inserted since, neither in rows nor in totals."""
+    old = insert(client.sandbox, -100)
+    clock.at += 10
+    new = insert(client.sandbox, -50)  # appears late, with an old time
+    client.sandbox.behaviour = Behaviour(replicas=3, replica_lag=5)
+
+    answers = [client.data() for _ in range(30)]
+    seen = {(answer["total"], *(record["voiceId"] for record in answer["records"])) for answer in answers}
+    alone = {client.get(f"/recordGroup/{new[0]}").json()["data"] is None for _ in range(30)}
+    clock.at += 5
+
+    assert seen == {(1, *old), (2, *old, *new)}
+    assert alone == {True, False}
+    assert {client.data()["total"] for _ in range(30)} == {2}
+
+
+def test_time_offset_ignored(client: Client) -> None:
+    """A server may read the digits of a time as its own local time, eight hours ahead of UTC."""
+    ids = insert(client.sandbox, -3600)
+    client.sandbox.behaviour = Behaviour(time_offset="ignored")
+    ahead = timezone(timedelta(hours=8))
+
+    assert client.listed(NOW - timedelta(hours=2), NOW) == []
+    assert client.listed(NOW - timedelta(hours=2) + timedelta(hours=8), NOW + timedelta(hours=8)) == ids
+    assert client.listed((NOW - timedelta(hours=2)).astimezone(ahead), NOW.astimezone(ahead)) == ids
+    assert client.sandbox.requests[-1].start == NOW - timedelta(hours=2)
+
+
+def test_refuses_future_end(client: Client) -> None:
+    """A range that ends after the server's clock may be -25."""
+    client.sandbox.behaviour = Behaviour(refuses_future_end=True)
+    late = NOW + timedelta(seconds=1)
+    statuses = [client.status(MINUTE, NOW), client.status(MINUTE, late)]
+    client.sandbox.behaviour = Behaviour(refuses_future_end=True, clock_skew=1)
+
+    assert statuses == ["0", "-25"]
+    assert client.status(MINUTE, late) == "0"
+
+
+def test_different_records_with_one_id(client: Client) -> None:
+    """Several records may have one id; they are changed and removed together."""
+    insert(client.sandbox, -2, -1, voiceId="same")
+    listed = client.listed()
+
+    assert listed == ["same", "same"]
+    assert client.sandbox.update("same", callee="1") == 2
+    assert client.sandbox.delete("same") == 2
 
 
 @pytest.mark.parametrize(("past_last", "current", "rows"), [("empty", 9, 0), ("first", 1, 2), ("first_silent", 9, 2)])

@@ -1,6 +1,7 @@
 """The store: whatever is asked, SQLite finds it by an index made for it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -53,3 +54,16 @@ def test_single_records_are_looked_up(store: Store, column: str, index: str) -> 
     selection = Selection("a", "group", Behaviour(), now=1e9, filters={column: "1"})
 
     assert f"USING INDEX {index}" in plan(store, selection)
+
+
+def test_file_without_the_time_of_arrival(tmp_path: Path) -> None:
+    """A file of an earlier version gets the column that it lacks."""
+    file = tmp_path / "records.db"
+    old = Store(file)
+    old._connection.execute("ALTER TABLE records DROP COLUMN arrived")  # pyright: ignore[reportPrivateUsage]
+    old.close()
+    store = Store(file)
+    store.insert([{"voiceId": "1", "submitTime": "2001-09-01T00:00:00Z"}], kind="group", account="a")
+
+    assert [store.count(attrs.evolve(RANGE, lag=lag)) for lag in (0, 1)] == [1, 1]
+    store.close()

@@ -1,0 +1,424 @@
+"""The passes over one window: which page to request next, and what the answers prove. Pure.
+
+How a window is proven complete
+===============================
+
+A pass requests each page of a window once. It proves the window by itself where
+
+- every answer gives the same total, and the distinct records add up to it (a record counts as often as one single
+  answer lists it, so that the server's own duplicates pass);
+- each page has as many records as its place demands, and no record is on two pages;
+- the last page was requested after all others had arrived, and page 1, requested once more after that, is the same;
+- where the last page is full, the page behind it is empty: totals may count too little;
+- the records are in the order of one of their times, and all that share the oldest time are on one page.
+
+The last three are about a window that changes while it is read. If one record expires and another appears between two
+answers, the total stays, and the rows between them move by one, past a page that has been read. In the order of time
+the record that expires is on the first or the last page: page 1 changes, or the last page repeats a row of the page
+before. In any other order it may be in the middle, and neither shows it. A window of one page is one answer, and cannot
+change.
+
+All else is proven by two unions of passes. Ties are why: `ORDER BY submit_time LIMIT n OFFSET m` without a tie-breaker
+lists the records of one second in another order for each `n` and `m`, so the pages of one pass repeat some records and
+miss others. Passes with different page sizes miss different ones. A union of passes is finished when its distinct
+records add up to the one total that all its answers gave. One union may still mix a record that expires with one that
+appears, so a second one, of later requests, must be equal to it. Without a total, a pass is a union by itself if it
+ends with an empty page and no record was on two pages.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import pairwise
+from operator import attrgetter, ge, le
+from typing import Any, Generic
+
+import attrs
+
+from .errors import IncompleteWindowError
+from .identity import PageKeys, page_keys
+from .learned import Learned
+from .models import CallRecord, R
+from .paging import LARGEST_PAGE, Page
+from .windows import SHORTEST, Window
+
+__all__ = ["OpenWindow", "WindowPass"]
+
+MAX_PASSES = 24
+"""Passes over a window that cannot be narrowed, at most."""
+MAX_RECORDS = 50_000
+"""Records in a window that cannot be narrowed, at most: a server that has one more page for ever is stopped here."""
+MAX_SHORT_PAGES = 3
+"""Short pages, at most, that are followed by another one."""
+MAX_IDLE_PASSES = 4
+"""Passes in a row, at most, that find no new record."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 4.0
+"""Seconds between two passes over a window that may still receive records: doubled from the first to the longest."""
+
+
+Ends = list[tuple[CallRecord, CallRecord]]
+"""The first and the last record of each page, in the order of the pages."""
+
+
+@attrs.frozen
+class _Order:
+    """An order of records: by one of their times, ascending (`le`) or descending (`ge`)."""
+
+    read_time: Any
+    comparison: Any
+
+    def sorts(self, records: Sequence[CallRecord]) -> bool:
+        """Return whether records are in this order; never where one lacks the time."""
+        times = list(map(self.read_time, records))
+        return None not in times and all(map(self.comparison, times, times[1:]))
+
+    def shows_expiry(self, ends: Ends) -> bool:
+        """Return whether all records of the oldest time are on the first page, or on the last where they come last."""
+        one, other = (ends[0][0], ends[1][0]) if self.comparison is le else (ends[-2][1], ends[-1][1])
+        return not self.comparison(self.read_time(other), self.read_time(one))
+
+
+_ORDERS = tuple(
+    _Order(attrgetter(name), comparison)
+    for name in ("submit_time", "call_time", "hangup_time", "ringing_time", "answer_time")
+    for comparison in (le, ge)
+)
+
+
+@attrs.define(eq=False)
+class _TimeOrder:
+    """The orders by time that the records of a pass are in."""
+
+    _orders: Sequence[_Order] = _ORDERS
+    _ends: dict[int, tuple[CallRecord, CallRecord]] = attrs.field(factory=dict[Any, Any])
+
+    def add(self, current: int, records: Sequence[CallRecord]) -> None:
+        """Take in the records of page `current`."""
+        if records:
+            self._orders = [order for order in self._orders if order.sorts(records)]
+            self._ends[current] = records[0], records[-1]
+
+    @property
+    def shows_expiry(self) -> bool:
+        """Whether an order holds within and between the pages, so that a record that expires is seen on an outer page."""
+        ends = [end for _, end in sorted(self._ends.items())]
+        seams = [(one[1], other[0]) for one, other in pairwise(ends)]
+        return bool(seams) and any(all(map(order.sorts, seams)) and order.shows_expiry(ends) for order in self._orders)
+
+
+@attrs.define(eq=False)
+class WindowPass(Generic[R]):
+    """One pass over a window: the answers that have arrived, the pages that are missing, and what both prove."""
+
+    window: Window
+    size: int
+    learned: Learned
+    pages: dict[int, Page[R]] = attrs.field(factory=dict[Any, Any], init=False)
+    """The pages that have arrived and have not been handed out."""
+    keys: dict[int, PageKeys] = attrs.field(factory=dict[Any, Any], init=False)
+    """The keys of all pages that have arrived."""
+    in_flight: set[int] = attrs.field(factory=set[int], init=False)
+    total: int | None = attrs.field(default=None, init=False)
+    """The server's number of records; None before page 1, and where it is missing or not to be trusted."""
+    rows: int = attrs.field(default=0, init=False)
+    inconsistent: bool = attrs.field(default=False, init=False)
+    """Whether the answers contradict each other, so that the pass proves nothing by itself."""
+    totals_differ: bool = attrs.field(default=False, init=False)
+    _trusts_totals: bool = attrs.field(init=False)
+    distinct: set[Hashable] = attrs.field(factory=set[Any], init=False)
+    _order: _TimeOrder = attrs.field(factory=_TimeOrder, init=False)
+    _next: int = attrs.field(default=2, init=False)
+    _given_back: list[int] = attrs.field(factory=list[int], init=False)
+    _size_told: int = attrs.field(default=LARGEST_PAGE, init=False)
+    _short_pages: int = attrs.field(default=0, init=False)
+    _ended: bool = attrs.field(default=False, init=False)
+    _confirmed: bool = attrs.field(default=False, init=False)
+    _probed: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._trusts_totals = self.learned.trusts_totals
+
+    # Which page to request
+
+    def take_next(self) -> int | None:
+        """Return the next page to request, now in flight; None if none is left, or answers must arrive first."""
+        current = self._next_missing()
+        if current:
+            self.in_flight.add(current)
+        return current
+
+    def give_back(self, current: int) -> None:
+        """Take in that a request for a page has ended without an answer."""
+        self.in_flight.discard(current)
+        if 1 < current < self.last_page and current not in self.keys:
+            self._given_back.append(current)
+
+    def _next_missing(self) -> int | None:
+        if not self.keys:
+            return None if self.in_flight else 1
+        if self.total is None:
+            return None if self._ended or self.in_flight else len(self.keys) + 1
+        if self._given_back:
+            return self._given_back.pop()
+        last = self.last_page
+        if self._next < last:
+            self._next += 1
+            return self._next - 1
+        if len(self.keys) < last:
+            # The last page is requested when all others have arrived.
+            return None if len(self.keys) < last - 1 or last in self.in_flight else last
+        if self._needs_probe and last + 1 not in self.in_flight:
+            return last + 1
+        return 1 if self._needs_confirmation and 1 not in self.in_flight else None
+
+    @property
+    def step(self) -> int:
+        """The number of records on each page but the last: the server may cap `size`."""
+        return len(self.keys[1].keys) if self.keys else self.size
+
+    @property
+    def step_or_size(self) -> int:
+        """The number of records from which on a page is full."""
+        return self.step if len(self.keys) > 1 else self._full_page
+
+    @property
+    def last_page(self) -> int:
+        """The last page by the total, at least 1."""
+        return max(1, -(-(self.total or 0) // max(1, self.step)))
+
+    @property
+    def is_read(self) -> bool:
+        """Whether no page is missing."""
+        if not self.keys or self.total is None:
+            return self._ended
+        return len(self.keys) >= self.last_page and not (self._needs_probe or self._needs_confirmation)
+
+    @property
+    def depth(self) -> int:
+        """The number of records known to be there."""
+        return self.rows if self.total is None else self.total
+
+    def is_behind_the_last(self, current: int) -> bool:
+        """Return whether a page lies behind the last one, where it is requested to check the total."""
+        return self.total is not None and current > self.last_page
+
+    @property
+    def _needs_probe(self) -> bool:
+        """Whether the last page is full, so that records may follow which the total does not count."""
+        full = len(self.keys[self.last_page].keys) >= self.step_or_size
+        return full and self.rows > 0 and not (self._probed or self.inconsistent)
+
+    @property
+    def _needs_confirmation(self) -> bool:
+        return self.last_page > 1 and not (self._confirmed or self.inconsistent)
+
+    @property
+    def _full_page(self) -> int:
+        """The number of records on a full page, as far as the first answer shows it."""
+        return min(self.size, self._size_told)
+
+    # What arrives
+
+    def add(self, current: int, page: Page[R]) -> None:
+        """Take in an answer."""
+        self.in_flight.discard(current)
+        keys = page_keys(page.records, self.learned.shared_ids)
+        total = page.total if self._trusts_totals else None
+        if current in self.keys:
+            self._confirmed = True
+            self._compare_total(total)
+            self.inconsistent |= keys.distinct != self.keys[current].distinct
+            return
+        if not self.keys:
+            self.total, self._size_told = total, page.size
+        is_new = not keys.distinct <= self.distinct
+        offset = (current - 1) * (self.step if self.keys else 0)
+        if total is not None and is_new and total < offset + len(keys.keys):
+            self.learned.trusts_totals, self.inconsistent = False, True
+        if self.is_behind_the_last(current) and self.keys:
+            self._probed = True
+            self.inconsistent |= is_new
+            if keys.keys:
+                self._compare_total(total)
+            return
+        self._compare_total(total)
+        self.inconsistent |= not self.distinct.isdisjoint(keys.distinct)
+        self.distinct |= keys.distinct
+        self.pages[current], self.keys[current] = page, keys
+        self.rows += len(keys.keys)
+        if self.total is None:
+            self._add_without_total(keys, is_new=is_new)
+        else:
+            self.inconsistent |= len(keys.keys) != max(0, min(self.step, self.total - offset))
+        if current > 1 or self.total is None or self.total > self.step:
+            self._order.add(current, page.records)
+
+    def add_refusal(self, current: int) -> bool:
+        """Take in that the server refused a page; return whether that only shows that there is no such page."""
+        if self.is_behind_the_last(current):
+            self._probed = True
+        elif self.keys and self.total is None and len(self.keys[len(self.keys)].keys) < self.step_or_size:
+            self._ended = True
+        else:
+            return False
+        self.in_flight.discard(current)
+        return True
+
+    def _compare_total(self, total: int | None) -> None:
+        if total != self.total:
+            self.totals_differ = self.inconsistent = True
+
+    def _add_without_total(self, keys: PageKeys, *, is_new: bool) -> None:
+        """Without a total, a pass ends with an empty page; a page without a new record is no proof of the end."""
+        if keys.keys and self._short_pages:
+            self.inconsistent = True
+        self._short_pages += len(keys.keys) < self.step
+        self.inconsistent |= bool(keys.keys) and not is_new
+        self._ended = not is_new or self._short_pages > MAX_SHORT_PAGES
+
+    # What it proves
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the pass is consistent, and found as many records as the total, or came to its end without one."""
+        return self.is_read and not self.inconsistent and self.total in (None, self.rows)
+
+    @property
+    def proves_window(self) -> bool:
+        """Whether the pass proves the window by itself."""
+        return self.adds_up and self.total is not None and (self.last_page == 1 or self._order.shows_expiry)
+
+
+@attrs.define(eq=False)
+class _Union:
+    """The records of passes that gave the same total, each counted as often as one single answer lists it."""
+
+    total: int | None
+    counts: Counter[Hashable] = attrs.field(factory=Counter[Hashable])
+
+    def add(self, pages: Iterable[PageKeys]) -> bool:
+        """Take in the pages of a pass; return whether there was a new record among them."""
+        before = self.counts.total()
+        for page in pages:
+            self.counts |= Counter(page.keys)
+        return self.counts.total() > before
+
+
+@attrs.define(eq=False)
+class OpenWindow(Generic[R]):
+    """A window that is being read: its current pass, and what all its passes prove together."""
+
+    window: Window
+    page_size: int
+    learned: Learned
+    current: WindowPass[R] = attrs.field(init=False)
+    passes: int = attrs.field(default=1, init=False)
+    is_complete: bool = attrs.field(default=False, init=False)
+    is_exhausted: bool = attrs.field(default=False, init=False)
+    """Whether further passes are in vain: the window is to be narrowed, or given up."""
+    not_before: float = attrs.field(default=0.0, init=False)
+    """When the next request may be sent, in seconds of the event loop's clock."""
+    _union: _Union | None = attrs.field(default=None, init=False)
+    _finished_union: _Union | None = attrs.field(default=None, init=False)
+    _idle_passes: int = attrs.field(default=0, init=False)
+    _largest_page: int = attrs.field(default=LARGEST_PAGE, init=False)
+    _records: dict[Hashable, R] = attrs.field(factory=dict[Any, Any], init=False)
+    _found: set[Hashable] = attrs.field(factory=set[Any], init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.current = WindowPass(self.window, self.page_size, self.learned)
+
+    @property
+    def can_be_narrowed(self) -> bool:
+        """Whether the window is longer than the shortest one."""
+        return self.window.span > SHORTEST
+
+    def take_next(self, now: float) -> int | None:
+        """Return the next page to request, now in flight; None if none may be requested at this time."""
+        if self.is_complete or self.is_exhausted or now < self.not_before:
+            return None
+        return self.current.take_next()
+
+    def add(self, current: int, page: Page[R]) -> None:
+        """Take in an answer for the current pass."""
+        self.current.add(current, page)
+        if not self.can_be_narrowed and self.current.depth > MAX_RECORDS:
+            self.is_exhausted = True
+
+    def finish_pass(self, *, is_live: bool, now: float) -> None:
+        """Draw the conclusion from a pass that has been read, and begin another one if that may help.
+
+        `is_live`: the window may still receive records, so passes are spaced in time.
+        """
+        done = self.current
+        if done.proves_window:
+            self.is_complete = True
+            return
+        self._unite(done)
+        if self.is_complete:
+            return
+        if self.can_be_narrowed:
+            self.is_exhausted = self.passes > 1 or self._finished_union is None
+        else:
+            self.is_exhausted = self.passes >= MAX_PASSES or (self._idle_passes >= MAX_IDLE_PASSES and not is_live)
+        if not self.is_exhausted:
+            self.current = WindowPass(self.window, self._next_size(done), self.learned)
+            if is_live:
+                self.not_before = now + min(FIRST_PAUSE * 2.0 ** (self.passes - 1), LONGEST_PAUSE)
+            self.passes += 1
+
+    def _unite(self, done: WindowPass[R]) -> None:
+        """Add a pass to the unions, and compare them."""
+        pages = done.keys.values()
+        if not self.can_be_narrowed:
+            for number, page in done.pages.items():
+                self._records.update(zip(done.keys[number].keys, page.records, strict=True))
+        before = len(self._found)
+        self._found.update(*(page.distinct for page in pages))
+        self._idle_passes = 0 if len(self._found) > before or done.totals_differ else self._idle_passes + 1
+        if done.totals_differ or (done.total is None and not done.adds_up):
+            self._union = self._finished_union = None
+            return
+        if self._finished_union and self._finished_union.total != done.total:
+            self._finished_union = None
+        if self._union is None or self._union.total != done.total:
+            self._union = _Union(done.total)
+        self._union.add(pages)
+        count = self._union.counts.total()
+        if done.total is not None and count > done.total:
+            self._union = self._finished_union = None
+        elif done.total in (None, count):
+            self.is_complete = self._finished_union is not None and self._finished_union.counts == self._union.counts
+            self._finished_union, self._union = self._union, None
+            self._idle_passes = 0
+
+    def _next_size(self, done: WindowPass[R]) -> int:
+        """Return the page size of the next pass: for ties, another one each time, the largest first."""
+        if self.can_be_narrowed:
+            return self.page_size
+        if len(done.keys) > 1 and 0 < done.step < done.size:
+            self._largest_page = done.step
+        sizes = [size for size in range(self._largest_page, 0, -1) if size != self.page_size] or [self.page_size]
+        return sizes[(self.passes - 1) % len(sizes)]
+
+    def contents(self) -> list[tuple[PageKeys, Page[R]]]:
+        """Return the pages of a complete window that have not been handed out, with their keys.
+
+        Where a union proves the window, they are one page with all its records.
+        """
+        done = self.current
+        if done.proves_window or self.can_be_narrowed:
+            return [(done.keys[number], page) for number, page in sorted(done.pages.items())]
+        keys = self._finished_union.counts if self._finished_union else ()
+        records = tuple(self._records[key] for key in keys)
+        page = Page(records, done.total, len(records), 1, 1)
+        return [(page_keys(records, self.learned.shared_ids), page)]
+
+    def incomplete(self) -> IncompleteWindowError:
+        """Return the error for a window that no pass proves."""
+        total, received = self.current.total, len(self._found.union(self.current.distinct))
+        expected = "does not say how many records it holds" if total is None else f"says that it holds {total} records"
+        message = (
+            f"{self.window}: the server {expected}, and {received} different ones were received in {self.passes} "
+            f"passes: try again later, or report it to the vendor"
+        )
+        return IncompleteWindowError(message, window=self.window, expected=total, received=received)

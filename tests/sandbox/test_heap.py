@@ -1,0 +1,33 @@
+"""The bounded heap sort: what it keeps, and where ties stand."""
+
+from random import Random
+
+from itnio_voice.sandbox.heap import lowest
+
+
+def test_lowest_in_order() -> None:
+    """The lowest rows come in order, however many are kept and whatever the order before."""
+    random = Random(1)
+    for count in (1, 2, 7, 50, 99, 100, 101, 500):
+        rows = [(random.randrange(1000),) for _ in range(100)]
+
+        assert lowest(rows, count) == sorted(rows)[:count]
+
+
+def test_ties_by_hand() -> None:
+    """Of five ties a heap of two keeps the first two, the second on top, as it is worked out by hand."""
+    ties = [(0, name) for name in "abcde"]
+
+    assert lowest(ties, 2) == [(0, "b"), (0, "a")]
+    assert lowest(ties, 3) == ties[:3]  # at most twice as many rows: all are sorted, and these are in order
+
+
+def test_ties_depend_on_the_count() -> None:
+    """Ties stand in another order for another count, but always in the same one for the same count."""
+    ties = [(0, name) for name in range(250)]
+    orders = {count: lowest(ties, count) for count in (20, 40, 60)}
+
+    assert orders[40][:20] != orders[20]
+    assert orders[60][20:40] != orders[40][20:]
+    assert orders[60] == lowest(ties, 60)
+    assert all(len(set(order)) == count for count, order in orders.items())

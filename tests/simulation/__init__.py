@@ -1,0 +1,106 @@
+"""Scenarios drawn from a seed: a server that does what it likes, and readers that are stopped and resumed at any time.
+
+The server is the sandbox, called inside this process, with every switch and every fault that it has; time is virtual,
+so that waits cost nothing. Between any two requests a record may appear anywhere, the oldest may expire, the server's
+clock may jump, and the reader may be cancelled. `plan` draws a scenario, `traits` what strangers' servers do, `server`
+and `reader` act it out, and `judge` says what must hold in the end.
+
+`python -m tests.simulation FROM COUNT` runs many.
+"""
+
+import random
+from collections.abc import Collection
+from random import Random
+
+import anyio
+import attrs
+import trio
+import trio.testing
+
+from itnio_voice import walk as walking
+
+from .judge import Judge
+from .plan import Plan
+from .reader import Reader
+from .server import Runaway, Server
+from .traits import TRAITS, draw_traits
+from .virtual_time import VirtualLoop
+
+__all__ = ["TRAITS", "Runaway", "Scenario", "simulate"]
+
+
+@attrs.define
+class Scenario:
+    """A scenario that has been run; `complete` is whether everything was read to its end."""
+
+    plan: Plan
+    server: Server | None = None
+    reader: Reader | None = None
+    complete: bool = False
+
+    @property
+    def requests(self) -> int:
+        """The number of requests."""
+        return self.server.requests if self.server else 0
+
+    async def run(self) -> None:
+        """Read, and judge what it gave."""
+        self.server = server = Server(self.plan, anyio.current_time)
+        judge = Judge(self.plan, server)
+        self.reader = reader = Reader(self.plan, server, judge.check)
+        server.allowed = lambda: judge.allowed(reader)
+        tasks = anyio.get_running_tasks()
+        try:
+            if self.plan.real:
+                async with server.sandbox:
+                    await self._run(judge)
+            else:
+                await self._run(judge)
+        finally:
+            server.sandbox.close()
+        assert tasks == anyio.get_running_tasks()
+
+    async def _run(self, judge: Judge) -> None:
+        server, reader = judge.server, self.reader
+        assert reader is not None
+        there = server.visible(everywhere=True)
+        server.came = server.seconds.keys() - there
+        self.complete = await reader.run()
+        # What a synchronisation has to find came while it ran.
+        there = server.visible() if self.plan.rounds else there & server.visible()
+        judge.judge(reader, there, complete=self.complete)
+
+
+def simulate(
+    seed: int, *, real: bool = False, traits: Collection[str] | None = None, scenario: Scenario | None = None
+) -> Scenario:
+    """Run the scenario of a seed: on asyncio, each third on trio; `real` is over a socket and in real time.
+
+    `traits` None draws them. `scenario` is filled in, so that it can be looked at after a failure.
+    """
+    plan = Plan(Random(seed), Random(f"traits of {seed}"), real)
+    scenario = scenario or Scenario(plan)
+    scenario.plan = plan
+    random.seed(seed)  # what waits are drawn from
+    plan.deep = plan.chance.choice([10_000, 20, 6])
+    plan.draw()
+    plan.traits = draw_traits(plan) if traits is None else tuple(traits)
+    if plan.traits:
+        plan.concurrency = plan.more.choice([1, 4, 8, 64])
+    for trait in plan.traits:
+        TRAITS[trait](plan)
+    deepest, fitting = walking.DEEPEST, walking.FITTING
+    walking.DEEPEST, walking.FITTING = plan.deep, plan.deep // 2
+    try:
+        if seed % 3 == 2:
+            trio._core._run._r.seed(seed)  # what trio draws the order of tasks from
+            options = {} if real else {"clock": trio.testing.MockClock(autojump_threshold=0)}
+            anyio.run(scenario.run, backend="trio", backend_options=options)
+        else:
+            anyio.run(scenario.run, backend_options={} if real else {"loop_factory": VirtualLoop})
+    except BaseException as error:
+        error.add_note(f"the scenario's seed is {seed}, its traits are {plan.traits or 'none'}")
+        raise
+    finally:
+        walking.DEEPEST, walking.FITTING = deepest, fitting
+    return scenario

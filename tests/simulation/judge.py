@@ -1,0 +1,226 @@
+"""What must hold of a scenario, whatever the server did. Nothing here uses the library's own reasoning."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import attrs
+
+from itnio_voice import (
+    IncompleteWindowError,
+    ItnioError,
+    ProtocolError,
+    ServerError,
+    TimeRangeError,
+    TimestampExpiredError,
+    TransportError,
+    Window,
+)
+
+from .plan import DAY, PAST, SECOND, Plan
+from .reader import Call, Reader
+from .server import START, Server
+
+__all__ = ["Judge"]
+
+OUTAGE = 300
+"""The requests that an outage may cost: each failure narrows a window, which then has to widen again."""
+PASSES = 12
+"""How many times a window may be read."""
+
+
+@attrs.define
+class Judge:
+    """Knows which errors and how many requests a server gives reason for, and which records a reader must have."""
+
+    plan: Plan
+    server: Server
+
+    def check(self, error: ItnioError) -> None:
+        """Refuse an error for which the server gave no reason."""
+        behaviour = self.server.sandbox.behaviour
+        faults = bool(behaviour.faults or behaviour.rate_limit)
+        reason = {
+            TimeRangeError: self.plan.expired == "raise" and behaviour.retention and behaviour.refuses_beyond_retention,
+            IncompleteWindowError: self._contradicts_itself(),
+            ServerError: faults or behaviour.window_fails_over is not None,
+            ProtocolError: faults
+            or behaviour.always_first_page
+            or (self._is_vague() and behaviour.past_last == "first"),
+            TimestampExpiredError: behaviour.clock_skew or self.server.changes or faults,
+            TransportError: faults,
+        }
+        message = f"no reason for {error!r}"
+        assert any(allowed for kind, allowed in reason.items() if isinstance(error, kind)), message
+
+    def _is_vague(self) -> bool:
+        behaviour = self.server.sandbox.behaviour
+        return "total" in behaviour.omits or behaviour.order == "unstable" or bool(behaviour.duplicates)
+
+    def _contradicts_itself(self) -> bool:
+        """Whether the answers may differ, or not add up, so that nothing can be proven."""
+        plan, behaviour = self.plan, self.server.sandbox.behaviour
+        if plan.per_request or plan.per_second:
+            return False  # the last seconds settle
+        quiet = not plan.appearing and plan.ago == PAST and behaviour.retention is None and not plan.expiring
+        too_low = behaviour.total_of_page or behaviour.total_one_short or behaviour.total_cap is not None
+        crowded = any(count > behaviour.deepest_row for _, count in plan.crowds) if behaviour.deepest_row else False
+        odd = behaviour.order == "heap" or behaviour.replicas > 1 or behaviour.endless != "never"
+        shared = plan.shared_id == "everywhere" or (plan.shared_id and behaviour.max_size < len(self.server.seconds))
+        return bool(
+            not quiet
+            or self._is_vague()
+            or behaviour.always_first_page
+            or too_low
+            or crowded
+            or odd
+            or shared
+            or plan.machine_skew
+        )
+
+    # Requests
+
+    def allowed(self, reader: Reader) -> float:
+        """Return the number of requests that reading may have cost by now: generous, but linear in everything.
+
+        Each stream has its windows, their pages in several passes, and a search for what window fits, in which the
+        requests in flight may be thrown away at each step.
+        """
+        plan, behaviour = self.plan, self.server.sandbox.behaviour
+        rows = len(self.server.seconds) * (2 if behaviour.duplicates else 1)
+        pages = rows / min(reader.page_size, behaviour.max_size)
+        spans = (behaviour.max_span, behaviour.window_times_out_over, behaviour.window_unavailable_over)
+        longest = min(span for span in spans if span is not None) / SECOND
+        length = max(self.server.second(), plan.length) if plan.open_end or plan.rounds else plan.length
+        windows = length / longest + rows / (plan.deep / 4) + length / (31 * DAY) + len(reader.calls)
+        steps = math.log2(length + 2) + 4
+        slow = behaviour.window_times_out_over or behaviour.window_unavailable_over
+        again = reader.attempts if plan.behaviour.faults or behaviour.rate_limit or slow else 1
+        thrown_away = steps * (4 + reader.concurrency) + (OUTAGE if plan.outage else 0)
+        if plan.patience is not None:
+            again *= 3  # what was in flight is requested again
+        if not plan.tight:
+            again = max(again, 2)
+            # Each change, and each server that contradicts itself, may cost a search or windows of two seconds.
+            windows += min(length, 5000 * len(reader.calls))
+            thrown_away *= 2 * (1 + self.server.changes)
+        stream = again * (PASSES * (pages + 2 * windows) + thrown_away)
+        return stream * (reader.streams + reader.retries) + again * reader.stops * (4 + reader.concurrency)
+
+    # Records
+
+    def judge(self, reader: Reader, there: set[str], *, complete: bool) -> None:
+        """Hold the promises; `there` are the records that were there from the first request to the last."""
+        server, calls, plan = self.server, reader.calls, self.plan
+        found = sum((call.found for call in calls), Counter[str]())
+        kept = self._kept()
+        must = {mark for mark in there if complete and server.seconds[mark] >= kept and self._is_promised(mark, calls)}
+        lost = must - found.keys()
+        assert not lost, f"lost: {_some(lost, server)} of {len(must)}"
+        doubled = self._doubled(calls, found, kept)
+        assert not doubled, f"doubled: {_some(doubled, server)}"
+        strange = {mark for mark in found if not self._may_come(mark, calls)}
+        assert not strange, f"not of the range: {_some(strange, server)}"
+        for call in calls:
+            self._judge_skipped(call)
+            self._judge_checkpoint(call)
+        self._judge_timeouts(reader)
+        assert plan.real or server.requests <= self.allowed(reader), f"{server.requests} requests"
+        assert server.sandbox.in_flight == 0
+
+    def _kept(self) -> float:
+        """Return the first second of which the server must still have given all.
+
+        At the limit of retention the second before a range cannot be requested, and what lies on its start may come
+        with the range before, too, or with neither.
+        """
+        retention = self.server.sandbox.behaviour.retention
+        edge = -math.inf if retention is None else self.server.second() - retention.total_seconds()
+        return max(0, math.floor(max(edge, -1) + 1)) + 1
+
+    def _is_promised(self, mark: str, calls: list[Call]) -> bool:
+        """Whether a record lies in what was read to its end, and in nothing that was skipped."""
+        second = self.server.seconds[mark]
+        if any(start <= second <= end for call in calls for start, end in _spans(call.skipped)):
+            return False
+        if self.plan.rounds:
+            return second < max((end for call in calls for _, end in _done(call)), default=0)
+        past = second < min(self.server.latest, math.floor(max(call.end or self.plan.length for call in calls)))
+        return past or any(start < second < end for call in calls for start, end in _done(call))
+
+    def _doubled(self, calls: list[Call], found: Counter[str], kept: float) -> set[str]:
+        """Return the records that came more often than they may."""
+        seconds, came = self.server.seconds, self.server.came
+        free = set().union(*(call.twice for call in calls))
+        # What appears on the second that a skipped part ends with may be of it, where a resumed walk can read it.
+        ends = {end for call in calls for _, end in _spans(call.skipped)}
+        free |= {mark for mark in came if seconds[mark] in ends}
+        if self.server.sandbox.behaviour.replicas > 1:
+            # A late replica may not show the second before a range what another had shown the range before.
+            within = {mark for call in calls for mark, count in call.found.items() if count > 1}
+            free |= came - within
+        return {mark for mark, count in found.items() if count > 1 and seconds[mark] >= kept} - free
+
+    def _may_come(self, mark: str, calls: list[Call]) -> bool:
+        """Whether a record lies in the ranges that were read; what appears later may be of the second before."""
+        second = self.server.seconds[mark]
+        first = math.floor(min(call.start for call in calls)) - (mark in self.server.came)
+        ends = [math.inf if call.end is None else math.floor(call.end) for call in calls]
+        return first <= second <= max(ends)
+
+    def _judge_skipped(self, call: Call) -> None:
+        """Hold that only what is too old is skipped."""
+        behaviour = self.server.sandbox.behaviour
+        for window in call.skipped:
+            assert behaviour.retention is not None, f"skipped {window}, but the server has everything"
+            edge = self.server.second() - behaviour.retention.total_seconds()
+            # A minute of resolution, and another one for a limit that moves.
+            assert self.plan.expired == "skip"
+            assert behaviour.refuses_beyond_retention
+            assert (window.end - START) / SECOND <= edge + 123, f"skipped {window}, but the limit is {edge}"
+
+    def _judge_timeouts(self, reader: Reader) -> None:
+        """Hold that a length that gets no answer is learned like one that is refused."""
+        behaviour = self.server.sandbox.behaviour
+        longest = behaviour.window_times_out_over or behaviour.window_unavailable_over
+        if longest is not None:
+            failed = {"hang", "503", "504"}
+            number = sum(request.answered in failed for request in self.server.sandbox.requests)
+            # At most 31 days are requested at once; halving finds what fits, and some may be tried again.
+            steps = max(math.log2(min(self.plan.length * SECOND, 31 * DAY * SECOND) / longest), 0)
+            most = reader.attempts * (steps + 4 + reader.concurrency + 2 * reader.streams)
+            assert number <= most, f"{number} requests for windows that get no answer, more than {most:.0f}"
+
+    def _judge_checkpoint(self, call: Call) -> None:
+        """Hold that a checkpoint covers only time that was read, and that has come."""
+        read = sorted(
+            ((request.start - START) / SECOND, (request.end - START) / SECOND)
+            for request in self.server.sandbox.requests
+            if request.answered == "0" and request.start is not None and request.end is not None
+        )
+        union: list[list[float]] = []
+        for start, end in read:
+            if union and start <= union[-1][1]:
+                union[-1][1] = max(union[-1][1], end)
+            else:
+                union.append([start, end])
+        for start, end in _done(call):
+            covered = any(low <= start and end <= high for low, high in union) or call.skipped
+            assert covered, f"the checkpoint covers {start:.0f} to {end:.0f} s, which was not read: {union}"
+            if call.end is None:
+                assert end <= self.server.newest + 1, f"the checkpoint covers time up to {end:.0f} s, in the future"
+
+
+def _done(call: Call) -> Iterator[tuple[float, float]]:
+    return _spans(call.checkpoint.done if call.checkpoint else ())
+
+
+def _spans(windows: Iterable[Window]) -> Iterator[tuple[float, float]]:
+    """Return windows in seconds from START."""
+    return (((window.start - START) / SECOND, (window.end - START) / SECOND) for window in windows)
+
+
+def _some(marks: set[str], server: Server) -> str:
+    """Return some of the records with their seconds, and their number."""
+    shown = ", ".join(f"{mark} at {server.seconds[mark]} s" for mark in sorted(marks)[:5])
+    return f"{len(marks)} ({shown})"

@@ -1,0 +1,188 @@
+"""What a scenario is made of: everything that is drawn from its seed before it starts."""
+
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+import attrs
+
+from itnio_voice import SipRecord, VoiceRecord
+from itnio_voice.sandbox import Behaviour, Fault
+from itnio_voice.sandbox.behaviour import Order
+
+__all__ = ["DAY", "SECOND", "Plan"]
+
+SECOND = timedelta(seconds=1)
+DAY = 86_400
+PAST = 100_000
+"""Seconds between the end of a range and the server's clock, where the range is past."""
+
+# Not `get_args`: a new choice would turn each seed into another scenario. Traits draw the newer ones.
+ENDS: Any = ("[)", "[]", "(]", "()")
+ORDERS: tuple[Order, ...] = ("ascending", "ascending", "ascending", "descending", "unstable")
+SELECTS_BY: Any = ("submit_time", "call_time", "hangup_time")
+PAST_LAST: Any = ("empty", "first", "first_silent")
+APPEARS: Any = ("submitted", "finished")
+FAULTS: Any = (
+    *("status_500", "status_502", "status_503", "status_429", "system_error", "html", "empty", "truncated"),
+    *("half_body", "drop", "hang", "drip"),
+)
+SLOW = frozenset({"hang", "drip"})
+"""The faults that end only with a timeout."""
+
+
+@attrs.define
+class Plan:
+    """A server's traits and a reader's habits. `real` is over a socket; times are in seconds.
+
+    `chance` gives the draws of a scenario without traits, `more` those of traits.
+    """
+
+    chance: Random
+    more: Random
+    real: bool
+    traits: tuple[str, ...] = ()
+
+    # The server
+    length: int = 0
+    ago: int = PAST
+    tempo: float = 1.0
+    skew: float = 0.0
+    seed: int = 0
+    behaviour: Behaviour = attrs.field(factory=Behaviour)
+    appearing: float = 0.0
+    expiring: float = 0.0
+    most_changes: int = 60
+    """A server that changes for ever never adds up."""
+    deep: int = 10_000
+    """The number of records over which the reader narrows a window."""
+    crowds: list[tuple[int, int]] = attrs.field(factory=list)
+    """Seconds with many records, and the number of these."""
+    rows: int | None = None
+    """The number of other records; None draws it."""
+    shared_id: str = ""
+    """`second` gives records of one second the same id, `everywhere` any records."""
+    newest: int = 0
+    """The number of records that have just arrived when the scenario begins."""
+    per_second: float = 0.0
+    per_request: float = 0.0
+    late: float = 0.0
+    """Live traffic: new records in virtual time, between two requests, and the share of these that appear late."""
+
+    outage: tuple[Fault, ...] = ()
+    outage_from: int = 0
+    """Faults that begin with a request of this number."""
+    warm_up: int = 0
+    """The seconds of live traffic before the scenario begins."""
+
+    # The reader
+    of: type[Any] = VoiceRecord
+    expired: Any = "raise"
+    cancelling: float = 0.0
+    leaving: float = 0.0
+    patience: float | None = None
+    """The seconds that a reader waits for an item before it cancels and tries again."""
+    concurrency: int | None = None
+    attempts: int | None = None
+    page_size: int | None = None
+    machine_skew: float = 0.0
+    fractions: bool = False
+    shuffled: bool = False
+    open_end: bool | None = None
+    """Whether the last range has no end; None decides by the server's clock."""
+    rounds: int = 0
+    """How many times a synchronisation resumes from its checkpoint; 0 reads ranges that adjoin."""
+    tight: bool = False
+    """Whether few requests are expected, since the server is honest but for one thing."""
+
+    @property
+    def age(self) -> int:
+        """The seconds from the start of the range to the server's clock, as the scenario begins."""
+        return self.length + self.ago
+
+    def rarely(self, share: float, value: Any, else_: Any = 0) -> Any:
+        """Return a value in a share of scenarios, else another."""
+        return value if self.chance.random() < share else else_
+
+    def draw(self) -> None:
+        """Draw what a scenario without traits has."""
+        chance = self.chance
+        self.length = chance.choice([1, 2, 5, 30, 300, 5000])
+        self.appearing, self.expiring = chance.choice(
+            [(0, 0), (0, 0), (0.02, 0), (0.1, 0.05), (0.2, 0.2), (0.03, 0.03)]
+        )
+        self.cancelling = chance.choice([0, 0, 0, 0.02, 0.2])
+        self.leaving = chance.choice([0, 0, 0.05, 0.3])
+        self.of = chance.choice([VoiceRecord, VoiceRecord, SipRecord])
+        self.expired = chance.choice(["raise", "skip", "skip"])
+        self.skew = chance.choice([-7200, 7200])
+        self.ago = chance.choice([PAST, PAST, 100, 3, 0, -(self.length // 2)])
+        self.tempo = chance.choice([1, 1, 0.01, 30 if self.ago == PAST else 2])
+        self.behaviour = self._draw_behaviour()
+        self.seed = chance.randrange(1000)
+
+    def _draw_behaviour(self) -> Behaviour:
+        chance, rarely = self.chance, self.rarely
+        kinds = [kind for kind in FAULTS if not (self.real and kind in SLOW)]
+        faults = [
+            Fault(chance.choice(kinds), chance.choice([0.01, 0.05, 0.2]), retry_after=rarely(0.1, 0.1, None))
+            for _ in range(chance.choice([0, 0, 1, 3]))
+        ]
+        least = 2 + self.length // 200  # a walk in windows of two seconds takes its time
+        edge = chance.choice([None, None, -5, -1, 0, self.length // 3, self.length])
+        return Behaviour(
+            ends=chance.choice(ENDS),
+            order=(order := chance.choice(ORDERS)),
+            selects_by=chance.choice(SELECTS_BY),
+            past_last=chance.choice(PAST_LAST),
+            always_first_page=bool(rarely(0.01, value=True)),
+            appears=chance.choice(APPEARS),
+            late_share=rarely(0.2, 0.3),
+            late_by=chance.choice([1, 30]),
+            changes_after=rarely(0.1, 10.0, None),
+            duplicates=rarely(0.1, 0.1),
+            max_span=SECOND * max(least, chance.choice([10**8, 10**8, 2, 7, 60, self.length // 2 + 2])),
+            retention=None if edge is None else SECOND * max(self.age - edge, 1),
+            refuses_beyond_retention=chance.random() < 0.7,
+            max_size=max(chance.choice([1, 2, 3, 5, 100, 100]), least_page(order)),
+            timestamp_tolerance=30,
+            clock_skew=rarely(0.2, self.skew),
+            omits=rarely(0.2, chance.sample(["total", "size", "current", "pages"], chance.randrange(1, 5)), ()),
+            null_records=chance.random() < 0.3,
+            numbers_as_text=chance.random() < 0.1,
+            status_as_number=chance.random() < 0.1,
+            byte_order_mark=chance.random() < 0.1,
+            gzip=chance.random() < 0.1,
+            latency=0 if self.real else chance.choice([0, 0.01, 0.3, 2]),
+            window_fails_over=rarely(0.1, chance.choice([5, 20]), None),
+            rate_limit=None if self.real else rarely(0.05, 20, None),
+            faults=tuple(faults),
+        )
+
+    def calm(self, **switches: Any) -> None:
+        """Make the server honest and still but for some switches, and the reader patient."""
+        self.appearing = self.expiring = self.cancelling = self.leaving = self.skew = 0
+        self.ago, self.tempo, self.tight = PAST, 1, True
+        order = self.behaviour.order
+        honest = Behaviour(
+            retention=None,
+            timestamp_tolerance=30,
+            ends=self.behaviour.ends,
+            order="ascending" if order == "unstable" else order,
+            past_last=self.behaviour.past_last,
+            selects_by=self.behaviour.selects_by,
+            null_records=self.behaviour.null_records,
+            latency=self.behaviour.latency,
+        )
+        self.behaviour = attrs.evolve(honest, **switches)
+
+    def change(self, **switches: Any) -> None:
+        """Set switches: on a server that is honest otherwise, or in a third of scenarios on one with other faults."""
+        if self.more.random() < 2 / 3:
+            self.calm()
+        self.behaviour = attrs.evolve(self.behaviour, **switches)
+
+
+def least_page(order: Order) -> int:
+    """Return the least size of pages: a few records in another order each time are soon the same twice, by chance."""
+    return 10 if order == "unstable" else 1

@@ -1,0 +1,246 @@
+"""The reader of a scenario: calls that adjoin, or a synchronisation, stopped and resumed at any moment."""
+
+import math
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import anyio
+import attrs
+import httpx
+
+from itnio_voice import (
+    Checkpoint,
+    Credentials,
+    ItnioError,
+    RecordStream,
+    Retry,
+    TimeRangeError,
+    VoiceSession,
+    Window,
+)
+
+from .plan import SECOND, Plan, least_page
+from .server import START, Server
+
+__all__ = ["Call", "Reader"]
+
+PATIENCE = 10
+"""The number of errors that a reader takes before it gives up; on a server that is honest but for one thing, two."""
+MOST_STOPS = 60
+"""The number of times that readers are stopped."""
+
+
+@attrs.define
+class Call:
+    """A range that was read: its ends in seconds from START, the last None for now, and what it gave."""
+
+    start: float
+    end: float | None
+    marks: list[str] = attrs.field(factory=list)
+    twice: set[str] = attrs.field(factory=set)
+    """What may come again, since it came after the checkpoint that was resumed from."""
+    skipped: list[Window] = attrs.field(factory=list)
+    checkpoint: Checkpoint | None = None
+    ended: bool = False
+
+    @property
+    def found(self) -> Counter[str]:
+        """How many times it gave each record."""
+        return Counter(self.marks)
+
+
+@attrs.define
+class Reader:
+    """Reads a server as its plan says; `check` is called with each error."""
+
+    plan: Plan
+    server: Server
+    check: Callable[[ItnioError], None]
+
+    calls: list[Call] = attrs.field(factory=list, init=False)
+    concurrency: int = attrs.field(default=1, init=False)
+    attempts: int = attrs.field(default=1, init=False)
+    page_size: int = attrs.field(default=100, init=False)
+    errors: int = attrs.field(default=0, init=False)
+    retries: int = attrs.field(default=0, init=False)
+    """The number of errors after which a stream was read on."""
+    streams: int = attrs.field(default=0, init=False)
+    stops: int = attrs.field(default=0, init=False)
+    """The number of cancellations and of readings that were left early."""
+    _scope: anyio.CancelScope | None = attrs.field(default=None, init=False)
+
+    async def run(self) -> bool:
+        """Read; return whether everything was read to its end."""
+        plan, chance, server = self.plan, self.plan.chance, self.server
+        numbers = {0, plan.length, *(chance.randrange(plan.length + 1) for _ in range(chance.choice([0, 0, 2])))}
+        cuts: list[float] = sorted(numbers)
+        if plan.fractions:
+            seconds = sorted({*numbers, *(second for second, _ in plan.crowds)})
+            # Two boundaries within one second, in some scenarios: that range is empty.
+            seconds += [plan.more.choice(seconds)] * (plan.more.random() < 0.2)
+            cuts = sorted({second + plan.more.choice([0, 0.25, 0.5, 0.999]) for second in seconds})
+        async with self._session() as session:
+            if plan.rounds:
+                return await self._synchronise(session)
+            ranges = list(pairwise(cuts))
+            server.cancel = self._cancel
+            if plan.shuffled:
+                plan.more.shuffle(ranges)
+            for start, end in ranges:
+                if not await self._read(session, start, end, last=end == cuts[-1]):
+                    return False
+        return True
+
+    def _session(self) -> VoiceSession:
+        plan, sandbox, chance = self.plan, self.server.sandbox, self.plan.chance
+        client = None if plan.real else httpx.AsyncClient(transport=httpx.ASGITransport(sandbox.app))
+        drawn = chance.choice([1, 2, 4, 8]), chance.choice([2, 3, 6])
+        self.concurrency, self.attempts = plan.concurrency or drawn[0], plan.attempts or drawn[1]
+        session = VoiceSession(
+            Credentials(sandbox.api_key, sandbox.api_secret),
+            base_url=sandbox.base_url if plan.real else "http://127.0.0.1/voice",
+            http_client=client,
+            concurrency=self.concurrency,
+            timeout=0.2 if plan.real else 5,
+            retry=Retry(
+                attempts=self.attempts,
+                total=3 if plan.real else 120,
+                wait_initial=0.001 if plan.real else 0.5,
+                jitter=0.001 if plan.real else 1,
+            ),
+        )
+        # No argument sets a session's clock.
+        session._transport.clock = lambda: self.server.clock() + plan.machine_skew
+        return session
+
+    def _cancel(self) -> None:
+        """Cancel what is read, in a share of requests."""
+        if self._scope and self.stops < MOST_STOPS and self.plan.chance.random() < self.plan.cancelling:
+            self._scope.cancel()
+
+    async def _read(self, session: VoiceSession, start: float, end: float, *, last: bool) -> bool:
+        """Read a range in a way drawn at random; return whether it was read to its end."""
+        plan, chance = self.plan, self.plan.chance
+        way = chance.choice(["records", "pages", "windows"])
+        drawn = max(chance.choice([1, 2, 5, 100]), least_page(plan.behaviour.order))
+        self.page_size = plan.page_size or drawn
+        self.calls.append(call := Call(start, None if last and self._is_open(start, end) else end))
+        began = self.server.requests
+        while True:
+            stream = self._stream(session, call, call.checkpoint)
+            before = len(call.marks)
+            error = await self._read_stream(call, stream, way)
+            call.skipped += stream.skipped
+            if call.ended or self._gives_up:
+                call.checkpoint = stream.checkpoint
+                if not plan.real and math.floor(start) == math.floor(end):
+                    assert self.server.requests == began, "a range within one second needs no request"
+                return call.ended
+            self.stops += error is None
+            if way == "windows":
+                call.checkpoint = Checkpoint.parse(str(call.checkpoint or stream.checkpoint))
+            else:
+                # At least once: what came since the checkpoint may come again.
+                call.checkpoint = stream.checkpoint
+                call.twice.update(call.marks[before:])
+
+    def _is_open(self, start: float, end: float) -> bool:
+        """Decide whether a range is read to now, without an end."""
+        plan, now = self.plan, self.server.second()
+        if plan.open_end is not None:
+            return plan.open_end
+        # Where the server's clock is hours ahead, there are as many hours to read: not in windows of seconds.
+        return start < now <= end and plan.skew > 0 and self.server.sandbox.behaviour.max_span >= 60 * SECOND
+
+    def _stream(self, session: VoiceSession, call: Call, checkpoint: Checkpoint | None) -> RecordStream[Any]:
+        self.streams += 1
+        return session.records(
+            _time(call.start),
+            None if call.end is None else _time(call.end),
+            of=self.plan.of,
+            page_size=self.page_size,
+            resume=checkpoint,
+            expired=self.plan.expired,
+        )
+
+    async def _read_stream(self, call: Call, stream: RecordStream[Any], way: str) -> ItnioError | None:
+        """Read a stream until it ends, fails or is left; return its error."""
+        plan, chance = self.plan, self.plan.chance
+        try:
+            reading = stream.__aiter__() if way == "records" else getattr(stream, way)()
+            async with aclosing(self._items(reading)) as items:
+                async for item in items:
+                    # The records that an endless server makes up have no mark.
+                    call.marks += [
+                        record.extra["mark"]
+                        for record in ([item] if way == "records" else item.records)
+                        if "mark" in record.extra
+                    ]
+                    if way == "windows":
+                        call.checkpoint = item.checkpoint
+                    if self.stops < MOST_STOPS and chance.random() < plan.leaving:
+                        break
+                else:
+                    call.ended = True
+        except ItnioError as error:
+            self._count(error)
+            return error
+        return None
+
+    async def _items(self, reading: AsyncIterator[Any]) -> AsyncGenerator[Any]:
+        """Read on after cancellations, and at times after errors."""
+        plan, chance = self.plan, self.plan.chance
+        while True:
+            item = None
+            with anyio.CancelScope() as self._scope:
+                if plan.real and chance.random() < plan.cancelling:
+                    self._scope.deadline = anyio.current_time() + chance.random() / 100
+                elif plan.patience is not None:
+                    self._scope.deadline = anyio.current_time() + plan.patience
+                try:
+                    item = await anext(reading, None)
+                except ItnioError as error:
+                    if isinstance(error, TimeRangeError) or self._gives_up or chance.random() < 0.5:
+                        raise
+                    self._count(error)
+                    self.retries += 1
+                    continue
+            if item is not None:
+                yield item
+            elif self._scope.cancelled_caught:
+                # A reader that is always impatient must come to an end, too: it adds nothing to what is allowed.
+                self.stops += plan.patience is None
+            else:
+                return
+
+    @property
+    def _gives_up(self) -> bool:
+        return self.errors > (2 if self.plan.tight else PATIENCE)
+
+    def _count(self, error: ItnioError) -> None:
+        self.errors += 1
+        self.check(error)
+
+    async def _synchronise(self, session: VoiceSession) -> bool:
+        """Read up to now, again and again, each time from the last checkpoint."""
+        plan, server = self.plan, self.server
+        self.page_size = plan.page_size or 100
+        self.calls.append(call := Call(0, None))
+        for _ in range(plan.rounds):
+            call.ended = False
+            stream = self._stream(session, call, call.checkpoint)
+            await self._read_stream(call, stream, "windows")
+            if not call.ended:
+                return False
+            call.checkpoint = Checkpoint.parse(str(stream.checkpoint))
+            await anyio.sleep(plan.more.choice([0.3, 1, 7.7, 20]))
+            server.traffic()
+        return True
+
+
+def _time(second: float) -> datetime:
+    return START + timedelta(seconds=second)

@@ -1,0 +1,187 @@
+"""The server of a scenario: the sandbox in virtual time, and what happens on it between two requests."""
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+from heapq import heappop, heappush
+from typing import Any
+
+import attrs
+
+from itnio_voice import VoiceRecord
+from itnio_voice.sandbox import Sandbox
+from itnio_voice.sandbox.store import Selection
+
+from .plan import DAY, SECOND, Plan
+
+__all__ = ["START", "Runaway", "Server"]
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+BUSIEST = 300.0
+"""New records a second, at most."""
+LATENESS = 30.0
+"""Mean seconds that a late record of live traffic takes to appear."""
+BOUND = 2 * DAY
+"""How far a clock may be off for a reader to believe it."""
+
+
+class Runaway(AssertionError):  # noqa: N818 -- it is a finding
+    """A reader sends more requests than any honest reading needs."""
+
+
+@attrs.define
+class Server:
+    """A sandbox whose clock is that of `loop_time`, with the records and the changes of a plan.
+
+    Records are known by their mark: `seconds` says when each was submitted, counted from `START`. `came` are those that
+    not every replica has had from the first request on.
+    """
+
+    plan: Plan
+    loop_time: Callable[[], float]
+
+    sandbox: Sandbox = attrs.field(init=False)
+    began: float = 0.0
+    seconds: dict[str, int] = attrs.field(factory=dict, init=False)
+    came: set[str] = attrs.field(factory=set, init=False)
+    changes: int = attrs.field(default=0, init=False)
+    requests: int = attrs.field(default=0, init=False)
+    latest: float = attrs.field(default=math.inf, init=False)
+    """The least second that a reader may have taken for now."""
+    newest: float = attrs.field(default=-math.inf, init=False)
+    """The greatest one."""
+    allowed: Callable[[], float] = attrs.field(default=lambda: math.inf, init=False)
+    cancel: Callable[[], None] | None = attrs.field(default=None, init=False)
+    _past: float = attrs.field(default=0.0, init=False)
+    _traffic: float = attrs.field(default=0.0, init=False)
+    _owed: float = attrs.field(default=0.0, init=False)
+    _waiting: list[tuple[float, int]] = attrs.field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        plan, chance = self.plan, self.plan.chance
+        self.began = self.loop_time()
+        self.sandbox = Sandbox(
+            start=START,
+            end=START,
+            behaviour=plan.behaviour,
+            seed=plan.seed,
+            clock=self.clock,
+            on_request=self._live,
+        )
+        self._observe_clock()
+        crowd = chance.randrange(plan.length)
+        self._past = 100.0 * DAY
+        for _ in range(chance.randrange(60) if plan.rows is None else plan.rows):
+            self.insert(crowd if chance.random() < 0.2 else chance.randrange(-2, plan.length + 2))
+        for second, count in plan.crowds:
+            for _ in range(count):
+                self.insert(second)
+        self._past = 0.0
+        for _ in range(plan.newest):
+            self.insert(plan.more.randrange(-1, plan.length + 1))
+        self._traffic = self.second() - plan.warm_up
+        self.traffic(plan.per_request / max(plan.behaviour.latency, 0.01) * plan.warm_up)
+
+    def clock(self) -> float:
+        """Return the server's time, in Unix seconds."""
+        plan = self.plan
+        return START.timestamp() + plan.age - self._past + plan.tempo * (self.loop_time() - self.began)
+
+    def second(self) -> float:
+        """Return the server's time, in seconds from START."""
+        return self.clock() - START.timestamp()
+
+    @property
+    def kind(self) -> Any:
+        """The sandbox's name of the kind of records."""
+        return "group" if self.plan.of is VoiceRecord else "sip"
+
+    # Records
+
+    def insert(self, *seconds: int) -> list[str]:
+        """Add a record of each second; return their marks."""
+        marks, records = list[str](), list[dict[str, Any]]()
+        chance, plan = self.plan.chance, self.plan
+        for at in seconds:
+            mark = f"m{len(self.seconds)}"
+            self.seconds[mark] = at
+            when = (START + at * SECOND).isoformat()
+            fields: dict[str, Any] = dict.fromkeys(("submitTime", "callTime", "hangupTime"), when)
+            fields |= {"voiceId": mark, "mark": mark}
+            if chance.random() < 0.02 and plan.behaviour.changes_after is None:
+                fields["voiceId"] = chance.choice([None, "", ...])
+            elif plan.shared_id and plan.more.random() < 0.4:
+                fields["voiceId"] = "0" if plan.shared_id == "everywhere" else f"s{at}"
+            marks.append(mark)
+            records.append(fields)
+        self.sandbox.insert(*records, kind=self.kind)
+        return marks
+
+    def visible(self, *, everywhere: bool = False) -> set[str]:
+        """Return the marks of the records that the server shows now, or that each of its replicas does."""
+        sandbox, behaviour = self.sandbox, self.sandbox.behaviour
+        lag = behaviour.replica_lag if everywhere and behaviour.replicas > 1 else 0.0
+        selection = Selection(sandbox.api_key, self.kind, behaviour, self.clock(), lag=lag)
+        sql = f"SELECT json_extract(wire, '$.mark') FROM ({selection.query})"  # noqa: S608 -- from constants
+        return {mark for (mark,) in sandbox._opened()._all(sql, selection.values)}
+
+    def _expire(self) -> None:
+        """Remove the oldest record."""
+        there = self.visible()
+        if there:
+            oldest = min(there, key=lambda mark: (self.seconds[mark], int(mark[1:])))
+            sql = "DELETE FROM records WHERE json_extract(wire, '$.mark') = ?"
+            self.sandbox._opened()._connection.execute(sql, (oldest,))
+
+    # What happens
+
+    def _live(self, sandbox: Sandbox, _: int) -> None:
+        """Let things happen before a request is looked at."""
+        plan, chance = self.plan, self.plan.chance
+        self.requests += 1
+        if not plan.real and self.requests > (most := self.allowed()):
+            message = f"{self.requests} requests, more than {most:.0f}: the walk is endless, or their number quadratic"
+            raise Runaway(message)
+        if self.changes < plan.most_changes and chance.random() < plan.appearing:
+            self.came.update(self.insert(chance.randrange(-1, plan.length + 1)))
+            self.changes += 1
+        if self.changes < plan.most_changes and chance.random() < plan.expiring:
+            self._expire()
+            self.changes += 1
+        if chance.random() < 0.002 and plan.skew:
+            sandbox.behaviour = attrs.evolve(sandbox.behaviour, clock_skew=chance.choice([0, plan.skew]))
+            self.changes += 1
+        if self.requests == plan.outage_from:
+            sandbox.behaviour = attrs.evolve(sandbox.behaviour, faults=plan.outage)
+        self.traffic(plan.per_request)
+        self._observe_clock()
+        if self.cancel and not plan.real:
+            self.cancel()
+
+    def traffic(self, more: float = 0.0) -> None:
+        """Insert what has come in since the last call and, `more` in number, on top, and what was late till now."""
+        plan, now = self.plan, self.second()
+        if not (plan.per_second or plan.per_request):
+            return
+        since = now - self._traffic
+        self._owed += min(plan.per_second * since + more, BUSIEST * since)
+        for _ in range(int(self._owed)):
+            submitted = now - plan.more.random() * since
+            late = plan.more.expovariate(1 / LATENESS) if plan.more.random() < plan.late else 0.0
+            heappush(self._waiting, (submitted + late, math.floor(submitted)))
+        self._owed %= 1
+        self._traffic = now
+        arrived: list[int] = []
+        while self._waiting and self._waiting[0][0] <= now:
+            arrived.append(heappop(self._waiting)[1])
+        if arrived:
+            self.came.update(self.insert(*arrived))
+
+    def _observe_clock(self) -> None:
+        """Note the least and the greatest second that a reader may take for now."""
+        plan, skew = self.plan, self.sandbox.behaviour.clock_skew
+        ahead = [0.0, skew, *(fault.date_ahead for fault in self.sandbox.behaviour.faults)]
+        believed = [seconds for seconds in ahead if abs(seconds) <= BOUND]
+        wrong = plan.machine_skew
+        self.latest = min(self.latest, self.second() + min(believed) + (min(wrong, 0) if plan.open_end else 0) - 2)
+        self.newest = max(self.newest, self.second() + max(*believed, wrong))

@@ -1,0 +1,206 @@
+"""The traits of servers and readers, one function each: what strangers' servers do that an honest one does not."""
+
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from itnio_voice.sandbox import Fault
+
+from .plan import DAY, SECOND, Plan
+
+__all__ = ["TRAITS", "draw_traits"]
+
+LAX = 10_000 * DAY
+"""A tolerance of timestamps that no clock exceeds."""
+
+
+def _heap(plan: Plan) -> None:
+    """Give ties another order at each offset."""
+    plan.change(order="heap", max_size=plan.more.choice([5, 20, 100, 100]))
+    plan.crowds.append((plan.more.randrange(plan.length), plan.more.choice([12, 40, 90, 250])))
+    plan.page_size = plan.more.choice([2, 5, 20, 20, 100])
+
+
+def _fixed_order(plan: Plan) -> None:
+    """Sort records by something else than time, while a few come and go."""
+    plan.calm(order=plan.more.choice(["by_id", "by_hash", "by_hash"]))
+    plan.appearing, plan.expiring = plan.more.choice([(0.1, 0.1), (0.3, 0.3), (0, 0)])
+    plan.most_changes = plan.more.choice([2, 4, 8])
+    plan.page_size, plan.rows, plan.tight = plan.more.choice([2, 5]), plan.more.randrange(5, 40), False
+
+
+def _total_cap(plan: Plan) -> None:
+    """Report no total above a round number."""
+    size = plan.more.choice([1, 2, 5, 100])
+    cap = 1000 if size == 100 else size * plan.more.choice([1, 2, 4])
+    plan.change(total_cap=cap, max_size=100)
+    plan.page_size, plan.rows = size, cap + plan.more.choice([1, cap // 10 + 1, cap // 2 + 1])
+
+
+def _total_of_page(plan: Plan) -> None:
+    """Report the number of records on the page as the total."""
+    plan.change(total_of_page=True, max_size=100)
+    plan.page_size, plan.rows = plan.more.choice([1, 2, 5, 20]), plan.more.randrange(10, 60)
+
+
+def _total_one_short(plan: Plan) -> None:
+    """Report one too few where the last page would hold one record."""
+    plan.change(total_one_short=True, max_size=100)
+    plan.page_size = plan.more.choice([1, 2, 5, 20])
+    plan.rows = plan.page_size * plan.more.randrange(1, 4) + 1
+
+
+def _replicas(plan: Plan) -> None:
+    """Answer from several replicas, of which some are late."""
+    plan.change(replicas=plan.more.choice([2, 3]), replica_lag=plan.more.choice([1, 5, 30, 600]), rate_limit=None)
+    plan.newest = plan.more.choice([1, 2, 5])
+    plan.appearing = plan.more.choice([0, 0.02, 0.1])
+    plan.page_size, plan.tight = plan.more.choice([1, 2, 5, 100]), False
+
+
+def _offset_ignored(plan: Plan) -> None:
+    """Read times as the local time of the server."""
+    plan.change(time_offset="ignored")
+
+
+def _future_end_refused(plan: Plan) -> None:
+    """Refuse ranges that end after now."""
+    plan.calm(refuses_future_end=True)
+    plan.length = plan.more.choice([30, 300, 5000, DAY])
+    plan.ago = -plan.more.choice([0, 0, plan.length // 2])
+    plan.open_end, plan.shuffled = plan.more.random() < 0.7, plan.more.random() < 0.5
+
+
+def _deepest_row(plan: Plan) -> None:
+    """Refuse deep pages, also where one second holds more records."""
+    plan.calm(deepest_row=120)
+    plan.deep, plan.page_size = 20, plan.more.choice([20, 100])
+    plan.crowds.append((plan.more.randrange(plan.length), plan.more.choice([60, 150, 250])))
+    if plan.more.random() < 0.5:
+        plan.behaviour = attrs.evolve(plan.behaviour, omits="total")
+
+
+def _endless(plan: Plan) -> None:
+    """Have one more page for ever."""
+    counted = plan.more.random() < 0.3
+    plan.calm(endless="counted" if counted else "uncounted", omits=() if counted else ("total", "pages"))
+    plan.length = min(plan.length, 300)
+
+
+def _shared_ids(plan: Plan) -> None:
+    """Give different records of one second the same id."""
+    plan.change(changes_after=None, max_size=100)
+    plan.shared_id = "second"
+    plan.page_size = plan.more.choice([1, 2, 5, 100])
+
+
+def _placeholder_id(plan: Plan) -> None:
+    """Give different records of any seconds the same id."""
+    plan.change(changes_after=None, max_size=100)
+    plan.shared_id = "everywhere"
+    plan.page_size = plan.more.choice([1, 2, 5, 100])
+
+
+def _slow_windows(plan: Plan) -> None:
+    """Answer no long window in time."""
+    plan.length = plan.more.choice([5000, 60 * DAY])
+    plan.calm(window_times_out_over=SECOND * max(plan.length // plan.more.choice([3, 60]), 2))
+
+
+def _unavailable_windows(plan: Plan) -> None:
+    """Answer a long window with HTTP 503 or 504."""
+    plan.length = plan.more.choice([5000, 60 * DAY])
+    plan.calm(window_unavailable_over=SECOND * max(plan.length // plan.more.choice([3, 60]), 2))
+
+
+def _live(plan: Plan) -> None:
+    """Read a busy account up to now: new records all the time, one in five of them late."""
+    plan.calm(latency=0.01, appears="submitted", past_last="empty")
+    plan.length, plan.ago, plan.late, plan.deep = 7200, 0, 0.2, 10_000
+    plan.per_request, plan.per_second = plan.more.choice([(3, 0), (0.3, 0), (0, 10), (0, 100), (0, 300)])
+    plan.warm_up = plan.more.choice([5, 10])
+    plan.open_end, plan.page_size, plan.tight = plan.more.random() < 0.5, 100, False
+
+
+def _sync(plan: Plan) -> None:
+    """Read up to now again and again, each time from the last checkpoint."""
+    plan.calm(latency=plan.more.choice([0.01, 0.3]), appears="submitted", refuses_future_end=plan.more.random() < 0.2)
+    plan.length, plan.ago, plan.rounds = plan.more.choice([5, 30, 300]), 0, plan.more.randrange(3, 9)
+    plan.per_second, plan.page_size, plan.tight = plan.more.choice([0.5, 5]), 100, False
+
+
+def _fractions(plan: Plan) -> None:
+    """Begin and end ranges within seconds."""
+    plan.fractions = True
+    plan.length = max(plan.length, 2)
+    for _ in range(3):
+        plan.crowds.append((plan.more.randrange(plan.length), 2))
+
+
+def _machine_clock(plan: Plan) -> None:
+    """Set the reader's clock wrong by hours; the server may not mind, and then does not say so."""
+    plan.calm(timestamp_tolerance=plan.more.choice([30, LAX]))
+    plan.machine_skew = plan.more.choice([-26, -2, -0.5, 0.5, 2, 26]) * 3600
+    plan.ago = plan.more.choice([60, 3600, 100_000])
+
+
+def _server_clock(plan: Plan) -> None:
+    """Set the server's clock wrong by days or years."""
+    ahead = plan.more.choice([-56 * 365, -5, -1, 1, 5, 9 * 365]) * DAY
+    plan.calm(timestamp_tolerance=plan.more.choice([30, LAX]), clock_skew=ahead)
+    plan.ago = plan.more.choice([60, 100_000, 10 * DAY])
+
+
+def _wrong_date(plan: Plan) -> None:
+    """Answer once or twice with a -16 that has the date of another time."""
+    ahead = plan.more.choice([-30_000 * DAY, -5 * DAY, -3600, 3600, 9 * 365 * DAY, 10**15])
+    times = plan.more.choice([1, 1, 2])
+    plan.calm(timestamp_tolerance=LAX, faults=[Fault("timestamp_expired", 0.3, times, date_ahead=ahead)])
+    plan.ago = plan.more.choice([0, 60, 100_000])
+    plan.open_end = plan.ago == 0 or None
+
+
+def _impatient(plan: Plan) -> None:
+    """Give each item a second or two, on a server that no longer has the start of the range."""
+    plan.length = plan.more.choice([300, 5000, 60 * DAY])
+    plan.calm(latency=0.3)
+    kept = plan.length // plan.more.choice([2, 3, 7])
+    plan.behaviour = attrs.evolve(plan.behaviour, retention=(plan.ago + kept) * SECOND)
+    plan.expired, plan.patience, plan.concurrency = "skip", plan.more.choice([1, 2]), plan.more.choice([1, 4])
+
+
+def _contradiction(plan: Plan) -> None:
+    """List the records of one second in another order on each query."""
+    plan.calm(order="unstable", max_size=10)
+    plan.length, plan.deep = plan.more.choice([300, 5000, 60 * DAY]), 10_000
+    plan.crowds.append((plan.more.randrange(plan.length), plan.more.choice([30, 60])))
+    plan.rows, plan.page_size = plan.more.randrange(10), 10
+
+
+def _outage(plan: Plan) -> None:
+    """Fail many times at first, and report no totals."""
+    plan.length, plan.deep = plan.more.choice([5000, 60 * DAY]), 10_000
+    plan.calm(omits=("total", "pages"))
+    # Not of the first request, which is short: windows that fail are narrowed.
+    plan.outage, plan.outage_from = (Fault("system_error", times=25),), plan.more.choice([3, 4, 6])
+    plan.attempts, plan.page_size, plan.rows = 5, 100, plan.more.randrange(30)
+
+
+TRAITS: Mapping[str, Callable[[Plan], None]] = {
+    function.__name__.removeprefix("_"): function
+    for function in (
+        *(_heap, _fixed_order, _total_cap, _total_of_page, _total_one_short, _replicas, _offset_ignored),
+        *(_future_end_refused, _deepest_row, _endless, _shared_ids, _placeholder_id, _slow_windows),
+        *(_unavailable_windows, _live, _sync, _fractions, _machine_clock, _server_clock, _wrong_date, _impatient),
+        *(_contradiction, _outage),
+    )
+}
+"""What makes a scenario, by name."""
+
+
+def draw_traits(plan: Plan) -> tuple[str, ...]:
+    """Draw a scenario's traits: one for three of five scenarios, with ranges within seconds for some on top."""
+    drawn = [plan.more.choice(list(TRAITS))] if plan.more.random() < 0.6 else []
+    if plan.more.random() < 0.1 and "sync" not in drawn:
+        drawn.append("fractions")
+    return tuple(dict.fromkeys(drawn))
