@@ -107,7 +107,9 @@ def _from_list(of: Any) -> Hook:
     """Return the hook of a collection. Only a JSON list is one: text would give its characters."""
     make = _FROM_LIST[get_origin(of) or of]
     types = get_args(of) or (Any,)
-    fixed = get_origin(of) is tuple and types[1:] != (...,)  # each item has a type of its own
+    fixed = (
+        get_origin(of) is tuple and bool(get_args(of)) and get_args(of)[1:] != (...,)
+    )  # each item has a type of its own
     try:
         hooks = [converter.get_structure_hook(item_type) for item_type in types if item_type is not ...]
     except RecursionError:  # a class that holds a list of itself

@@ -1,9 +1,8 @@
 """From the bytes of an answer to what was asked for, or to the error that the answer is. Pure, but for one warning.
 
-The text in a record is anybody's: the caller's note, the name of a phone. So an answer with text that JSON does not
-allow is read once more, leniently: bytes that are not UTF-8, half a surrogate pair, a raw control character. Requesting
-it again would not help, for what is in a record stays in it. An answer that is cut off, or broken in another way, is
-no JSON in the lenient reading either, and is worth another request.
+Text in a record can hold what JSON does not allow: bytes that are not UTF-8, half a surrogate pair, a raw control
+character. Such an answer is read a second time, leniently, and not requested again: the record keeps its text. An
+answer that is cut off, or broken in another way, is not JSON in the second reading either. It is requested again.
 """
 
 import json
@@ -216,8 +215,8 @@ def _replaced(value: Any) -> Any:
 def _mended(row: Any, other: Any, place: str) -> Any:
     """Return the row of a record with U+FFFD for what is not text in it, and log a warning if there is any.
 
-    Records are told apart by their ids. So what replaces a character may stand in any text of a record but its id, and
-    never in a name.
+    Records are deduplicated by their ids. So U+FFFD may replace characters in any text of a record but its id, and in
+    no name.
 
     Raises:
         DecodeError: if the record's id is damaged or missing, or a name is damaged.

@@ -1,7 +1,7 @@
 """JSON values as fields: what each type of field may hold, and what names the one that does not fit."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum
@@ -460,6 +460,9 @@ OF_TYPES: list[tuple[Any, Any, Any, list[tuple[Any, Any]], list[Any]]] = [
     (set[int] | None, None, None, [([1, 1], {1})], ["1", [[]]]),
     (tuple[int, ...], (), (), [([1, 2], (1, 2))], ["12", 5]),
     (tuple[int, str] | None, None, None, [([1, "a"], (1, "a"))], [[1], "1a", [1, "a", 2], 5]),
+    (tuple[int], REFUSED, REFUSED, [([1], (1,))], [[], [1, 2], "1"]),
+    (tuple | None, None, None, [([1, "a"], (1, "a"))], ["1a"]),
+    (Sequence[int] | None, None, None, [([1, "2"], (1, 2))], ["12"]),
     (dict[str, Decimal] | None, None, None, [({"a": "1.5"}, {"a": Decimal("1.5")})], [[], "a", {"a": "1e100"}]),
     (Mood | None, None, None, [("good", Mood.GOOD)], ["bad", [], {}]),
     (Level | None, None, None, [(1, Level.ONE), ("1", Level.ONE)], [2, True, []]),
