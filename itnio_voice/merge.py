@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Generic, Literal, Self, TypeVar
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 __all__ = ["Merged", "merge"]
@@ -106,7 +107,10 @@ class Merged(Generic[K, T]):
                 self._fail_unfinished()
                 self._raise_failures()
                 raise StopAsyncIteration
-            await self._queue.change().wait()
+            # Most items arrive within a turn of the event loop, and an event costs more than a turn.
+            await anyio.lowlevel.checkpoint()
+            if not self._queue.items and not self._queue.ended:
+                await self._queue.change().wait()
         return self._queue.take()
 
     @property
