@@ -81,8 +81,8 @@ class OpenWindow(Generic[R]):
     def add(self, current: int, page: Page[R]) -> None:
         """Take in an answer for the current pass."""
         self.current.add(current, page)
-        if not self.can_be_narrowed and (self.current.depth > MAX_RECORDS or self.current.is_endless):
-            self.is_exhausted = True
+        is_too_deep = not self.can_be_narrowed and self.current.depth > MAX_RECORDS
+        self.is_exhausted |= is_too_deep or self.current.is_endless
 
     def finish_pass(self, *, is_live: bool, now: float) -> None:
         """Draw the conclusion from a pass that has been read, and begin another one if that may help.

@@ -21,7 +21,7 @@ from itnio_voice.paging import PageRequest
 from itnio_voice.transport import Question
 from itnio_voice.windows import Window
 
-from .simulation import _VirtualLoop
+from .simulation.virtual_time import VirtualLoop
 from .test_surplus import END, START, page_of
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +33,7 @@ def backend_options(backend: str) -> dict[str, Any]:
     """Return what makes an event loop run in virtual time."""
     if backend == "trio":
         return {"clock": trio.testing.MockClock(autojump_threshold=0)}
-    return {"loop_factory": _VirtualLoop}
+    return {"loop_factory": VirtualLoop}
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -20,6 +20,7 @@ FOUND = {
 }
 """Seeds of scenarios that once went wrong, by what went wrong."""
 
+
 def test_scenarios() -> None:
     """Each holds; `ITNIO_SCENARIOS` sets their number, `ITNIO_SCENARIOS_FROM` the first."""
     complete = sum(simulate(seed, traits=()).complete for seed in range(FIRST, FIRST + SCENARIOS))

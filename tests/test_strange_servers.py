@@ -1,10 +1,12 @@
 """Servers that others wrote: whatever the API's pages leave open, each record comes once, or there is an error."""
 
+import json
 import logging
 import sys
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 import anyio
@@ -197,7 +199,7 @@ async def test_a_machine_with_a_wrong_clock_reads_everything(hours: int) -> None
 
 @pytest.mark.parametrize("date_ahead", [5 * 86400.0, -5 * 86400.0, 250e9, -1.79e9])
 async def test_a_wrong_date_cuts_nothing(date_ahead: float) -> None:
-    """One `-16` with a `Date` that is days off is raised, or overcome; records of a past range are not lost in silence."""
+    """One `-16` with a `Date` that is days off is an error; records of a past range are not lost in silence."""
     with Sandbox() as sandbox:
         names = spread(sandbox, 50)
         faults = (Fault("timestamp_expired", times=1, date_ahead=date_ahead),)
@@ -266,7 +268,7 @@ async def test_a_range_that_is_refused_once() -> None:
     refusals = {2, 4}
     answered: list[str] = []
 
-    async def answer(request: httpx.Request) -> httpx.Response:
+    async def answer(_: httpx.Request) -> httpx.Response:
         refused = len(answered) in refusals
         answered.append("-25" if refused else "0")
         data = {"total": 0, "size": 100, "current": 1, "pages": 0, "records": []}
@@ -427,8 +429,6 @@ def test_a_length_that_is_too_much_is_learned(status: Any, concurrency: int) -> 
     too_long: list[timedelta] = []
 
     async def answer(request: httpx.Request) -> httpx.Response:
-        import json  # noqa: PLC0415 -- only here
-
         params = json.loads(request.content)["params"]
         first, last = (datetime.fromisoformat(params[name]) for name in ("strTime", "endTime"))
         if last - first > 3 * DAY:
@@ -457,9 +457,7 @@ def test_a_length_that_is_too_much_is_learned(status: Any, concurrency: int) -> 
 @pytest.mark.parametrize(("per_request", "late"), [(3, 0.2), (1, 0.0), (3, 0.5)])
 @pytest.mark.parametrize("concurrency", [1, 4, 8])
 def test_an_account_that_is_called_all_the_time(per_request: int, late: float, concurrency: int) -> None:
-    """Up to 300 calls a second, a part of them visible half a minute late: the last seconds settle, and all come once."""
-    from random import Random  # noqa: PLC0415 -- only here
-
+    """Up to 300 calls a second, some of them visible half a minute late: the last seconds settle, and all come once."""
     chance = Random(f"{per_request} {late}")
     epoch = NOW.timestamp()
     calls: list[tuple[float, float, VoiceRecord]] = []

@@ -121,6 +121,8 @@ def walking() -> Iterator[Line]:
     window, pages = Window(START, END), 49  # not a round total, which is taken for a cap
 
     def read(bodies: Sequence[bytes], current: int) -> Page[VoiceRecord]:
+        if current > pages:
+            return Page((), pages * PAGE, PAGE, current, pages)
         return read_page(bodies[current - 1], PageRequest(window, current, PAGE), VoiceRecord)
 
     def alone(bodies: Sequence[bytes]) -> None:
@@ -134,9 +136,7 @@ def walking() -> Iterator[Line]:
         nothing: Page[VoiceRecord] = Page((), 0, PAGE, 1, 0)
 
         async def fetch(window: Window, current: int, _: int) -> Page[VoiceRecord]:
-            if window.end == START:
-                return nothing
-            return read(bodies, current) if current <= pages else Page((), pages * PAGE, PAGE, current, pages)
+            return nothing if window.end == START else read(bodies, current)
 
         async def main() -> None:
             walk = Walk(Plan(fetch=fetch, gaps=[window], now=END.timestamp, at_once=most))

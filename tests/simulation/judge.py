@@ -25,6 +25,8 @@ __all__ = ["Judge"]
 
 OUTAGE = 300
 """The requests that an outage may cost: each failure narrows a window, which then has to widen again."""
+ENDLESS = 2_000
+"""The pages of a server without end that may be followed."""
 PASSES = 24
 """How many times a window may be read."""
 
@@ -105,6 +107,7 @@ class Judge:
             # Each change, and each server that contradicts itself, may cost a search or windows of two seconds.
             windows += min(length, 5000 * len(reader.calls))
             thrown_away *= 2 * (1 + self.server.changes)
+        thrown_away += ENDLESS * (behaviour.endless != "never")
         stream = again * (PASSES * (pages + 2 * windows) + thrown_away)
         return stream * (reader.streams + reader.retries) + again * reader.stops * (4 + reader.concurrency)
 

@@ -130,6 +130,8 @@ class Plan:
             Fault(chance.choice(kinds), chance.choice([0.01, 0.05, 0.2]), retry_after=rarely(0.1, 0.1, None))
             for _ in range(chance.choice([0, 0, 1, 3]))
         ]
+        if self.real and self.more.random() < 0.3:
+            faults.append(Fault("surplus", self.more.choice([0.05, 0.5])))
         least = 2 + self.length // 200  # a walk in windows of two seconds takes its time
         edge = chance.choice([None, None, -5, -1, 0, self.length // 3, self.length])
         return Behaviour(

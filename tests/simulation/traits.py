@@ -189,13 +189,23 @@ def _outage(plan: Plan) -> None:
     plan.attempts, plan.page_size, plan.rows = 5, 100, plan.more.randrange(30)
 
 
+def _rate_limited(plan: Plan) -> None:
+    """Refuse more than a number of requests per second or per minute, with or without a time to wait."""
+    plan.calm(
+        rate_limit=plan.more.choice([1, 5, 20]),
+        rate_limit_window=plan.more.choice([1, 60]),
+        rate_limit_retry_after=plan.more.random() < 0.5,
+        max_size=plan.more.choice([5, 100]),
+    )
+
+
 TRAITS: Mapping[str, Callable[[Plan], None]] = {
     function.__name__.removeprefix("_"): function
     for function in (
         *(_heap, _fixed_order, _total_cap, _total_of_page, _total_one_short, _replicas, _offset_ignored),
         *(_future_end_refused, _deepest_row, _endless, _shared_ids, _placeholder_id, _slow_windows),
         *(_unavailable_windows, _live, _sync, _fractions, _machine_clock, _server_clock, _wrong_date, _impatient),
-        *(_contradiction, _outage),
+        *(_contradiction, _outage, _rate_limited),
     )
 }
 """What makes a scenario, by name."""
