@@ -6,8 +6,9 @@ under one id, that id is shared: from then on, the content is the key of each re
 
 import logging
 from collections import deque
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 import attrs
@@ -27,38 +28,37 @@ HORIZON = timedelta(minutes=2)
 Neighbouring windows share one second. The rest is for servers whose replicas differ, or that round the ends of a range.
 """
 
-Fingerprint = tuple[datetime | None, str | None]
+Fingerprint = tuple[str | None, datetime | None, str | None]
+"""The id, the submit time and the callee of a record: two calls that share an id hardly share all three."""
+
+_fingerprint: Callable[[CallRecord], Fingerprint] = attrgetter("voice_id", "submit_time", "callee")
 
 
 @attrs.frozen
 class PageKeys:
-    """The keys of an answer's records, row by row, and what distinguishes two calls that share an id."""
+    """The keys of an answer's records, row by row, and their fingerprints."""
 
-    keys: tuple[Hashable, ...]
-    times: list[datetime | None]
-    callees: list[str | None]
+    keys: Sequence[Hashable]
+    fingerprints: Sequence[Fingerprint]
     distinct: frozenset[Hashable]
 
-    def fingerprints(self, key: Hashable) -> list[Fingerprint]:
-        """Return the submit time and the callee of each row with a key."""
-        rows = zip(self.keys, self.times, self.callees, strict=True)
-        return [(time, callee) for other, time, callee in rows if other == key]
+    def of_id(self, voice_id: str) -> list[Fingerprint]:
+        """Return the fingerprints of the rows with an id."""
+        return [each for each in self.fingerprints if each[0] == voice_id]
 
 
 def page_keys(records: Sequence[CallRecord], shared_ids: set[Hashable]) -> PageKeys:
     """Return the keys of an answer's records; ids that are found to be shared are added to `shared_ids`."""
-    ids = [record.voice_id or content(record) for record in records]
-    distinct = frozenset(ids)
-    if len(distinct) < len(ids):
+    fingerprints = list(map(_fingerprint, records))
+    keys: list[Hashable] = [each[0] for each in fingerprints]
+    distinct = frozenset(keys)
+    if len(distinct) < len(keys):
         _find_shared(records, shared_ids)
-    if shared_ids and not shared_ids.isdisjoint(distinct):
-        ids = [
-            content(record) if record.voice_id in shared_ids else key for key, record in zip(ids, records, strict=True)
-        ]
-        distinct = frozenset(ids)
-    return PageKeys(
-        tuple(ids), [record.submit_time for record in records], [record.callee for record in records], distinct
-    )
+    if None in distinct or not shared_ids.isdisjoint(distinct):
+        pairs = zip(keys, records, strict=True)
+        keys = [content(record) if key is None or key in shared_ids else key for key, record in pairs]
+        distinct = frozenset(keys)
+    return PageKeys(keys, fingerprints, distinct)
 
 
 def _find_shared(records: Iterable[CallRecord], shared_ids: set[Hashable]) -> None:
@@ -128,7 +128,7 @@ class SeenRecords:
         before = [page_of_key[name] for _, page_of_key in self._windows if name and name in page_of_key]
         if not before:
             return False
-        returned = [seen for page in before for seen in page.fingerprints(name)]
+        returned = [seen for page in before for seen in page.of_id(str(name))]
         if not any(_matches(record, seen) for seen in returned):
             _share(str(name), self._shared_ids)
             return False
@@ -144,5 +144,5 @@ class SeenRecords:
 
 def _matches(record: CallRecord, seen: Fingerprint) -> bool:
     """Return whether a record can be the one with a fingerprint: what is missing in either matches anything."""
-    pairs = zip((record.submit_time, record.callee), seen, strict=True)
+    pairs = zip(_fingerprint(record), seen, strict=True)
     return all(one is None or other is None or one == other for one, other in pairs)

@@ -76,23 +76,28 @@ _ORDERS = tuple(
 
 @attrs.define(eq=False)
 class _TimeOrder:
-    """The orders by time that the records of a pass are in."""
+    """The order by time that the records of a pass are in: the first one that holds for page 1."""
 
-    _orders: Sequence[_Order] = _ORDERS
+    _order: _Order | None = None
     _ends: dict[int, tuple[CallRecord, CallRecord]] = attrs.field(factory=dict[Any, Any])
 
     def add(self, current: int, records: Sequence[CallRecord]) -> None:
-        """Take in the records of page `current`."""
-        if records:
-            self._orders = [order for order in self._orders if order.sorts(records)]
-            self._ends[current] = records[0], records[-1]
+        """Take in the records of page `current`; page 1 comes first."""
+        if not records:
+            return
+        if current == 1:
+            self._order = next((order for order in _ORDERS if order.sorts(records)), None)
+        elif self._order and not self._order.sorts(records):
+            self._order = None
+        self._ends[current] = records[0], records[-1]
 
     @property
     def shows_expiry(self) -> bool:
-        """Whether an order holds within and between the pages, and an outer page shows a record that expires."""
+        """Whether the order holds within and between the pages, and an outer page shows a record that expires."""
         ends = [end for _, end in sorted(self._ends.items())]
         seams = [(one[1], other[0]) for one, other in pairwise(ends)]
-        return bool(seams) and any(all(map(order.sorts, seams)) and order.shows_expiry(ends) for order in self._orders)
+        order = self._order
+        return order is not None and bool(seams) and all(map(order.sorts, seams)) and order.shows_expiry(ends)
 
 
 @attrs.define(eq=False)

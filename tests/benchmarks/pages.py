@@ -41,5 +41,15 @@ class Held(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer."""
         asked = json.loads(request.content)
-        before = asked["params"]["endTime"] == START.isoformat()
-        return httpx.Response(200, content=_NOTHING if before else self.bodies[asked["current"] - 1])
+        if datetime.fromisoformat(asked["params"]["endTime"]) == START:
+            return httpx.Response(200, content=_NOTHING)
+        current = asked["current"]
+        last = current > len(self.bodies)
+        return httpx.Response(200, content=answer_behind(self.bodies) if last else self.bodies[current - 1])
+
+
+def answer_behind(bodies: Sequence[bytes]) -> bytes:
+    """Return the answer to the page behind the last one."""
+    number = len(bodies)
+    data = {"total": PAGE * number, "size": PAGE, "pages": number, "current": number + 1, "records": []}
+    return msgspec.json.encode({"status": "0", "reason": "success", "data": data})
