@@ -207,15 +207,18 @@ def required(value: Any, _: Any = None) -> str:
     return value
 
 
+_NOT_PLAIN = (dict, list, Oversized)
+
+
 def kept(value: Any, _: Any = None, room: int = _DEEPEST) -> Any:
     """Return what no field names, as it came: JSON that is no deeper than a copy or a pickle of it can follow."""
-    if isinstance(value, (dict, list)):
+    if isinstance(value, _NOT_PLAIN):  # one check for what is most common
+        if isinstance(value, Oversized):
+            message = "a number that a Decimal can hold is expected"
+            raise ValueError(message)  # noqa: TRY004 -- a wrong value like any other
         if not room:
             message = f"a value of at most {_DEEPEST} levels is expected"
             raise ValueError(message)
         for item in value.values() if isinstance(value, dict) else value:
             kept(item, None, room - 1)
-    elif isinstance(value, Oversized):
-        message = "a number that a Decimal can hold is expected"
-        raise ValueError(message)  # noqa: TRY004 -- a wrong value like any other
     return value
