@@ -259,7 +259,8 @@ def test_frames_that_share_an_end_within_a_second(sandbox: Sandbox, ends: Any) -
     times = [BOUNDARIES[0] - WEEK / 7, BOUNDARIES[0] + SECOND * 0.6, BOUNDARIES[0] + WEEK / 7]
     found = [list(read_records(["europe"], *pair, span=WEEK).voice_id.compute()) for pair in pairwise(times)]
 
-    assert sorted(read_whole("europe", times[0], times[2])["voice_id"].to_pylist()) == sorted(chain(*found))
+    whole = read_whole("europe", times[0], times[2])["voice_id"].to_pylist()
+    assert sorted(map(str, whole)) == sorted(chain(*found))
 
 
 @pytest.mark.parametrize("skew", [-7200, 7200])

@@ -211,8 +211,9 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default the process's own, and return its exit code."""
-    # Commands print what matters themselves; without a handler, Python would print the library's warnings as well.
-    logging.getLogger("itnio_voice").addHandler(logging.NullHandler())
+    # Commands print what matters themselves; without a handler, Python would print these loggers' warnings as well.
+    for name in ("itnio_voice", "stamina"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
     try:
         app.meta(arguments, **_RAISE)
     except CycloptsError as error:
