@@ -27,6 +27,8 @@ from .postgres import PROGRAMS, postgres
 
 KILLS = int(os.environ.get("ITNIO_KILLS", "2"))
 SINCE = datetime.now(UTC) - timedelta(days=61)
+RECENT = {"submitTime": (datetime.now(UTC) - timedelta(minutes=5)).isoformat()}
+"""The second that is not over is not read, so what is inserted was submitted before."""
 ACCOUNTS = {"eu-key": "eu-secret-of-the-sandbox", "us-key": "us-secret-of-the-sandbox"}
 PLAIN = "SELECT account, voice_id, cost, call_duration, submit_time, extra FROM itnio_voice.voice_records"
 
@@ -141,7 +143,8 @@ def test_rows_outside_the_range_asked_for(tmp_path: Path) -> None:
 def test_without_an_id(sandbox: Sandbox, tmp_path: Path) -> None:
     """Records without an id are neither taken for one another nor doubled by the next run."""
     database = tmp_path / "calls.duckdb"
-    sandbox.insert({"voiceId": "", "callee": "1"}, {"voiceId": ..., "callee": "2"}, {"voiceId": None, "callee": "3"})
+    without = ({"voiceId": "", "callee": "1"}, {"voiceId": ..., "callee": "2"}, {"voiceId": None, "callee": "3"})
+    sandbox.insert(*({**RECENT, **record} for record in without))
     for _ in range(2):
         sync(accounts(sandbox), since=SINCE, database=database)
 
@@ -152,7 +155,7 @@ def test_without_an_id(sandbox: Sandbox, tmp_path: Path) -> None:
 def test_the_same_id_in_two_accounts(sandbox: Sandbox, tmp_path: Path) -> None:
     """An id that two accounts have is two records."""
     for key in ACCOUNTS:
-        sandbox.insert({"voiceId": "same"}, account=key)
+        sandbox.insert(RECENT | {"voiceId": "same"}, account=key)
     sync(accounts(sandbox), since=SINCE, database=tmp_path / "calls.duckdb")
 
     assert {("eu", "same"), ("us", "same")} <= set(names(tmp_path / "calls.duckdb"))
@@ -403,7 +406,7 @@ def test_interrupted(sandbox: Sandbox, tmp_path: Path) -> None:
 @pytest.mark.skipif(PROGRAMS is None, reason="PostgreSQL is not installed: apt-get install postgresql")
 def test_postgres(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL has the same rows, and costs that add up to the last digit, after a second run too."""
-    sandbox.insert({"voiceId": "exact", "cost": "12345678901234567890.123456789012345678"})
+    sandbox.insert(RECENT | {"voiceId": "exact", "cost": "12345678901234567890.123456789012345678"})
     with postgres() as address:
         monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", address)
         for _ in range(2):
