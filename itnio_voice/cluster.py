@@ -65,11 +65,11 @@ def read_records(
     for option in _STAYING.keys() & options.keys():
         message = f"{option} does not travel to a worker: {_STAYING[option]}"
         raise ValueError(message)
-    end = floor(datetime.now(UTC)) - SECOND if end is None else end
+    window = _range(start, end)
     found = _find(accounts)
     for account in found.values():
         account.session(**options).records(start, end, of=of, where=where)  # checks all that is passed on, asks nothing
-    parts = [(name, window) for name in found for window in _adjacent(whole_seconds(start, end), span)]
+    parts = [(name, part) for name in found for part in _adjacent(window, span)]
     if not parts:
         return dd.from_pandas(_frame([], of), npartitions=1)
     return dd.from_map(
@@ -93,6 +93,16 @@ def _find(accounts: Iterable[str]) -> dict[str, Account]:
         message = f"accounts named twice would be counted twice: {', '.join(twice)}"
         raise ValueError(message)
     return find_accounts(names)
+
+
+def _range(start: datetime, end: datetime | None) -> Window | None:
+    """Return the seconds of a range; an end of None is the last second that is over on this machine's clock."""
+    if end is not None:
+        return whole_seconds(start, end)
+    now = datetime.now(UTC)
+    window = whole_seconds(start, now)
+    last = floor(now) - SECOND
+    return Window(window.start, last) if window and window.start < last else None
 
 
 def _adjacent(window: Window | None, span: timedelta) -> Iterator[Window]:

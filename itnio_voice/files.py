@@ -25,6 +25,7 @@ from .lines import csv_header, csv_lines, json_lines
 from .merge import merge
 from .models import CallRecord
 from .stream import RecordStream
+from .windows import Window, gaps
 
 __all__ = ["FORMATS", "Format", "Kind", "export", "format_of"]
 
@@ -59,13 +60,16 @@ async def export(
     journal: Journal,
     *,
     account: bool = False,
+    window: Window | None = None,
     told: Callable[[], None] = lambda: None,
 ) -> None:
     """Read streams, one for each account, and write them into a file in the format of its name's ending.
 
     What the journal has is not read again: the streams are made with `resume=journal.checkpoint(name)`. The file
     appears once all is read, at once; until then there is none, or the one before. With `account`, its name is a
-    column. `told` is called for each window.
+    column. `window` is the range that the file must cover. While a stream has not read it all, because it ends in the
+    server's future, the file is written but the journal is not finished: a later export reads the rest and writes the
+    file again, with all records. `told` is called for each window.
 
     Raises:
         ValueError: for an ending that is no format's.
@@ -80,7 +84,10 @@ async def export(
             told()
             chunk = await anyio.to_thread.run_sync(form.chunk, batch.records, kind.of, name if account else None)
             await _finish_in_thread(journal.add, name, chunk, batch.checkpoint)
-    await _finish_in_thread(_write, form, output, kind, journal)
+    is_complete = window is None or not any(
+        gaps(window, (*stream.checkpoint.done, *stream.skipped)) for stream in streams.values()
+    )
+    await _finish_in_thread(_write, form, output, kind, journal, is_complete)
 
 
 def format_of(output: Path) -> Format:
@@ -126,10 +133,11 @@ async def _finish_in_thread(function: Callable[..., None], *arguments: object) -
         raise errors[0]
 
 
-def _write(form: Format, output: Path, kind: Kind, journal: Journal) -> None:
+def _write(form: Format, output: Path, kind: Kind, journal: Journal, is_complete: bool) -> None:  # noqa: FBT001 -- called in a thread
     with new_file(output) as file:
         form.write(file, kind, journal.chunks)
-    journal.finish()
+    if is_complete:
+        journal.finish()
 
 
 # Text

@@ -7,7 +7,7 @@ that lies elsewhere can tell of records that are not there, and a load that did 
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -26,7 +26,7 @@ from .merge import Merged, merge
 from .models import CallRecord, SipRecord, VoiceRecord
 from .session import Options
 from .stream import RecordStream
-from .windows import Window
+from .windows import Window, floor
 
 __all__ = ["LOOKBACK", "TABLES", "Synced", "sync", "voice_calls"]
 
@@ -59,7 +59,7 @@ class Job:
 
     accounts: Mapping[str, Account]
     since: datetime
-    until: datetime
+    until: datetime | None
     lookback: timedelta
     expired: Literal["raise", "skip"] = "raise"
     options: Options = attrs.field(factory=Options)
@@ -70,17 +70,22 @@ class Job:
         """Return where to begin with an account of which so much has been read."""
         if before is None or before["key"] != self._key(name) or self.since < _time(before["since"]):
             return self.since
-        return max(self.since, min(_time(before["until"]), self.until) - self.lookback)
+        read = _time(before["until"])
+        return max(self.since, min(read, self.until or read) - self.lookback)
 
     def done(self, name: str, before: Extent | None, windows: Sequence[Window]) -> Extent:
         """Return how much of an account has been read after these windows, given what had been before: without a hole.
 
-        They may end before `until`, if the server's clock is behind this machine's.
+        The windows are those of the stream's checkpoint. They may end before `until`, which no clock but the server's
+        decides. Of two ranges with a hole between them, only the later run's counts.
         """
         since, key = self.since, self._key(name)
-        until = min(self.until, windows[-1].end) if windows else since
-        if before and before["key"] == key and since <= _time(before["until"]):
-            since, until = min(since, _time(before["since"])), max(until, _time(before["until"]))
+        until = windows[-1].end if windows else since
+        if before and before["key"] == key:
+            first, last = _time(before["since"]), _time(before["until"])
+            # A run that goes on reads from `last`, less the lookback.
+            if first <= since <= last or since <= first <= until:
+                since, until = min(since, first), max(until, last)
         return {"since": since.isoformat(), "until": until.isoformat(), "key": key}
 
     def _key(self, name: str) -> str:
@@ -99,10 +104,11 @@ def voice_calls(
 ) -> Any:
     """Return the dlt source of some accounts' records: the resources `voice_records` and `sip_records`.
 
-    Rows are merged by account and `voice_id`. The first run reads from `since` to `until` (aware; None is now), each
-    later one from where the last one ended, less `lookback`: by the time that the API is asked by, whatever times
-    the records have. An account that is new, or a `since` that is earlier than before, begins at `since`. `options` are
-    those of `VoiceSession`. A record without a `voice_id` gets one made of all that it says, which begins with `none-`.
+    Rows are merged by account and `voice_id`. The first run reads from `since` to `until` (aware; None is the last
+    second that is over on the server's clock), each later one from where the checkpoints of the last one ended, less
+    `lookback`: by the time that the API is asked by, whatever times the records have. An account that is new, or a
+    `since` that is earlier than before, begins at `since`. `options` are those of `VoiceSession`. A record without a
+    `voice_id` gets one made of all that it says, which begins with `none-`.
 
     Raises:
         ValueError: for no account, times without an offset, or `since` that is not before `until`.
@@ -171,9 +177,9 @@ def _job(
     if lookback < timedelta():
         message = f"lookback must not be negative, as {lookback} is"
         raise ValueError(message)
-    until = until or datetime.now(UTC)
     for account in accounts.values():
         account.session(**options).records(since, until, expired=expired)  # looks at what is passed on, asks nothing
+    since, until = floor(since), until and floor(until)
     return Job(accounts=accounts, since=since, until=until, lookback=lookback, expired=expired, options=options)
 
 
@@ -206,7 +212,7 @@ def _root(failed: BaseException) -> BaseException:
 
 
 def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+    return floor(datetime.fromisoformat(text))
 
 
 def _first_line(error: BaseException) -> str:
@@ -262,7 +268,7 @@ async def _open(
         streams = {
             name: sessions[name].records(start, job.until, of=of, expired=job.expired)
             for name, start in starts.items()
-            if start < job.until
+            if job.until is None or start < job.until
         }
         batches = {name: _batches(stream, name) for name, stream in streams.items()}
         async with merge(batches, buffer=1, on_error="collect") as merged:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from itnio_voice import (
     Retry,
     SipRecord,
     TimeRangeError,
+    TimestampExpiredError,
     UserLockedError,
     VoiceRecord,
 )
@@ -219,7 +221,7 @@ def test_errors_arrive(sandbox: Sandbox) -> None:
 
 def test_a_partition_that_ends_after_now_is_an_error(sandbox: Sandbox) -> None:
     """A partition is whole or an error, so that it is the same whenever, and how often, it is computed."""
-    later = datetime.now(UTC) + timedelta(hours=1)
+    later = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
     with pytest.raises(IncompleteWindowError, match=r"account europe: .* end the range before now") as error:
         read_records(["europe"], later - timedelta(hours=2), later).compute()
 
@@ -238,6 +240,37 @@ def test_no_end_is_the_time_of_the_call(sandbox: Sandbox) -> None:
     sandbox.delete(late)
 
     assert before == after
+
+
+def test_ranges_within_a_second(sandbox: Sandbox) -> None:
+    """A range within one second is an empty frame, also one that has just begun and has no end."""
+    now = datetime.now(UTC)
+    within = (START + SECOND * 0.2, START + SECOND * 0.7)
+    frames = [read_records(["europe"], *within), read_records(["europe"], now - SECOND * 0.001)]
+
+    assert [0, 0] == [len(frame) for frame in frames]
+    assert [] == sandbox.requests
+
+
+@pytest.mark.parametrize("ends", ["[)", "(]", "[]", "()"])
+def test_frames_that_share_an_end_within_a_second(sandbox: Sandbox, ends: Any) -> None:
+    """Both ends are rounded down, so that two frames that share one have each record once."""
+    sandbox.behaviour = Behaviour(ends=ends)
+    times = [BOUNDARIES[0] - WEEK / 7, BOUNDARIES[0] + SECOND * 0.6, BOUNDARIES[0] + WEEK / 7]
+    found = [list(read_records(["europe"], *pair, span=WEEK).voice_id.compute()) for pair in pairwise(times)]
+
+    whole = read_whole("europe", times[0], times[2])["voice_id"].to_pylist()
+    assert sorted(map(str, whole)) == sorted(chain(*found))
+
+
+@pytest.mark.parametrize("skew", [-7200, 7200])
+def test_a_wrong_clock(sandbox: Sandbox, skew: int) -> None:
+    """A past range is complete with a clock that is hours off; with one that is days off it is an error."""
+    sandbox.behaviour = Behaviour(clock_skew=skew)
+    assert sandbox.ids(START, END) == set(read_records(["europe"], START, END, span=WEEK).voice_id.compute())
+    sandbox.behaviour = Behaviour(clock_skew=skew * 60)
+    with pytest.raises(TimestampExpiredError):
+        read_records(["europe"], START, END).compute()
 
 
 def test_a_task_may_run_again(sandbox: Sandbox) -> None:

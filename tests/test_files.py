@@ -22,7 +22,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import ipc, parquet
 
-from itnio_voice import Credentials, ItnioError, SipRecord, VoiceRecord, VoiceSession
+from itnio_voice import Credentials, ItnioError, SipRecord, VoiceRecord, VoiceSession, Window
 from itnio_voice.arrow import schema
 from itnio_voice.files import FORMATS, export
 from itnio_voice.journal import Journal
@@ -114,7 +114,7 @@ async def test_dictionaries_of_many_windows(tmp_path: Path) -> None:
     end = datetime.now(UTC).replace(microsecond=0)
     with Sandbox(records=0) as sandbox:
         for day in range(50):
-            at = (end - timedelta(days=day)).isoformat()
+            at = (end - timedelta(days=day, minutes=1)).isoformat()
             sandbox.insert({"submitTime": at, "terminationCode": str(day)}, {"submitTime": at, "terminationCode": None})
         async with session_on(sandbox) as session:
             for suffix in (".arrow", ".parquet"):
@@ -242,6 +242,37 @@ async def test_an_export_whose_state_cannot_be_written(itnio_sandbox: Sandbox, t
     async with session_on(itnio_sandbox) as session:
         with Full() as journal, pytest.raises(OSError, match="no space left"):
             await export({"any": session.records(LONG_AGO)}, tmp_path / "calls.csv", journal)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+async def test_a_window_that_is_not_read_to_its_end(suffix: str, tmp_path: Path) -> None:
+    """A file is finished only when its window is covered. A later export reads the rest, and the file has both."""
+    output, clock = tmp_path / f"calls{suffix}", time.time() - 7200
+    window = Window(LONG_AGO.replace(microsecond=0), datetime.fromtimestamp(int(clock) + 3600, UTC))
+    finished = []
+    with Sandbox(records=0, clock=lambda: clock) as sandbox:
+        for _ in range(2):
+            sandbox.insert({"submitTime": datetime.fromtimestamp(clock - 60, UTC).isoformat()})
+            async with session_on(sandbox) as session:
+                with Journal(tmp_path / "state") as journal:
+                    stream = session.records(window.start, window.end, resume=journal.checkpoint("any"))
+                    await export({"any": stream}, output, journal, window=window)
+                    finished.append(journal.finished)
+            assert sandbox.ids() == amounts(READ[suffix](output)).keys()
+            clock += 3600
+
+    assert [False, True] == finished
+
+
+async def test_expired_time_does_not_keep_a_file_unfinished(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
+    """What the server has no more and `expired="skip"` leaves out will not be read later: the file is finished."""
+    window = Window(END - timedelta(days=200), END - timedelta(minutes=1))
+    async with session_on(itnio_sandbox) as session:
+        with Journal() as journal:
+            stream = session.records(window.start, window.end, expired="skip")
+            await export({"any": stream}, tmp_path / "calls.csv", journal, window=window)
+            assert journal.finished
+    assert stream.skipped
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

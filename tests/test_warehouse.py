@@ -17,7 +17,7 @@ import duckdb
 import psycopg2
 import pytest
 
-from itnio_voice import AuthenticationError, Credentials, IPRestrictedError
+from itnio_voice import AuthenticationError, Credentials, IPRestrictedError, TimestampExpiredError
 from itnio_voice.accounts import Account
 from itnio_voice.sandbox import Behaviour, Sandbox
 from itnio_voice.warehouse import Synced, sync, voice_calls
@@ -27,6 +27,8 @@ from .postgres import PROGRAMS, postgres
 
 KILLS = int(os.environ.get("ITNIO_KILLS", "2"))
 SINCE = datetime.now(UTC) - timedelta(days=61)
+RECENT = {"submitTime": (datetime.now(UTC) - timedelta(minutes=5)).isoformat()}
+"""The second that is not over is not read, so what is inserted was submitted before."""
 ACCOUNTS = {"eu-key": "eu-secret-of-the-sandbox", "us-key": "us-secret-of-the-sandbox"}
 PLAIN = "SELECT account, voice_id, cost, call_duration, submit_time, extra FROM itnio_voice.voice_records"
 
@@ -141,7 +143,8 @@ def test_rows_outside_the_range_asked_for(tmp_path: Path) -> None:
 def test_without_an_id(sandbox: Sandbox, tmp_path: Path) -> None:
     """Records without an id are neither taken for one another nor doubled by the next run."""
     database = tmp_path / "calls.duckdb"
-    sandbox.insert({"voiceId": "", "callee": "1"}, {"voiceId": ..., "callee": "2"}, {"voiceId": None, "callee": "3"})
+    without = ({"voiceId": "", "callee": "1"}, {"voiceId": ..., "callee": "2"}, {"voiceId": None, "callee": "3"})
+    sandbox.insert(*({**RECENT, **record} for record in without))
     for _ in range(2):
         sync(accounts(sandbox), since=SINCE, database=database)
 
@@ -152,7 +155,7 @@ def test_without_an_id(sandbox: Sandbox, tmp_path: Path) -> None:
 def test_the_same_id_in_two_accounts(sandbox: Sandbox, tmp_path: Path) -> None:
     """An id that two accounts have is two records."""
     for key in ACCOUNTS:
-        sandbox.insert({"voiceId": "same"}, account=key)
+        sandbox.insert(RECENT | {"voiceId": "same"}, account=key)
     sync(accounts(sandbox), since=SINCE, database=tmp_path / "calls.duckdb")
 
     assert {("eu", "same"), ("us", "same")} <= set(names(tmp_path / "calls.duckdb"))
@@ -212,6 +215,72 @@ def test_a_hole_is_not_forgotten(sandbox: Sandbox, tmp_path: Path) -> None:
     assert expected(sandbox) == names(database)
 
 
+def test_a_hole_before_what_was_read(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An earlier range that ends before what was read does not make the hole between them count as read."""
+    database, now = tmp_path / "calls.duckdb", datetime.now(UTC)
+    sync(accounts(sandbox), since=now - timedelta(days=10), database=database)
+    sync(accounts(sandbox), since=SINCE, until=now - timedelta(days=40), database=database)
+    assert len(names(database)) < 800
+    sync(accounts(sandbox), since=SINCE, database=database)
+
+    assert expected(sandbox) == names(database)
+
+
+def test_syncs_that_share_an_end_within_a_second(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Both ends are rounded down: two syncs that share one have each record, and count as one range."""
+    database, middle = tmp_path / "calls.duckdb", datetime.now(UTC).replace(microsecond=600_000) - timedelta(days=9)
+    sandbox.insert(*({"submitTime": (middle + timedelta(seconds=step)).isoformat()} for step in (-1.6, -0.6, 0, 0.4)))
+    begin, no = middle - timedelta(days=2), timedelta()
+    sync(accounts(sandbox), since=begin, until=middle, lookback=no, database=database)
+    sync(accounts(sandbox), since=middle, until=middle + timedelta(days=1), lookback=no, database=database)
+    between = {name for _, name in names(database)}
+    sandbox.reset_requests()
+    sync(accounts(sandbox), since=begin, until=middle + timedelta(days=1), lookback=no, database=database)
+
+    both = sandbox.ids(begin, middle + timedelta(days=1)) | sandbox.ids(
+        begin, middle + timedelta(days=1), account="us-key"
+    )
+    assert sandbox.ids(middle - timedelta(seconds=3), middle + timedelta(seconds=3)) <= between <= both
+    assert [] == sandbox.requests
+
+
+def test_a_sync_within_a_second(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A range within one second has no rows, sends no request and counts as nothing."""
+    database, at = tmp_path / "calls.duckdb", (datetime.now(UTC) - timedelta(days=5)).replace(microsecond=200_000)
+    synced = sync(accounts(sandbox), since=at, until=at + timedelta(seconds=0.5), database=database)
+    assert ({"voice_records": 0, "sip_records": 0}, []) == (synced.rows, sandbox.requests)
+    sync(accounts(sandbox), since=SINCE, database=database)
+
+    assert expected(sandbox) == names(database)
+
+
+@pytest.mark.parametrize("ahead", [-7200, 7200])
+def test_a_sync_up_to_now_goes_by_the_server(ahead: int, tmp_path: Path) -> None:
+    """Each sync has all records up to the server's time, and the next goes on from there, also without a lookback."""
+    clock = now = int(time.time()) + ahead
+    with Sandbox(records=0, clock=lambda: clock) as sandbox:
+        account = {"one": Account("one", Credentials(sandbox.api_key, sandbox.api_secret), sandbox.base_url)}
+        for run in range(3):
+            clock = now + run * 1800
+            for ago in (10, 1000):
+                sandbox.insert({"submitTime": datetime.fromtimestamp(clock - ago, UTC).isoformat()})
+            sync(account, since=SINCE, lookback=timedelta(), database=tmp_path / "calls.duckdb")
+
+            assert sandbox.ids() == {name for _, name in names(tmp_path / "calls.duckdb")}
+
+
+def test_a_clock_that_is_days_off(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A clock that is off by more than the bound is an error, and counts nothing as read."""
+    database = tmp_path / "calls.duckdb"
+    sandbox.behaviour = Behaviour(clock_skew=5 * 86400)
+    synced = sync(accounts(sandbox, "eu"), since=SINCE, database=database)
+    assert {TimestampExpiredError} == {type(failure) for failure in synced.failures}
+    sandbox.behaviour = Behaviour()
+    sync(accounts(sandbox, "eu"), since=SINCE, database=database)
+
+    assert expected(sandbox, "eu") == names(database)
+
+
 def test_a_database_that_was_deleted(sandbox: Sandbox, tmp_path: Path) -> None:
     """Nothing but the destination tells what is there: a new one is filled from the beginning."""
     for database in (tmp_path / "calls.duckdb", tmp_path / "other.duckdb", tmp_path / "calls.duckdb"):
@@ -257,7 +326,7 @@ def test_a_failure_in_the_middle(sandbox: Sandbox, tmp_path: Path) -> None:
 def test_wrong_arguments(sandbox: Sandbox, tmp_path: Path) -> None:
     """Wrong arguments, and destinations that would double records, are refused before anything is asked."""
     wrong: list[tuple[str, dict[str, Any]]] = [
-        ("start must be before end", {"since": datetime.now(UTC) + timedelta(days=1)}),
+        ("start must be before end", {"since": SINCE, "until": SINCE - timedelta(days=1)}),
         ("with an offset", {"since": datetime(2026, 1, 1)}),  # noqa: DTZ001
         ("lookback must not be negative", {"since": SINCE, "lookback": timedelta(days=-1)}),
         ("concurrency must be", {"since": SINCE, "concurrency": 0}),
@@ -337,7 +406,7 @@ def test_interrupted(sandbox: Sandbox, tmp_path: Path) -> None:
 @pytest.mark.skipif(PROGRAMS is None, reason="PostgreSQL is not installed: apt-get install postgresql")
 def test_postgres(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL has the same rows, and costs that add up to the last digit, after a second run too."""
-    sandbox.insert({"voiceId": "exact", "cost": "12345678901234567890.123456789012345678"})
+    sandbox.insert(RECENT | {"voiceId": "exact", "cost": "12345678901234567890.123456789012345678"})
     with postgres() as address:
         monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", address)
         for _ in range(2):

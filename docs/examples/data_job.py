@@ -5,7 +5,8 @@
 
 Stop it at any instant, with `kill -9` too: the same command goes on, and each record is in the table once. Two runs at
 once do no harm: one of them gives up. The account is that of ITNIO_API_KEY and ITNIO_API_SECRET. Let `end` be some
-minutes ago, so that records that appear late are there.
+minutes ago, so that records that appear late are there. If `end` is in the future, the job reads up to the server's
+time, and reports it: the same command reads the rest later.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from typing import Any
 import attrs
 
 from itnio_voice import Checkpoint, VoiceSession
+from itnio_voice.windows import gaps, whole_seconds
 
 COLUMNS = {
     "voice_id": "TEXT",
@@ -104,6 +106,9 @@ async def run(address: str, start: datetime, end: datetime) -> int:
                 database.write(job, done, batch.checkpoint, rows)
                 done = batch.checkpoint
                 written += len(rows)
+    range_ = whole_seconds(start, end)
+    if unread := gaps(range_, done.done) if range_ else ():
+        print(f"read up to {unread[0].start}; run the command again after {unread[-1].end} for the rest")
     return written
 
 

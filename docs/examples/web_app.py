@@ -5,8 +5,9 @@
     GET /accounts/{account}/calls.ndjson          all records of a range, a JSON object a line: start, end
     GET /totals                                   calls and cost of each account: start, end
 
-`start` and `end` are times with an offset, such as 2026-10-01T00:00:00Z. The accounts are those of `find_accounts()`:
-out of the environment, or of the file that ITNIO_ACCOUNTS names.
+`start` and `end` are times with an offset, such as 2026-10-01T00:00:00Z. A range that ends after the server's time
+cannot be read to its end: `calls.ndjson` then ends with an error, and `totals` names the account in `partial`. The
+accounts are those of `find_accounts()`: out of the environment, or of the file that ITNIO_ACCOUNTS names.
 
     pip install 'itnio-voice[sandbox]' && python web_app.py
 
@@ -41,6 +42,7 @@ from itnio_voice import (
     Page,
     ParameterError,
     RecordNotFoundError,
+    RecordStream,
     RequestTimeoutError,
     ServerError,
     TimeRangeError,
@@ -51,6 +53,7 @@ from itnio_voice import (
 )
 from itnio_voice.accounts import find_accounts, open_sessions
 from itnio_voice.lines import json_lines
+from itnio_voice.windows import Window, gaps, whole_seconds
 
 LOGGER = logging.getLogger("web_app")
 
@@ -96,13 +99,22 @@ async def all_records(request: Request) -> Response:
     """Answer with all records of a range, page by page as they come and as fast as the client takes them."""
     session, (start, end) = session_of(request), range_of(request)
     with told_to_the_client():
-        pages = session.records(start, end).pages()
+        stream = session.records(start, end)
+    pages = stream.pages()
     # The first page now, so that an error that comes at once is still a status.
     first = await anext(pages, None)
-    return StreamingResponse(ndjson(first, pages), media_type="application/x-ndjson")
+    if first is None:
+        check_read(stream, start, end)
+    return StreamingResponse(ndjson(first, pages, stream, start, end), media_type="application/x-ndjson")
 
 
-async def ndjson(page: Page[VoiceRecord] | None, pages: AsyncIterator[Page[VoiceRecord]]) -> AsyncIterator[bytes]:
+async def ndjson(
+    page: Page[VoiceRecord] | None,
+    pages: AsyncIterator[Page[VoiceRecord]],
+    stream: RecordStream[VoiceRecord],
+    start: datetime,
+    end: datetime,
+) -> AsyncIterator[bytes]:
     """Yield pages as lines. The next is read when the client has taken this one.
 
     An error ends the connection before the body is at its end, so no client takes a part for the whole.
@@ -110,6 +122,20 @@ async def ndjson(page: Page[VoiceRecord] | None, pages: AsyncIterator[Page[Voice
     while page:
         yield json_lines(page.records)
         page = await anext(pages, None)
+    check_read(stream, start, end)
+
+
+def check_read(stream: RecordStream[VoiceRecord], start: datetime, end: datetime) -> None:
+    """Raise an error if a part of the range lies after the server's time, and so was not read."""
+    if parts := unread(stream, start, end):
+        message = f"{parts[0]} is not over on the server's clock: end the range earlier"
+        raise TimeRangeError(message, window=parts[0])
+
+
+def unread(stream: RecordStream[VoiceRecord], start: datetime, end: datetime) -> tuple[Window, ...]:
+    """Return the parts of a range that a stream has not read."""
+    window = whole_seconds(start, end)
+    return gaps(window, stream.checkpoint.done) if window else ()
 
 
 async def totals(request: Request) -> Response:
@@ -117,7 +143,8 @@ async def totals(request: Request) -> Response:
     start, end = range_of(request)
     sessions: dict[str, VoiceSession] = request.state.sessions
     with told_to_the_client():
-        merged = merge({name: session.records(start, end) for name, session in sessions.items()}, on_error="collect")
+        streams = {name: session.records(start, end) for name, session in sessions.items()}
+        merged = merge(streams, on_error="collect")
     calls = Counter[str]()
     cost: dict[str, defaultdict[str, Decimal]] = {name: defaultdict(Decimal) for name in sessions}
     try:
@@ -135,7 +162,9 @@ async def totals(request: Request) -> Response:
         if name not in merged.failures
     }
     failed = {name: type(error).__name__ for name, error in merged.failures.items()}
-    return JSONResponse({"accounts": whole, "failed": failed})
+    # Accounts whose range is not over on the server's clock, with the time up to which the totals go.
+    partial = {name: parts[0].start.isoformat() for name in whole if (parts := unread(streams[name], start, end))}
+    return JSONResponse({"accounts": whole, "failed": failed, "partial": partial})
 
 
 def session_of(request: Request) -> VoiceSession:

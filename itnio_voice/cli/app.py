@@ -3,6 +3,7 @@
 What a command runs is imported when it is run: each needs other extras.
 """
 
+import logging
 import os
 import shlex
 import signal
@@ -210,6 +211,9 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default the process's own, and return its exit code."""
+    # Commands print what matters themselves; without a handler, Python would print these loggers' warnings as well.
+    for name in ("itnio_voice", "stamina"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
     try:
         app.meta(arguments, **_RAISE)
     except CycloptsError as error:

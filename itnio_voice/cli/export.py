@@ -7,8 +7,8 @@ from pathlib import Path
 from ..accounts import Account
 from ..files import export, format_of
 from ..journal import Journal
-from .options import ReadingOptions, are_named, usage
-from .progress import Bar, say, tell_skipped
+from .options import NOW, Range, ReadingOptions, are_named, usage
+from .progress import Bar, say, tell_skipped, tell_unread
 
 __all__ = ["run"]
 
@@ -25,16 +25,25 @@ async def run(start: str, end: str, output: Path, reading: ReadingOptions, *, re
         if journal.finished:
             say(f"{output} is finished: remove {_state(output)} to export it again")
             return
-        await _export(output, accounts, journal, reading)
+        typed = _settled(journal, end)
+        await _export(output, accounts, journal, typed, reading, resume=resume)
 
 
-async def _export(output: Path, accounts: dict[str, Account], journal: Journal, reading: ReadingOptions) -> None:
+async def _export(
+    output: Path,
+    accounts: dict[str, Account],
+    journal: Journal,
+    typed: Range,
+    reading: ReadingOptions,
+    *,
+    resume: bool,
+) -> None:
     began = time.monotonic()
-    start, end = (datetime.fromisoformat(journal.settled[name]) for name in ("start", "end"))
-    async with reading.streams(start, end, accounts=accounts, resume=journal.checkpoint) as streams:
+    async with reading.streams(typed.start, typed.end, accounts=accounts, resume=journal.checkpoint) as streams:
         with Bar(streams.values(), quiet=reading.quiet) as bar:
-            await export(streams, output, journal, account=are_named(accounts), told=bar.show)
+            await export(streams, output, journal, account=are_named(accounts), window=typed.window, told=bar.show)
         tell_skipped(streams)
+        tell_unread(streams.values(), typed.start, typed.until, continues=resume)
     records, seconds = sum(stream.progress.records for stream in streams.values()), time.monotonic() - began
     bar.tell(f"{records:,} records in {seconds:.1f} s; {output} has {_size(output):,} bytes")
 
@@ -48,10 +57,11 @@ def _journal(
 ) -> Journal:
     """Return the journal to go on with, or a new one.
 
-    What is asked for is compared as it is typed, so that the same command goes on; what "now" was at first, it stays.
+    What is asked for is compared as it is typed, so that the same command goes on. The first run settles the start, and
+    the end that must be reached; an end of "now" is that of each run.
     """
-    first, last = reading.range(start, end)
-    settled = {"start": first.isoformat(), "end": last.isoformat()}
+    typed = reading.range(start, end)
+    settled = {"start": typed.start.isoformat(), "end": typed.until.isoformat()}
     asked = {
         "start": start,
         "end": end,
@@ -64,6 +74,12 @@ def _journal(
     if journal.finished and not output.exists():
         journal.restart(settled)
     return journal
+
+
+def _settled(journal: Journal, end: str) -> Range:
+    """Return the range of an export as its first run settled it."""
+    start, until = (datetime.fromisoformat(journal.settled[name]) for name in ("start", "end"))
+    return Range(start, None if end == NOW else until, until)
 
 
 def _state(output: Path) -> Path:

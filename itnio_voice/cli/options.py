@@ -16,11 +16,13 @@ from ..checkpoint import Checkpoint
 from ..models import CallRecord, SipRecord, VoiceRecord
 from ..session import Options
 from ..stream import RecordStream
+from ..windows import SECOND, Window, floor, whole_seconds
 
 __all__ = [
     "AccountOptions",
     "AskingOptions",
     "Moment",
+    "Range",
     "ReadingOptions",
     "UsageError",
     "are_named",
@@ -58,7 +60,7 @@ def moment(text: str, *, zone: tzinfo, now: datetime) -> datetime:
     Raises:
         ValueError: if it is none, or has a time of day without an offset.
     """
-    if text == "now":
+    if text == NOW:
         return now
     try:
         if ago := _AGO.fullmatch(text):
@@ -74,6 +76,27 @@ def moment(text: str, *, zone: tzinfo, now: datetime) -> datetime:
         message = f"{text!r} {missing}: write 2026-09-01T08:00+08:00, 2026-09-01, now, or 30d for 30 days ago"
         raise ValueError(message)
     return at
+
+
+NOW = "now"
+
+
+@attrs.frozen
+class Range:
+    """A range as it is typed: `end` is None for "now", which is read by the server's clock.
+
+    `until` is the end that must be reached: for "now", the last second that is over on this machine's clock.
+    """
+
+    start: datetime
+    end: datetime | None
+    until: datetime
+
+    @property
+    def window(self) -> Window | None:
+        """The seconds that must be read; None if there are none."""
+        first, last = floor(self.start), floor(self.until)
+        return Window(first, last) if first < last else None
 
 
 @Parameter(name="*")
@@ -133,18 +156,20 @@ class ReadingOptions(AskingOptions):
         """The kind of record."""
         return SipRecord if self.sip else VoiceRecord
 
-    def range(self, start: str, end: str) -> tuple[datetime, datetime]:
-        """Return the points in time that are typed."""
-        now = datetime.now(UTC).replace(microsecond=0)
+    def range(self, start: str, end: str) -> Range:
+        """Return the range that is typed."""
+        now = floor(datetime.now(UTC))
         with usage():
             zone = zone_of(self.timezone)
-            return moment(start, zone=zone, now=now), moment(end, zone=zone, now=now)
+            first, last = moment(start, zone=zone, now=now), moment(end, zone=zone, now=now)
+            whole_seconds(first, last)  # raises for a start that is not before the end
+        return Range(first, None, now - SECOND) if end == NOW else Range(first, last, last)
 
     @asynccontextmanager
     async def streams(
         self,
         start: datetime,
-        end: datetime,
+        end: datetime | None,
         *,
         accounts: dict[str, Account],
         limit: int | None = None,

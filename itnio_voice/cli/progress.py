@@ -1,7 +1,7 @@
 """What is told on standard error: how far streams have come, on a terminal only, and what went wrong."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,8 +10,9 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
 from ..stream import Progress, RecordStream
+from ..windows import floor
 
-__all__ = ["Bar", "say", "tell_skipped"]
+__all__ = ["Bar", "say", "tell_skipped", "tell_unread"]
 
 
 class Bar:
@@ -76,3 +77,23 @@ def tell_skipped(streams: Mapping[str, RecordStream[Any]]) -> None:
     for name, stream in streams.items():
         for window in stream.skipped:
             say(f"{name}: left out {window}, which the server keeps no more")
+
+
+def tell_unread(
+    streams: Iterable[RecordStream[Any]], start: datetime, until: datetime, *, continues: bool = False
+) -> None:
+    """Print how far streams have read, if one ended before `until` because the server's clock has not passed it.
+
+    `continues`: the same command reads the rest later.
+    """
+    parts = [(*stream.checkpoint.done, *stream.skipped) for stream in streams]
+    ends = [max((part.end for part in each), default=floor(start)) for each in parts]
+    last = floor(until)
+    read = min(ends, default=last)
+    if read < last:
+        rest = (
+            f"run the command again after {last.isoformat()} for the rest"
+            if continues
+            else f"the rest, until {last.isoformat()}, is not over on the server's clock"
+        )
+        say(f"read up to {read.isoformat()}; {rest}")

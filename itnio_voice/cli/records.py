@@ -11,7 +11,7 @@ from ..merge import merge
 from ..models import CallRecord
 from .calls import calls
 from .options import ReadingOptions, are_named
-from .progress import Bar, tell_skipped
+from .progress import Bar, tell_skipped, tell_unread
 
 __all__ = ["run"]
 
@@ -67,8 +67,8 @@ async def run(start: str, end: str, limit: int | None, reading: ReadingOptions) 
     output: Output = Table(console) if console.is_terminal else Lines()
     if limit is None and console.is_terminal:
         limit = SHOWN
-    first, last = reading.range(start, end)
-    async with reading.streams(first, last, accounts=accounts, limit=limit) as streams:
+    typed = reading.range(start, end)
+    async with reading.streams(typed.start, typed.end, accounts=accounts, limit=limit) as streams:
         left = sys.maxsize if limit is None else limit
         with Bar(streams.values(), quiet=reading.quiet) as bar:
             async with merge({name: stream.pages() for name, stream in streams.items()}, buffer=1) as merged:
@@ -80,3 +80,5 @@ async def run(start: str, end: str, limit: int | None, reading: ReadingOptions) 
                         break
         output.end()
         tell_skipped(streams)
+        if left > 0:
+            tell_unread(streams.values(), typed.start, typed.until)

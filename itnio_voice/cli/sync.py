@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..warehouse import Synced, sync
+from ..windows import SECOND, whole_seconds
 from .options import AskingOptions, moment, usage, zone_of
-from .progress import Bar, say, tell_skipped
+from .progress import Bar, say, tell_skipped, tell_unread
 
 __all__ = ["run"]
 
@@ -22,12 +23,12 @@ def run(*, since: str, destination: str, database: Path, dataset: str, lookback:
 
     with usage():
         first = moment(since, zone=zone_of(asking.timezone), now=now)
+        whole_seconds(first, now)  # raises for a start that is not before now
         back = now - moment(lookback, zone=UTC, now=now)
         with bar:
             synced = sync(
                 accounts,
                 since=first,
-                until=now,
                 lookback=back,
                 destination=destination,
                 database=database,
@@ -38,6 +39,9 @@ def run(*, since: str, destination: str, database: Path, dataset: str, lookback:
             )
     for streams in synced.streams.values():
         tell_skipped(streams)
+    if not synced.failures:
+        read = [stream for streams in synced.streams.values() for stream in streams.values()]
+        tell_unread(read, first, now - SECOND, continues=True)
     for failure in synced.failures:
         say("; ".join([f"{type(failure).__name__}: {failure}", *failure.__notes__]))
     bar.tell(", ".join(f"{table}: {rows:,} rows merged" for table, rows in synced.rows.items()))

@@ -1,9 +1,11 @@
 """What the tests of the commands share: an account in the environment, on a sandbox."""
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import attrs
 import pytest
 
 from itnio_voice.sandbox import Sandbox
@@ -16,6 +18,38 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """Run a sandbox of two accounts, the first of which is that of the environment."""
     accounts = {"eu-key": "eu-secret", "us-key": "us-secret"}
     with Sandbox(records=150, sip_records=40, end=END, accounts=accounts) as sandbox:
+        monkeypatch.delenv("ITNIO_ACCOUNTS", raising=False)
+        monkeypatch.setenv("ITNIO_BASE_URL", sandbox.base_url)
+        monkeypatch.setenv("ITNIO_API_KEY", sandbox.api_key)
+        monkeypatch.setenv("ITNIO_API_SECRET", sandbox.api_secret)
+        yield sandbox
+
+
+@attrs.define
+class ServerTime:
+    """The clock of a server, in seconds ahead of this machine's."""
+
+    ahead: float
+
+    def __call__(self) -> float:
+        """Return the time in Unix seconds."""
+        return time.time() + self.ahead
+
+    def after(self, seconds: float) -> datetime:
+        """Return the time in so many seconds, in whole ones."""
+        return datetime.fromtimestamp(int(self() + seconds), UTC)
+
+
+@pytest.fixture
+def server_time() -> ServerTime:
+    """Return the clock of the sandbox `skewed`, which tests may set."""
+    return ServerTime(0)
+
+
+@pytest.fixture
+def skewed(server_time: ServerTime, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """Run a sandbox without records on a clock of its own, with its account in the environment."""
+    with Sandbox(records=0, clock=server_time) as sandbox:
         monkeypatch.delenv("ITNIO_ACCOUNTS", raising=False)
         monkeypatch.setenv("ITNIO_BASE_URL", sandbox.base_url)
         monkeypatch.setenv("ITNIO_API_KEY", sandbox.api_key)

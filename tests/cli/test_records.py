@@ -9,11 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from itnio_voice.cli.app import run
 from itnio_voice.sandbox import Behaviour, Sandbox
+
+from .conftest import ServerTime
 
 COMMAND = [sys.executable, "-m", "itnio_voice", "records"]
 
@@ -165,3 +168,40 @@ def test_a_reader_that_has_enough() -> None:
         errors = process.stderr.read()
 
     assert (1, b"") == (process.returncode, errors)
+
+
+@pytest.fixture
+def both(skewed: Sandbox, server_time: ServerTime) -> tuple[Sandbox, ServerTime]:
+    """Return a sandbox and its clock."""
+    return skewed, server_time
+
+
+@pytest.mark.parametrize(
+    ("case", "read", "told"),
+    [
+        ((-7200,), 2, True),
+        ((-7200, "--limit", "1"), 1, False),
+        ((-7200, "--limit", "2"), 2, False),
+        ((-7200, "--limit", "3"), 2, True),
+        ((7200,), 2, False),
+        ((0, "2100-01-01"), 2, True),
+        ((0, "1m"), 1, False),
+    ],
+)
+def test_what_is_not_over_yet(
+    case: tuple[Any, ...],
+    read: int,
+    told: bool,
+    both: tuple[Sandbox, ServerTime],
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    """Records are read up to the server's time; one line reports what is not over, unless a limit ended the reading."""
+    sandbox, server_time = both
+    server_time.ahead, *words = case
+    sandbox.insert(*({"submitTime": server_time.after(-ago).isoformat()} for ago in (30, 7300)))
+
+    assert 0 == run(["records", "1d", *words])
+    output, errors = capfdbinary.readouterr()
+    assert read == len(output.splitlines())
+    assert told == errors.startswith(b"itnio-voice: read up to ")
+    assert told == errors.count(b"\n")

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import anyio
 import psycopg2
 import pytest
 
@@ -102,6 +103,22 @@ async def _kill(sandbox: Sandbox, address: str) -> None:
 
     assert "0 records written\n" == last[1]
     await check(address)
+
+
+async def test_an_end_in_the_future(
+    sandbox: Sandbox, tmp_path: Path, data_job: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is not over yet is reported, and read by a later run of the same command."""
+    address, end = str(tmp_path / "calls.db"), datetime.now(UTC) + timedelta(hours=1)
+    first = await data_job.run(address, START, end)
+    told = capsys.readouterr().out
+    sandbox.insert({"submitTime": (datetime.now(UTC) + timedelta(seconds=1)).isoformat()})
+    await anyio.sleep(3)
+
+    assert (len(sandbox.ids(START, END)), 1) == (first, await data_job.run(address, START, end))
+    assert told.startswith("read up to ")
+    assert told.endswith(f"; run the command again after {end.replace(microsecond=0)} for the rest\n")
+    assert 0 == await data_job.run(address, START + timedelta(seconds=0.2), START + timedelta(seconds=0.7))
 
 
 async def test_two_at_once(sandbox: Sandbox, tmp_path: Path, data_job: ModuleType) -> None:

@@ -154,9 +154,7 @@ async def test_answers(sandbox: Sandbox, server: Server) -> None:
         health = await client.get("/health")
         page = (await client.get(EU, params=RANGE | {"page": "2"})).json()
         every = await client.get(f"{EU}.ndjson", params=RANGE)
-        none = await client.get(
-            f"{EU}.ndjson", params={"start": RANGE["end"], "end": END.replace(year=2100).isoformat()}
-        )
+        none = await client.get(f"{EU}.ndjson", params={"start": RANGE["end"], "end": (END + SECOND * 10).isoformat()})
         totals = (await client.get("/totals", params=RANGE)).json()
 
     assert {"status": "ok"} == health.json()
@@ -169,7 +167,26 @@ async def test_answers(sandbox: Sandbox, server: Server) -> None:
     assert {"eu", "us"} == totals["accounts"].keys()
     assert len(records) == totals["accounts"]["eu"]["calls"]
     assert cost == sum(map(Decimal, totals["accounts"]["eu"]["cost"].values()))
-    assert {} == totals["failed"]
+    assert ({}, {}) == (totals["failed"], totals["partial"])
+
+
+async def test_a_range_that_is_not_over(sandbox: Sandbox, server: Server) -> None:
+    """A client cannot take the records up to now for those of a range that ends later."""
+    later = RANGE | {"end": END.replace(year=2100).isoformat()}
+    async with client_of(server) as client:
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await client.get(f"{EU}.ndjson", params=later)
+        none = await client.get(f"{EU}.ndjson", params=later | {"start": RANGE["end"]})
+        totals = (await client.get("/totals", params=later)).json()
+        moment = {"start": "2026-10-01T00:00:00.2Z", "end": "2026-10-01T00:00:00.7Z"}
+        empty = [await client.get(path, params=moment) for path in (EU, f"{EU}.ndjson", "/totals")]
+
+    assert (422, {"error": "TimeRangeError"}) == (none.status_code, none.json())
+    assert [len(sandbox.ids(START, END))] == [totals["accounts"]["eu"]["calls"]]
+    assert {"eu", "us"} == totals["partial"].keys()
+    assert END < datetime.fromisoformat(totals["partial"]["eu"]) < END.replace(year=2100)
+    assert [200] * 3 == [answer.status_code for answer in empty]
+    assert (0, "", {}) == (empty[0].json()["total"], empty[1].text, empty[2].json()["partial"])
 
 
 @pytest.mark.parametrize(
@@ -379,19 +396,21 @@ async def test_shutdown_while_streams_run(sandbox: Sandbox, accounts: Path, tmp_
                     assert process.poll() is None, told.read_text()
                     await anyio.sleep(0.05)
         sandbox.behaviour = Behaviour(latency=0.5)
-        cut = 0
+        begun = cut = 0
 
         async def read() -> None:
-            nonlocal cut
+            nonlocal begun, cut
             try:
-                await client.get(f"{EU}.ndjson", params=RANGE)
+                async with client.stream("GET", f"{EU}.ndjson", params=RANGE) as answer:
+                    begun += 1
+                    await answer.aread()
             except httpx2.RemoteProtocolError:
                 cut += 1
 
         async with anyio.create_task_group() as clients:
             for _ in range(10):
                 clients.start_soon(read)
-            await until(lambda: len(sandbox.requests) > 12)
+            await until(lambda: begun == 10)
             began = time.monotonic()
             os.kill(process.pid, signal.SIGTERM)
             code = await anyio.to_thread.run_sync(process.wait)
