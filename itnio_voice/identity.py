@@ -5,11 +5,10 @@ under one id, that id is shared: from then on, the content is the key of each re
 """
 
 import logging
-from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Any
 
 import attrs
 
@@ -27,6 +26,8 @@ HORIZON = timedelta(minutes=2)
 
 Neighbouring windows share one second. The rest is for servers whose replicas differ, or that round the ends of a range.
 """
+SEARCHES = 32
+"""Lookups in a window before its keys are indexed."""
 
 Fingerprint = tuple[str | None, datetime | None, str | None]
 """The id, the submit time and the callee of a record: two calls that share an id hardly share all three."""
@@ -82,6 +83,26 @@ def _share(voice_id: str, shared_ids: set[Hashable]) -> None:
     )
 
 
+@attrs.define(eq=False)
+class _SeenWindow:
+    """The keys of what has been returned of one window."""
+
+    end: datetime
+    keys: AbstractSet[Hashable]
+    pages: Sequence[PageKeys]
+    _lookups: int = 0
+    _page_of_key: dict[Hashable, PageKeys] | None = None
+
+    def page_of(self, key: Hashable) -> PageKeys:
+        """Return the page with a key. The first few are searched for: what neighbours share is on an outer page."""
+        self._lookups += 1
+        if self._lookups <= SEARCHES:
+            return next(page for page in reversed(self.pages) if key in page.distinct)
+        if self._page_of_key is None:
+            self._page_of_key = {each: page for page in self.pages for each in page.distinct}
+        return self._page_of_key[key]
+
+
 @attrs.define
 class SeenRecords:
     """What has been returned, as far back as a record may come again.
@@ -91,41 +112,40 @@ class SeenRecords:
     """
 
     _shared_ids: set[Hashable]
-    _windows: deque[tuple[datetime, dict[Hashable, PageKeys]]] = attrs.field(factory=deque[Any], init=False)
+    _windows: list[_SeenWindow] = attrs.field(factory=list[_SeenWindow], init=False)
 
-    def add(self, end: datetime, pages: Iterable[PageKeys]) -> None:
+    def add(self, end: datetime, pages: Sequence[PageKeys]) -> None:
         """Remember what was returned, or belongs to the range before, of a window that ends at `end`."""
-        page_of_key: dict[Hashable, PageKeys] = {}
-        for page in pages:
-            page_of_key.update(dict.fromkeys(page.distinct, page))
-        self._windows.append((end, page_of_key))
+        keys: set[Hashable] = set()
+        keys.update(*(page.distinct for page in pages))
+        self._windows.append(_SeenWindow(end, keys, pages))
 
     def forget_before(self, position: datetime) -> None:
         """Forget the windows that ended too long before a position to matter."""
-        self._windows = deque(window for window in self._windows if window[0] >= position - HORIZON)
+        self._windows = [window for window in self._windows if window.end >= position - HORIZON]
 
-    def unseen(self, page: PageKeys, records: Iterable[R]) -> list[R]:
+    def unseen(self, page: PageKeys, records: Sequence[R]) -> Sequence[R]:
         """Return those of an answer's records that have not been returned before, each once.
 
         Raises:
             IncompleteWindowError: if records share an id and it cannot be known which of them was returned.
         """
-        new = dict(zip(page.keys, records, strict=True))
         wanted = page.distinct
         if self._shared_ids:
-            wanted |= {record.voice_id for record in new.values() if record.voice_id in self._shared_ids}
-        if not all(page_of_key.keys().isdisjoint(wanted) for _, page_of_key in self._windows):
-            returned = [key for key, record in new.items() if self._has(key, record, new.values())]
-            for key in returned:
-                del new[key]
-        return list(new.values())
+            wanted |= {record.voice_id for record in records if record.voice_id in self._shared_ids}
+        is_new = all(window.keys.isdisjoint(wanted) for window in self._windows)
+        if is_new and len(page.distinct) == len(records):
+            return records
+        new = dict(zip(page.keys, records, strict=True))
+        others = list(new.values())
+        return others if is_new else [record for key, record in new.items() if not self._has(key, record, others)]
 
     def _has(self, key: Hashable, record: CallRecord, others: Collection[CallRecord]) -> bool:
         """Return whether a record has been returned; `others` are those that came with it."""
         name = record.voice_id
-        if key != name and any(key in page_of_key for _, page_of_key in self._windows):
+        if key != name and any(key in window.keys for window in self._windows):
             return True
-        before = [page_of_key[name] for _, page_of_key in self._windows if name and name in page_of_key]
+        before = [window.page_of(name) for window in self._windows if name and name in window.keys]
         if not before:
             return False
         returned = [seen for page in before for seen in page.of_id(str(name))]

@@ -326,7 +326,7 @@ class Walk(Generic[R]):
             del reading.pages[current]
             self._handed_out = current
 
-    def _take_unseen(self, keys: PageKeys, records: Sequence[R]) -> list[R]:
+    def _take_unseen(self, keys: PageKeys, records: Sequence[R]) -> Sequence[R]:
         """Return the records that were not handed out before, as far as the limit goes."""
         new = self._seen.unseen(keys, records)
         if len(new) > self._left:

@@ -59,7 +59,9 @@ class _Order:
     def sorts(self, records: Sequence[CallRecord]) -> bool:
         """Return whether records are in this order; never where one lacks the time."""
         times = list(map(self.read_time, records))
-        return None not in times and all(map(self.comparison, times, times[1:]))
+        if None in times:
+            return False
+        return times == sorted(times, reverse=self.comparison is ge)
 
     def shows_expiry(self, ends: Ends) -> bool:
         """Return whether all records of the oldest time are on the first page, or on the last where they come last."""
@@ -230,30 +232,45 @@ class WindowPass(Generic[R]):
             self._confirmed = True
             self._compare_total(total)
             self.inconsistent |= keys.distinct != self.keys[current].distinct
-            return
+        elif self.is_behind_the_last(current):
+            self._add_behind_the_last(current, keys, total)
+        else:
+            self._add_page(current, page, keys, total)
+
+    def _add_page(self, current: int, page: Page[R], keys: PageKeys, total: int | None) -> None:
         if not self.keys:
             self.total, self._size_told = total, page.size
-        is_new = not keys.distinct <= self.distinct
-        offset = (current - 1) * (self.step if self.keys else 0)
-        if total is not None and is_new and total < offset + len(keys.keys):
-            self.learned.trusts_totals, self.inconsistent = False, True
-        if self.is_behind_the_last(current) and self.keys:
-            self._probed = True
-            self.inconsistent |= is_new
-            if keys.keys:
-                self._compare_total(total)
-            return
-        self._compare_total(total)
-        self.inconsistent |= not self.distinct.isdisjoint(keys.distinct)
+        known, number = len(self.distinct), len(keys.keys)
         self.distinct |= keys.distinct
+        new = len(self.distinct) - known
         self.pages[current], self.keys[current] = page, keys
-        self.rows += len(keys.keys)
-        if self.total is None:
-            self._add_without_total(keys, is_new=is_new)
-        else:
-            self.inconsistent |= len(keys.keys) != max(0, min(self.step, self.total - offset))
-        if current > 1 or self.total is None or self.total > self.step:
+        self.rows += number
+        self._compare_total(total)
+        self.inconsistent |= new < len(keys.distinct)
+        if total is None:
+            self._add_without_total(keys, is_new=new > 0)
             self._order.add(current, page.records)
+            return
+        step = self.step
+        offset = (current - 1) * step
+        self._check_total(total, offset + number, is_new=new > 0)
+        self.inconsistent |= number != max(0, min(step, total - offset))
+        if total > step:
+            self._order.add(current, page.records)
+
+    def _add_behind_the_last(self, current: int, keys: PageKeys, total: int | None) -> None:
+        """Take in the page behind the last one: empty, unless the total counts too little or a record has appeared."""
+        self._probed = True
+        is_new = not keys.distinct <= self.distinct
+        self.inconsistent |= is_new
+        if keys.keys:
+            self._compare_total(total)
+            self._check_total(total, (current - 1) * self.step + len(keys.keys), is_new=is_new)
+
+    def _check_total(self, total: int | None, known: int, *, is_new: bool) -> None:
+        """Trust the server's totals no longer if an answer has new records beyond its own total."""
+        if total is not None and is_new and total < known:
+            self.learned.trusts_totals, self.inconsistent = False, True
 
     def add_refusal(self, current: int) -> bool:
         """Take in that the server refused a page; return whether that only shows that there is no such page."""
