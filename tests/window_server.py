@@ -199,7 +199,8 @@ class Reader:
         else:
             self.opened.add(current, page)
         reading.give_back(current)
-        while self.hands_out and self.opened.passes == 1 and not reading.inconsistent:
+        hands_out = self.hands_out and self.opened.can_be_narrowed and self.opened.passes == 1
+        while hands_out and not reading.inconsistent:
             following = reading.pages.pop(self._handed_out + 1, None)
             if following is None:
                 break
