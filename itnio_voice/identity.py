@@ -38,6 +38,13 @@ class PageKeys:
     times: list[datetime | None]
     callees: list[str | None]
     distinct: frozenset[Hashable]
+    shared: frozenset[Hashable] = frozenset()
+    """The ids among them that are shared, and so are no keys."""
+
+    def lists_the_same(self, other: "PageKeys") -> bool:
+        """Return whether another answer lists the same records, in whichever order."""
+        one, two = (set(zip(page.keys, page.times, page.callees, strict=True)) for page in (self, other))
+        return one == two
 
     def fingerprints(self, key: Hashable) -> list[Fingerprint]:
         """Return the submit time and the callee of each row with a key."""
@@ -48,16 +55,17 @@ class PageKeys:
 def page_keys(records: Sequence[CallRecord], shared_ids: set[Hashable]) -> PageKeys:
     """Return the keys of an answer's records; ids that are found to be shared are added to `shared_ids`."""
     ids = [record.voice_id or content(record) for record in records]
-    distinct = frozenset(ids)
+    distinct, shared = frozenset(ids), frozenset[Hashable]()
     if len(distinct) < len(ids):
         _find_shared(records, shared_ids)
     if shared_ids and not shared_ids.isdisjoint(distinct):
+        shared = distinct & shared_ids
         ids = [
             content(record) if record.voice_id in shared_ids else key for key, record in zip(ids, records, strict=True)
         ]
         distinct = frozenset(ids)
     return PageKeys(
-        tuple(ids), [record.submit_time for record in records], [record.callee for record in records], distinct
+        tuple(ids), [record.submit_time for record in records], [record.callee for record in records], distinct, shared
     )
 
 

@@ -170,7 +170,7 @@ class WindowPass(Generic[R]):
         elif len(self.keys) == last:
             if self._needs_probe:
                 yield last + 1
-            if self._needs_confirmation:
+            elif self._needs_confirmation:
                 yield 1
 
     @property
@@ -208,11 +208,12 @@ class WindowPass(Generic[R]):
     def _needs_probe(self) -> bool:
         """Whether the last page is full, so that records may follow which the total does not count."""
         full = len(self.keys[self.last_page].keys) >= self.step_or_size
-        return full and self.rows > 0 and not (self._probed or self.inconsistent)
+        gives_up = self.inconsistent and self.window.span > SHORTEST
+        return full and self.rows > 0 and not (self._probed or gives_up)
 
     @property
     def _needs_confirmation(self) -> bool:
-        return self.last_page > 1 and not (self._confirmed or self.inconsistent)
+        return (self.last_page > 1 or self._probed) and not (self._confirmed or self.inconsistent)
 
     @property
     def _full_page(self) -> int:
@@ -229,7 +230,7 @@ class WindowPass(Generic[R]):
         if current in self.keys:
             self._confirmed = True
             self._compare_total(total)
-            self.inconsistent |= keys.distinct != self.keys[current].distinct
+            self.inconsistent |= not keys.lists_the_same(self.keys[current])
             return
         if not self.keys:
             self.total, self._size_told = total, page.size
@@ -239,12 +240,14 @@ class WindowPass(Generic[R]):
             self.learned.trusts_totals, self.inconsistent = False, True
         if self.is_behind_the_last(current) and self.keys:
             self._probed = True
-            self.inconsistent |= is_new
             if keys.keys:
+                # Some servers repeat the first or the last page. Other records are ones that the total does not count.
+                if not any(keys.lists_the_same(self.keys[known]) for known in (1, self.last_page)):
+                    self.totals_differ = self.inconsistent = True
                 self._compare_total(total)
             return
         self._compare_total(total)
-        self.inconsistent |= not self.distinct.isdisjoint(keys.distinct)
+        self.inconsistent |= not self.distinct.isdisjoint(keys.distinct | keys.shared)
         self.distinct |= keys.distinct
         self.pages[current], self.keys[current] = page, keys
         self.rows += len(keys.keys)
@@ -252,6 +255,7 @@ class WindowPass(Generic[R]):
             self._add_without_total(keys, is_new=is_new)
         else:
             self.inconsistent |= len(keys.keys) != max(0, min(self.step, self.total - offset))
+            self.totals_differ |= self.total < offset + len(keys.keys)
         if current > 1 or self.total is None or self.total > self.step:
             self._order.add(current, page.records)
 
