@@ -185,8 +185,8 @@ class WindowPass(Generic[R]):
 
     @property
     def last_page(self) -> int:
-        """The last page by the total, at least 1."""
-        return max(1, -(-(self.total or 0) // max(1, self.step)))
+        """The last page by the total, at least 1; an empty page 1 is the last."""
+        return max(1, -(-(self.total or 0) // self.step)) if self.step else 1
 
     @property
     def is_read(self) -> bool:

@@ -26,9 +26,7 @@ def test_the_key_is_the_id_or_the_content() -> None:
     """A record is identified by its id; without one, by its complete content."""
     assert keys(VoiceRecord(voice_id="1")).keys == keys(VoiceRecord(voice_id="1", callee="2")).keys == ("1",)
     assert keys(VoiceRecord(callee="1")).keys != keys(VoiceRecord(callee="2")).keys
-    assert (
-        keys(VoiceRecord(callee="1", extra={"a": []})).keys == keys(VoiceRecord(callee="1", extra={"a": []})).keys
-    )
+    assert keys(VoiceRecord(callee="1", extra={"a": []})).keys == keys(VoiceRecord(callee="1", extra={"a": []})).keys
 
 
 def test_keys_of_records_without_a_hash() -> None:

@@ -11,7 +11,6 @@ import attrs
 
 from itnio_voice import Page, VoiceRecord, Window
 from itnio_voice.identity import PageKeys, SeenRecords
-from itnio_voice.learned import Learned
 from itnio_voice.models import content
 from itnio_voice.window_pass import OpenWindow
 from itnio_voice.windows import SECOND, SHORTEST
