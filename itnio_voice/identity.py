@@ -42,6 +42,12 @@ class PageKeys:
     keys: Sequence[Hashable]
     fingerprints: Sequence[Fingerprint]
     distinct: frozenset[Hashable]
+    shared: frozenset[Hashable] = frozenset()
+    """The ids among them that are shared, and so are no keys."""
+
+    def lists_the_same(self, other: "PageKeys") -> bool:
+        """Return whether another answer lists the same records, in whichever order."""
+        return set(self.fingerprints) == set(other.fingerprints)
 
     def of_id(self, voice_id: str) -> list[Fingerprint]:
         """Return the fingerprints of the rows with an id."""
@@ -55,11 +61,12 @@ def page_keys(records: Sequence[CallRecord], shared_ids: set[Hashable]) -> PageK
     distinct = frozenset(keys)
     if len(distinct) < len(keys):
         _find_shared(records, shared_ids)
-    if None in distinct or not shared_ids.isdisjoint(distinct):
+    shared = distinct & shared_ids
+    if shared or None in distinct:
         pairs = zip(keys, records, strict=True)
-        keys = [content(record) if key is None or key in shared_ids else key for key, record in pairs]
+        keys = [content(record) if key is None or key in shared else key for key, record in pairs]
         distinct = frozenset(keys)
-    return PageKeys(keys, fingerprints, distinct)
+    return PageKeys(keys, fingerprints, distinct, shared)
 
 
 def _find_shared(records: Iterable[CallRecord], shared_ids: set[Hashable]) -> None:

@@ -312,7 +312,7 @@ class Walk(Generic[R]):
         self.windows_done += 1
         self._width.complete(window.span, reading.depth, self._rest.span if self._rest else timedelta())
         if window.end == self._end:
-            self._learned.end_margin //= 2
+            self._learned.end_margin = self._learned.end_margin // 2 // SECOND * SECOND
 
     def _hand_out_pages(self, opened: OpenWindow[R]) -> None:
         """Hand out the pages that follow on those already handed out, as long as nothing contradicts them."""

@@ -37,7 +37,7 @@ from .identity import PageKeys, page_keys
 from .learned import Learned
 from .models import CallRecord, R
 from .paging import LARGEST_PAGE, Page
-from .windows import Window
+from .windows import SHORTEST, Window
 
 __all__ = ["WindowPass"]
 
@@ -167,7 +167,7 @@ class WindowPass(Generic[R]):
         elif len(self.keys) == last:
             if self._needs_probe:
                 yield last + 1
-            if self._needs_confirmation:
+            elif self._needs_confirmation:
                 yield 1
 
     @property
@@ -182,8 +182,8 @@ class WindowPass(Generic[R]):
 
     @property
     def last_page(self) -> int:
-        """The last page by the total, at least 1."""
-        return max(1, -(-(self.total or 0) // max(1, self.step)))
+        """The last page by the total, at least 1; an empty page 1 is the last."""
+        return max(1, -(-(self.total or 0) // self.step)) if self.step else 1
 
     @property
     def is_read(self) -> bool:
@@ -210,11 +210,12 @@ class WindowPass(Generic[R]):
     def _needs_probe(self) -> bool:
         """Whether the last page is full, so that records may follow which the total does not count."""
         full = len(self.keys[self.last_page].keys) >= self.step_or_size
-        return full and self.rows > 0 and not (self._probed or self.inconsistent)
+        gives_up = self.inconsistent and self.window.span > SHORTEST
+        return full and self.rows > 0 and not (self._probed or gives_up)
 
     @property
     def _needs_confirmation(self) -> bool:
-        return self.last_page > 1 and not (self._confirmed or self.inconsistent)
+        return (self.last_page > 1 or self._probed) and not (self._confirmed or self.inconsistent)
 
     @property
     def _full_page(self) -> int:
@@ -231,7 +232,7 @@ class WindowPass(Generic[R]):
         if current in self.keys:
             self._confirmed = True
             self._compare_total(total)
-            self.inconsistent |= keys.distinct != self.keys[current].distinct
+            self.inconsistent |= not keys.lists_the_same(self.keys[current])
         elif self.is_behind_the_last(current):
             self._add_behind_the_last(current, keys, total)
         else:
@@ -246,7 +247,7 @@ class WindowPass(Generic[R]):
         self.pages[current], self.keys[current] = page, keys
         self.rows += number
         self._compare_total(total)
-        self.inconsistent |= new < len(keys.distinct)
+        self.inconsistent |= new < len(keys.distinct) or not keys.shared.isdisjoint(self.distinct)
         if total is None:
             self._add_without_total(keys, is_new=new > 0)
             self._order.add(current, page.records)
@@ -255,17 +256,20 @@ class WindowPass(Generic[R]):
         offset = (current - 1) * step
         self._check_total(total, offset + number, is_new=new > 0)
         self.inconsistent |= number != max(0, min(step, total - offset))
+        self.totals_differ |= total < offset + number
         if total > step:
             self._order.add(current, page.records)
 
     def _add_behind_the_last(self, current: int, keys: PageKeys, total: int | None) -> None:
         """Take in the page behind the last one: empty, unless the total counts too little or a record has appeared."""
         self._probed = True
-        is_new = not keys.distinct <= self.distinct
-        self.inconsistent |= is_new
         if keys.keys:
-            self._compare_total(total)
+            # Some servers repeat the first or the last page. Other records are ones that the total does not count.
+            if not any(keys.lists_the_same(self.keys[known]) for known in (1, self.last_page)):
+                self.totals_differ = self.inconsistent = True
+            is_new = not keys.distinct <= self.distinct
             self._check_total(total, (current - 1) * self.step + len(keys.keys), is_new=is_new)
+            self._compare_total(total)
 
     def _check_total(self, total: int | None, known: int, *, is_new: bool) -> None:
         """Trust the server's totals no longer if an answer has new records beyond its own total."""

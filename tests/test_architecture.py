@@ -15,8 +15,9 @@ PACKAGE = Path(itnio_voice.__file__).parent
 FLOORS = {
     **dict.fromkeys(["models", "windows", "signing", "errors"], 1),
     **dict.fromkeys(["checkpoint", "converters", "endpoints", "identity", "learned", "paging", "plan"], 2),
-    **dict.fromkeys(["retry", "rows", "server_clock", "values", "window_pass"], 2),
+    **dict.fromkeys(["open_window", "retry", "rows", "server_clock", "values", "widths", "window_pass"], 2),
     **dict.fromkeys(["transport", "pool", "slots", "pace", "envelope"], 3),
+    **dict.fromkeys(["availability", "walk_log"], 3),
     "walk": 4,
     **dict.fromkeys(["stream", "merge"], 5),
     "session": 6,

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from itnio_voice.learned import SpanLimit
-from itnio_voice.windows import LONGEST, SECOND, SHORTEST, Window, before, ceil, covering, cut, floor, gaps, join
+from itnio_voice.windows import SECOND, SHORTEST, WIRE_ZONE, Window, before, cut, floor, gaps, join, whole_seconds
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -101,35 +100,57 @@ def test_gaps_touch_what_is_done() -> None:
     assert (Window(at(12), at(15)), Window(at(16), at(20))) == gaps(Window(at(10), at(20)), done)
 
 
-@given(st.datetimes(timezones=st.just(UTC), min_value=datetime(1970, 1, 1), max_value=datetime(2100, 1, 1)))  # noqa: DTZ001
-def test_floor_and_ceil(moment: datetime) -> None:
-    """The whole seconds around a moment are at most one second apart."""
-    assert floor(moment) <= moment <= ceil(moment)
-    assert ceil(moment) - floor(moment) == (SECOND if moment.microsecond else timedelta())
+@given(st.datetimes(timezones=st.timezones(), min_value=datetime(1970, 1, 1), max_value=datetime(2100, 1, 1)))  # noqa: DTZ001
+def test_floor_is_the_second_that_holds_the_moment(moment: datetime) -> None:
+    """In UTC, and less than a second before the moment."""
+    assert timedelta() <= moment.astimezone(UTC) - floor(moment) < SECOND
+    assert (0, UTC) == (floor(moment).microsecond, floor(moment).tzinfo)
+
+
+def test_floor_in_an_offset_with_a_fraction_of_a_second() -> None:
+    """The second is one of UTC, not of the offset."""
+    moment = datetime(2026, 1, 1, tzinfo=timezone(timedelta(milliseconds=500)))
+
+    assert START - SECOND == floor(moment)
 
 
 HOUR = timedelta(hours=1)
+MICROSECOND = timedelta(microseconds=1)
 
 
 @pytest.mark.parametrize("offset", [8 * HOUR, -11 * HOUR, 5.75 * HOUR, timedelta(hours=-3, seconds=-28)])
-@pytest.mark.parametrize(
-    ("first", "last", "expected"), [(0, 0, (0, 3)), (999_999, 1, (0, 4)), (1, 999_999, (0, 4)), (500_000, 0, (0, 3))]
-)
-def test_whole_in_any_offset(offset: timedelta, first: int, last: int, expected: tuple[int, int]) -> None:
-    """The start is floored and the end ceiled, by their instants, and told in UTC."""
+@pytest.mark.parametrize(("first", "last"), [(0, 0), (999_999, 1), (1, 999_999), (500_000, 0)])
+def test_both_ends_are_rounded_down_in_any_offset(offset: timedelta, first: int, last: int) -> None:
+    """The whole seconds are in UTC."""
     there = timezone(offset)
-    microsecond = timedelta(microseconds=1)
-    window = covering((at(0) + first * microsecond).astimezone(there), (at(3) + last * microsecond).astimezone(there))
+    start, end = at(0) + first * MICROSECOND, at(3) + last * MICROSECOND
+    window = whole_seconds(start.astimezone(there), end.astimezone(there))
 
-    assert (at(expected[0]), at(expected[1])) == (window.start, window.end)
+    assert window
+    assert (at(0), at(3)) == (window.start, window.end)
     assert (UTC, UTC) == (window.start.tzinfo, window.end.tzinfo)
 
 
-def test_a_range_inside_one_second() -> None:
-    """It is asked for as that second."""
-    inside = at(5) + timedelta(microseconds=1)
+@given(st.lists(st.integers(0, 9_000_000), min_size=2, max_size=8, unique=True).map(sorted))
+def test_ranges_that_share_an_end_tile(moments: list[int]) -> None:
+    """Ranges cut at any microseconds cover the same whole seconds as one range, each once."""
+    times = [START + moment * MICROSECOND for moment in moments]
+    pieces = [window for start, end in pairwise(times) if (window := whole_seconds(start, end))]
+    complete = whole_seconds(times[0], times[-1])
 
-    assert Window(at(5), at(6)) == covering(inside, inside + timedelta(microseconds=1))
+    assert seconds(pieces) == seconds([complete] if complete else [])
+    assert all(left.end == right.start for left, right in pairwise(pieces))
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 1), (1, 2), (1, 999_999), (0, 999_999)])
+def test_a_range_within_one_second_is_empty(first: int, last: int) -> None:
+    """A range is empty if both ends fall into one second."""
+    assert whole_seconds(at(5) + first * MICROSECOND, at(5) + last * MICROSECOND) is None
+
+
+def test_a_range_across_a_second_is_the_second_before() -> None:
+    """A microsecond before a second to the second itself: the second before it."""
+    assert Window(at(5), at(6)) == whole_seconds(at(6) - MICROSECOND, at(6))
 
 
 def test_a_range_across_the_end_of_summer_time() -> None:
@@ -137,25 +158,25 @@ def test_a_range_across_the_end_of_summer_time() -> None:
     berlin = ZoneInfo("Europe/Berlin")
     start = datetime(2026, 10, 25, 2, 50, tzinfo=berlin)
     end = datetime(2026, 10, 25, 2, 10, tzinfo=berlin, fold=1)
+    window = whole_seconds(start, end)
 
-    assert timedelta(minutes=20) == covering(start, end).span
-
-
-def test_ceil_in_an_offset_with_a_fraction() -> None:
-    """The whole second is at or after the moment, whatever its offset."""
-    moment = datetime(2026, 1, 1, tzinfo=timezone(timedelta(milliseconds=500)))
-
-    assert moment <= ceil(moment)
+    assert window
+    assert timedelta(minutes=20) == window.span
 
 
-def test_whole() -> None:
-    """A range in any offset is floored and ceiled in UTC."""
-    china = timezone(timedelta(hours=8))
-    first = datetime(2026, 1, 1, 8, 0, 0, 999_999, tzinfo=china)
-    last = datetime(2026, 1, 1, 8, 0, 2, 1, tzinfo=china)
+def test_a_reversed_range_across_the_end_of_summer_time() -> None:
+    """A range is reversed if its instants are, whatever the wall clock shows."""
+    berlin = ZoneInfo("Europe/Berlin")
+    start = datetime(2026, 10, 25, 2, 10, tzinfo=berlin, fold=1)
 
-    assert Window(at(0), at(3)) == covering(first, last)
-    assert UTC is covering(first, last).start.tzinfo
+    with pytest.raises(ValueError, match="before"):
+        whole_seconds(start, datetime(2026, 10, 25, 2, 50, tzinfo=berlin))
+
+
+def test_requests_write_times_in_the_offset_of_the_vendor() -> None:
+    """Eight hours ahead of UTC, without summer time."""
+    assert 8 * HOUR == WIRE_ZONE.utcoffset(at(0))
+    assert "2026-01-01T08:00:00+08:00" == at(0).astimezone(WIRE_ZONE).isoformat()
 
 
 @pytest.mark.parametrize(
@@ -166,6 +187,7 @@ def test_whole() -> None:
         (at(0), "2026-01-01", "end must be a datetime with an offset"),
         (at(1), at(1), "before"),
         (at(2), at(1), "before"),
+        (at(1) + timedelta(microseconds=1), at(1), "before"),
         (datetime.min.replace(tzinfo=UTC), at(1), "calendar"),
         (at(0), datetime.max.replace(tzinfo=UTC), "calendar"),
         (datetime.min.replace(tzinfo=timezone(8 * HOUR)), at(1), "calendar"),
@@ -174,17 +196,17 @@ def test_whole() -> None:
         (at(0), START.date(), "end must be a datetime with an offset"),
     ],
 )
-def test_ranges_that_are_none(start: datetime, end: datetime, says: str) -> None:
+def test_ranges_that_are_invalid(start: datetime, end: datetime, says: str) -> None:
     """A naive, reversed or endless range is a ValueError that says so."""
     with pytest.raises(ValueError, match=says):
-        covering(start, end)
+        whole_seconds(start, end)
 
 
 @pytest.mark.parametrize(
     ("start", "end"),
     [(at(1), at(1)), (at(2), at(1)), (START.replace(tzinfo=None), at(1)), (START.replace(microsecond=1), at(1))],
 )
-def test_windows_that_are_none(start: datetime, end: datetime) -> None:
+def test_windows_that_are_invalid(start: datetime, end: datetime) -> None:
     """A window is a pair of aware whole seconds in order."""
     with pytest.raises(ValueError, match="window"):
         Window(start, end)
@@ -206,16 +228,3 @@ def test_windows_are_values() -> None:
     assert {early} == {early, Window(at(1), at(9))}
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         early.start = at(0)  # type: ignore[misc]
-
-
-def test_span() -> None:
-    """A session begins with the longest window, and never asks again for what was refused."""
-    span = SpanLimit()
-
-    assert LONGEST == span.first == span.bounded(2 * LONGEST)
-    span.answer(timedelta(days=1))
-    span.refuse(timedelta(days=3))
-    assert timedelta(days=1) == span.first == span.bounded(timedelta(days=5))
-    assert timedelta(days=2) == span.bounded(timedelta(days=2))
-    span.refuse(timedelta(hours=1))
-    assert SHORTEST == span.first
