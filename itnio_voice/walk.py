@@ -9,7 +9,6 @@ the next one requests the rest.
 
 import logging
 from collections import deque
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Generic
@@ -26,11 +25,12 @@ from .errors import (
     ServerError,
     TimeRangeError,
 )
-from .identity import PageKeys, SeenRecords
+from .identity import SeenRecords
 from .models import R
 from .open_window import OpenWindow
+from .outbox import Outbox
 from .paging import Page
-from .plan import Done, Piece, Plan
+from .plan import Piece, Plan
 from .walk_log import log_window, warn_skipped, warn_unread
 from .widths import WindowWidth
 from .windows import SECOND, SHORTEST, Window, before, cut, floor, join
@@ -56,8 +56,7 @@ class Walk(Generic[R]):
         self._width = WindowWidth(plan.learned.span_limit, most_open=2 * plan.at_once)
         self._search = AvailabilitySearch(lambda window: plan.fetch(window, 1, plan.page_size))
         self._gaps = deque(plan.gaps)
-        self._ready: deque[Piece[R]] = deque()
-        self._left = plan.limit
+        self._outbox = Outbox[R](plan.limit, plan.whole, SeenRecords(plan.learned.shared_ids))
         self._most = plan.at_once * min(plan.at_once, ROUNDS)
         # How many requests a step sends, and how many more this one may.
         self._asks = 1
@@ -69,21 +68,19 @@ class Walk(Generic[R]):
         self._rest: Window | None = None
         self._boundary: OpenWindow[R] | None = None
         self._failed: tuple[OpenWindow[R], Exception] | None = None
-        self._seen = SeenRecords(plan.learned.shared_ids)
-        self._handed_out = 0
         self._walked = timedelta()
         self._warned = False
-        self.records = self.windows_done = 0
+        self.windows_done = 0
         self.skipped: tuple[Window, ...] = ()
 
     async def advance(self) -> Piece[R] | None:
         """Return the next piece; None at the end."""
-        while not self._ready and await self._step():
+        while not self._outbox and await self._step():
             pass
-        return self._ready.popleft() if self._ready else None
+        return self._outbox.take()
 
     async def _step(self) -> bool:
-        if self._left <= 0:
+        if self._outbox.left <= 0:
             return False
         if self._failed and self._failed[0] is self._open[0]:
             await self._recover(*self._failed)
@@ -135,7 +132,7 @@ class Walk(Generic[R]):
     async def _fetch(self) -> None:
         """Send requests, several at once: each answer may show what to request next, up to a step's worth."""
         await anyio.lowlevel.checkpoint()  # over a transport in memory, there may be no other
-        self._room = ceil(min(self._asks, max(1, self._left / self._plan.page_size)))
+        self._room = ceil(min(self._asks, max(1, self._outbox.left / self._plan.page_size)))
         request = self._next_request()
         if request is None:
             await self._pause()
@@ -221,7 +218,12 @@ class Walk(Generic[R]):
         opened.add(current, page)
         self._width.limit.answer(opened.window.span)
         total, span = opened.current.total, opened.window.span
-        if is_first and total is not None and opened.can_be_narrowed and min(total, self._left) > opened.current.step:
+        if (
+            is_first
+            and total is not None
+            and opened.can_be_narrowed
+            and min(total, self._outbox.left) > opened.current.step
+        ):
             opened.is_exhausted |= self._learned.is_suspicious(total, span)
 
     def _finish_pass(self, opened: OpenWindow[R]) -> None:
@@ -232,7 +234,7 @@ class Walk(Generic[R]):
         if opened.current is not reading:
             log_window(logging.INFO, "%s: does not add up in pass %d", opened, opened.passes - 1)
             if opened is self._open[0]:
-                self._remember_handed_out(opened.window, reading.keys)
+                self._outbox.remember(opened, reading.keys)
 
     # What to hand out
 
@@ -240,14 +242,13 @@ class Walk(Generic[R]):
         """Narrow the first window that does not fit, and hand out what is ready of those before it."""
         for opened in self._open:
             if self._must_narrow(opened):
-                self._width.narrow(opened.window.span, min(opened.current.depth, self._left))
+                self._width.narrow(opened.window.span, min(opened.current.depth, self._outbox.left))
                 self._reopen(opened)
                 break
-        while self._open and self._left > 0:
+        while self._open and self._outbox.left > 0:
             front = self._open[0]
-            if not self._plan.whole and front is not self._boundary and front.can_be_narrowed:
-                self._hand_out_pages(front)
-            if self._left <= 0 or (self._failed and self._failed[0] is front):
+            self._outbox.add_pages(front)
+            if self._outbox.left <= 0 or (self._failed and self._failed[0] is front):
                 break
             if front.is_complete:
                 self._complete(front)
@@ -261,79 +262,46 @@ class Walk(Generic[R]):
         reading = opened.current
         if opened.is_complete or not opened.can_be_narrowed or not reading.keys:
             return False
-        is_too_deep = self._width.is_too_deep(min(reading.depth, self._left))
+        is_too_deep = self._width.is_too_deep(min(reading.depth, self._outbox.left))
         return opened.is_exhausted or reading.inconsistent or is_too_deep
 
     def _reopen(self, opened: OpenWindow[R]) -> None:
         """Close a window and those after it, and continue from its start with the width as it is now."""
         log_window(logging.DEBUG, "%s: closed, to continue with a width of %s", opened, self._width.current)
         if opened is self._open[0]:
-            self._remember_handed_out(opened.window, opened.current.keys)
+            self._outbox.remember(opened, opened.current.keys)
         while self._open and self._open.pop() is not opened:
             pass
         self._failed = None if self._failed and self._failed[0] not in self._open else self._failed
         self._search.forget()
+        self._asks = 1
         if opened is self._boundary and self._gap:
             self._gaps.appendleft(self._gap)
             self._gap = None
         else:
             self._rest = Window(opened.window.start, self._end)
 
-    def _remember_handed_out(self, window: Window, keys: dict[int, PageKeys]) -> None:
-        """Remember what was handed out of a window that is read again."""
-        if self._handed_out:
-            self._seen.add(window.end, [keys[current] for current in range(1, self._handed_out + 1)])
-        self._handed_out = 0
-
     def _complete(self, opened: OpenWindow[R]) -> None:
         """Close a window that is complete, and hand out the rest of its records."""
-        window, reading = opened.window, opened.current
-        contents = opened.contents()
+        window = opened.window
         if opened is self._boundary:
             self._open.popleft()
-            self._seen.add(window.end, [keys for keys, _ in contents])
+            self._outbox.add_boundary(opened)
             self._enter_gap(window.start)
             return
         assert self._gap  # noqa: S101 -- the window is a part of it
-        pieces = [Piece(self._take_unseen(keys, page.records), page) for keys, page in contents]
-        self._open.popleft()
-        handed_out = [reading.keys[current] for current in range(1, self._handed_out + 1)]
-        self._seen.add(window.end, [*handed_out, *(keys for keys, _ in contents)])
-        self._handed_out = 0
         # The first window of a gap begins with the boundary second, which belongs to the range before.
         own = Window(max(window.start, self._gap.start), window.end)
-        done = Done(own, reading.total, Window(self._position, window.end))
-        records = [record for piece in pieces for record in piece.records]
-        self._ready += [Piece(records, done=done)] if self._plan.whole else [*pieces, Piece([], done=done)]
-        log_window(logging.DEBUG, "%s: complete, with %d records not returned before", opened, len(records))
+        records = self._outbox.add_window(opened, own, Window(self._position, window.end))
+        self._open.popleft()
+        log_window(logging.DEBUG, "%s: complete, with %d records not returned before", opened, records)
         self._walked += window.span
         self._position = window.end
-        self._seen.forget_before(window.end)
         self.windows_done += 1
-        self._width.complete(window.span, reading.depth, self._rest.span if self._rest else timedelta())
+        rest = self._rest.span if self._rest else timedelta()
+        self._width.complete(window.span, opened.current.depth, rest)
         if window.end == self._end:
             self._learned.end_margin = self._learned.end_margin // 2 // SECOND * SECOND
-
-    def _hand_out_pages(self, opened: OpenWindow[R]) -> None:
-        """Hand out the pages that follow on those already handed out, as long as nothing contradicts them."""
-        reading = opened.current
-        while self._left > 0 and opened.passes == 1 and not reading.inconsistent:
-            current = self._handed_out + 1
-            page = reading.pages.get(current)
-            if page is None:
-                break
-            self._ready.append(Piece(self._take_unseen(reading.keys[current], page.records), page))
-            del reading.pages[current]
-            self._handed_out = current
-
-    def _take_unseen(self, keys: PageKeys, records: Sequence[R]) -> Sequence[R]:
-        """Return the records that were not handed out before, as far as the limit goes."""
-        new = self._seen.unseen(keys, records)
-        if len(new) > self._left:
-            new = new[: int(self._left)]
-        self._left -= len(new)
-        self.records += len(new)
-        return new
 
     # What failed
 
@@ -394,7 +362,7 @@ class Walk(Generic[R]):
         self._report_unread(self._gap, end)
         self._end = end
         if front is self._boundary or end <= front.window.start:
-            self._remember_handed_out(front.window, front.current.keys)
+            self._outbox.remember(front, front.current.keys)
             self._open.clear()
             self._failed = self._rest = self._boundary = None
             self._search.forget()
@@ -408,7 +376,7 @@ class Walk(Generic[R]):
         expired = Window(self._position, served)
         warn_skipped(expired)
         self.skipped = join((*self.skipped, expired))
-        self._remember_handed_out(self._open[0].window, self._open[0].current.keys)
+        self._outbox.remember(self._open[0], self._open[0].current.keys)
         self._failed, self._rest = None, None
         self._open.clear()
         self._search.forget()
@@ -428,6 +396,11 @@ class Walk(Generic[R]):
     # How far it is
 
     @property
+    def records(self) -> int:
+        """How many records have been handed out."""
+        return self._outbox.records
+
+    @property
     def windows_left(self) -> int:
         """How many windows are still to come, as far as it can be known."""
         opened = sum(opened is not self._boundary for opened in self._open)
@@ -441,8 +414,7 @@ class Walk(Generic[R]):
         unknown = [each.window for each in opened if not each.current.keys]
         covered = sum((each.window.span for each in counted), self._walked)
         rest = sum((window.span for window in (*unknown, *self._unopened())), timedelta())
-        keys = self._open[0].current.keys if self._handed_out else {}
-        handed_out = sum(len(keys[current].keys) for current in range(1, self._handed_out + 1))
+        handed_out = self._outbox.number_handed_out(self._open[0]) if self._open else 0
         records = self.records - handed_out + sum(each.current.depth for each in counted)
         if rest and not covered:
             return None

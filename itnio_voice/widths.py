@@ -11,10 +11,10 @@ __all__ = ["DEEPEST", "FITTING", "WindowWidth"]
 
 DEEPEST = 10_000
 """A window with more records is narrowed: a deep page costs the server time in proportion to its depth."""
-FITTING = 4_750
+FITTING = 4_950
 """The number of records that the next window is planned to hold: it still fits if the traffic doubles.
 
-Totals near it are no multiple of 1,000, which is suspected to be a cap, and leave the last page half full.
+It is no multiple of 1,000, which is suspected to be a cap, and leaves the last page half full.
 """
 
 
@@ -45,7 +45,9 @@ class WindowWidth:
         as one of some days.
         """
         if self.is_too_deep(depth):
+            open_limit = self.open_limit
             self.continue_with(min(span * FITTING / depth, span / 2))
+            self.open_limit = open_limit
         else:
             self._shrinks += 1
             self.continue_with(self.limit.bounded(span / 2**2 ** min(self._shrinks - 1, 5)))

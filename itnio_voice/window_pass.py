@@ -296,7 +296,6 @@ class WindowPass(Generic[R]):
         if keys.keys and self._short_pages:
             self.inconsistent = True
         self._short_pages += len(keys.keys) < self.step
-        self.inconsistent |= bool(keys.keys) and not is_new
         self._ended = not is_new or self._short_pages > MAX_SHORT_PAGES
 
     # What it proves
