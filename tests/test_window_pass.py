@@ -301,6 +301,26 @@ def test_an_empty_page_of_many_records_proves_nothing() -> None:
     assert [False, False] == [finish(window, page("", 7)), finish(window, page("", 7))]
 
 
+def test_a_pass_with_more_records_than_its_total_is_in_no_union() -> None:
+    """A page that is too long shows that the total counts too little, also where it lists no new record."""
+    window = opened(SHORT)
+    tied = [page("ab", 3, "aa"), page("ba", 3, "aa")], [page("bc", 3, "aa"), page("cb", 3, "aa")]
+
+    for pages in (*tied, *tied):
+        for current, each in enumerate(pages, 1):
+            window.add(current, each)
+        window.finish_pass(is_live=False, now=0.0)
+    assert not window.is_complete
+
+
+def test_the_page_behind_the_last_is_requested_for_a_union_too() -> None:
+    """A pass with ties is inconsistent, and counts where the window cannot be narrowed."""
+    tied = page("ab", 4, "aa"), page("bc", 4, "aa")
+
+    assert 3 == reading(*tied, window=SHORT).take_next()
+    assert reading(*tied, window=LONG).take_next() is None
+
+
 def test_the_servers_own_duplicates_count_as_often_as_one_answer_lists_them() -> None:
     """Two passes with a record that one page lists twice prove a total that counts it twice."""
     window = opened(SHORT)
@@ -458,7 +478,7 @@ def test_a_complete_window_has_each_record_once(
         assert completed > WINDOWS / 4
 
 
-@pytest.mark.parametrize("count", [2, 3, 4, 5, 6, *([7, 8] if "ITNIO_WINDOWS" in os.environ else [])])
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 6, *([7, 8] if int(os.environ.get("ITNIO_WINDOWS", "0")) > 60 else [])])
 @pytest.mark.parametrize("listing", [*TIME_LISTINGS, "by id"])
 def test_all_positions_of_two_changes(listing: str, count: int) -> None:
     """One record expires and one appears, at each place, before each two answers, with two requests in flight."""
