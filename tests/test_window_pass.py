@@ -293,6 +293,27 @@ def test_a_pass_that_hides_records_is_in_no_union() -> None:
 
     assert [False, False] == [finish(window, *hides), finish(window, *hides)]
 
+    window = opened(SHORT)
+    hides = [page("bc", 2, size=2), page("b", 2)]
+    assert [False, False] == [finish(window, *hides), finish(window, *hides)]
+
+
+def test_a_union_of_more_records_than_the_total_is_given_up() -> None:
+    """It mixes records that expired and that appeared; later unions can still agree."""
+    window = opened(SHORT)
+    settled = [page("ab", 3, "aa"), page("e", 3, "a"), page("ab", 3, "aa")]
+
+    assert [False, False] == [finish(window, page(each, 3, "aa"), page(each[0], 3, "a")) for each in ("ab", "cd")]
+    assert [False, True] == [finish(window, *settled), finish(window, *settled)]
+
+
+def test_without_a_total_equal_passes_that_repeat_a_page_prove_nothing() -> None:
+    """A page that is listed again is no proof of the end."""
+    window = opened(SHORT)
+    repeats = [page("ab", None), page("ab", None)]
+
+    assert [False, False] == [finish(window, *repeats), finish(window, *repeats)]
+
 
 def test_an_empty_page_of_many_records_proves_nothing() -> None:
     """And no further page is requested in that pass."""
