@@ -61,12 +61,15 @@ def read_page(body: bytes, request: PageRequest, of: type[R]) -> Page[R]:
         if pages is None or pages >= request.current:
             message = f"page {request.current} was requested, but the answer is page {current}"
             _break_off(message, body, transient=True)
-        records = ()
+        return Page((), total, size or request.size, request.current, pages)
+    times = None
     if records is None:
         rows = data["records"]
         records = tuple(_record(row, f"records[{index}]", of) for index, row in enumerate(rows))
         learn(rows, of)
-    return Page(records, total, size or request.size, request.current, pages)
+    else:
+        times = [row.submit_time for row in data["records"]]
+    return Page(records, total, size or request.size, request.current, pages, submit_times=times)
 
 
 def _page(body: bytes, request: PageRequest) -> Mapping[str, Any]:

@@ -5,10 +5,9 @@ under one id, that id is shared: from then on, the content is the key of each re
 """
 
 import logging
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
-from operator import attrgetter
 
 import attrs
 
@@ -32,41 +31,59 @@ SEARCHES = 32
 Fingerprint = tuple[str | None, datetime | None, str | None]
 """The id, the submit time and the callee of a record: two calls that share an id hardly share all three."""
 
-_fingerprint: Callable[[CallRecord], Fingerprint] = attrgetter("voice_id", "submit_time", "callee")
-
 
 @attrs.frozen
 class PageKeys:
-    """The keys of an answer's records, row by row, and their fingerprints."""
+    """The keys of an answer's records, row by row, and what their fingerprints are made of.
+
+    Columns, for a tuple for each record of a window costs as much as all else that is done with its page.
+    """
 
     keys: Sequence[Hashable]
-    fingerprints: Sequence[Fingerprint]
+    times: Sequence[datetime | str | None]
+    callees: Sequence[str | None]
     distinct: frozenset[Hashable]
+    ids: Sequence[str | None]
     shared: frozenset[Hashable] = frozenset()
     """The ids among them that are shared, and so are no keys."""
 
+    def fingerprints(self) -> Iterator[Fingerprint]:
+        """Yield the fingerprint of each row."""
+        for name, time, callee in zip(self.ids, self.times, self.callees, strict=True):
+            yield name, datetime.fromisoformat(time) if isinstance(time, str) and time else time or None, callee
+
     def lists_the_same(self, other: "PageKeys") -> bool:
         """Return whether another answer lists the same records, in whichever order."""
-        return set(self.fingerprints) == set(other.fingerprints)
+        return set(self.fingerprints()) == set(other.fingerprints())
 
     def of_id(self, voice_id: str) -> list[Fingerprint]:
         """Return the fingerprints of the rows with an id."""
-        return [each for each in self.fingerprints if each[0] == voice_id]
+        return [each for each in self.fingerprints() if each[0] == voice_id]
 
 
-def page_keys(records: Sequence[CallRecord], shared_ids: set[Hashable]) -> PageKeys:
-    """Return the keys of an answer's records; ids that are found to be shared are added to `shared_ids`."""
-    fingerprints = list(map(_fingerprint, records))
-    keys: list[Hashable] = [each[0] for each in fingerprints]
-    distinct = frozenset(keys)
-    if len(distinct) < len(keys):
+def page_keys(
+    records: Sequence[CallRecord], shared_ids: set[Hashable], times: Sequence[datetime | str | None] | None = None
+) -> PageKeys:
+    """Return the keys of an answer's records; ids that are found to be shared are added to `shared_ids`.
+
+    `times` are the submit times as the server wrote them, if they are at hand.
+    """
+    ids = [record.voice_id for record in records]
+    keys: Sequence[Hashable] = ids
+    distinct: frozenset[Hashable] = frozenset(ids)
+    if len(distinct) < len(ids):
         _find_shared(records, shared_ids)
-    shared = distinct & shared_ids
+    shared = distinct & shared_ids if shared_ids else _NONE
     if shared or None in distinct:
-        pairs = zip(keys, records, strict=True)
-        keys = [content(record) if key is None or key in shared else key for key, record in pairs]
+        pairs = zip(ids, records, strict=True)
+        keys = [content(record) if name is None or name in shared else name for name, record in pairs]
         distinct = frozenset(keys)
-    return PageKeys(keys, fingerprints, distinct, shared)
+    if times is None:
+        times = [record.submit_time for record in records]
+    return PageKeys(keys, times, [record.callee for record in records], distinct, ids, shared)
+
+
+_NONE: frozenset[Hashable] = frozenset()
 
 
 def _find_shared(records: Iterable[CallRecord], shared_ids: set[Hashable]) -> None:
@@ -171,5 +188,5 @@ class SeenRecords:
 
 def _matches(record: CallRecord, seen: Fingerprint) -> bool:
     """Return whether a record can be the one with a fingerprint: what is missing in either matches anything."""
-    pairs = zip(_fingerprint(record), seen, strict=True)
+    pairs = zip((record.voice_id, record.submit_time, record.callee), seen, strict=True)
     return all(one is None or other is None or one == other for one, other in pairs)

@@ -1,7 +1,7 @@
 """Pages: what is requested of the API, and what it answers. Pure."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Generic
 
 import attrs
@@ -36,7 +36,8 @@ class Page(Generic[R]):
     """One answer: its records in the server's order, and what the server says of the complete result.
 
     `total` is the number of records and `pages` the number of pages, None where the server does not send them; `size`
-    and `current` are those of the request where the server does not send them.
+    and `current` are those of the request where the server does not send them. `submit_times` are the records' submit
+    times as the server wrote them, None where they are not at hand: to compare texts is cheaper.
     """
 
     records: tuple[R, ...]
@@ -44,3 +45,4 @@ class Page(Generic[R]):
     size: int
     current: int
     pages: int | None
+    submit_times: Sequence[str | None] | None = attrs.field(default=None, kw_only=True, eq=False, repr=False)

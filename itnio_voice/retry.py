@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 import attrs
 
@@ -128,8 +129,9 @@ def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return max(0.0, until - (http_date(headers.get("date")) or now))
 
 
+@lru_cache(maxsize=16)
 def http_date(text: str | None) -> float | None:
-    """Return an HTTP date in Unix seconds; None if it is none."""
+    """Return an HTTP date in Unix seconds; None if it is invalid. The answers of one second have the same one."""
     try:
         date = parsedate_to_datetime(text or "")
         # In UTC, so that every date that is returned is one that a datetime can hold.

@@ -10,7 +10,7 @@ __all__ = ["Slots"]
 
 
 class Slots:
-    """So many slots. Callers take turns, and the requests of one caller come in their order."""
+    """A fixed number of slots, granted round-robin between callers; the requests of one caller keep their order."""
 
     def __init__(self, count: int) -> None:
         self._free = count
@@ -18,15 +18,19 @@ class Slots:
 
     @asynccontextmanager
     async def taken(self, caller: Hashable) -> AsyncGenerator[None]:
-        """Take a slot, and give it back at the end."""
+        """Take a slot, and release it at the end."""
+        await self.acquire(caller)
+        try:
+            yield
+        finally:
+            self.release()
+
+    async def acquire(self, caller: Hashable) -> None:
+        """Take a slot; whoever takes one releases it."""
         if self._free:
             self._free -= 1
         else:
             await self._turn(caller)
-        try:
-            yield
-        finally:
-            self._give()
 
     async def _turn(self, caller: Hashable) -> None:
         turn = anyio.Event()
@@ -35,12 +39,12 @@ class Slots:
             await turn.wait()
         except BaseException:
             if turn.is_set():
-                self._give()
+                self.release()
             else:
                 self._leave(caller, turn)
             raise
 
-    def _give(self) -> None:
+    def release(self) -> None:
         """Hand a slot on to the first request of the caller whose turn it is."""
         if not self._waiting:
             self._free += 1

@@ -151,7 +151,7 @@ class RecordStream(Generic[R]):
         while piece := await self._next_piece():
             if piece.page:
                 self._delivery.records += len(piece.records)
-                return attrs.evolve(piece.page, records=tuple(piece.records))
+                return attrs.evolve(piece.page, records=tuple(piece.records), submit_times=None)
         return None
 
     async def _next_window(self) -> WindowBatch[R] | None:

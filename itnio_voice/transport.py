@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from ipaddress import ip_address
 from types import ModuleType
@@ -247,12 +247,21 @@ class Transport:
 
         One caller at a time passes the gate. So a slot is idle only while no other call may be sent either.
         """
-        async with AsyncExitStack() as taken:
-            async with self._gate.taken(caller):
-                await taken.enter_async_context(self._slots.taken(caller))
+        await self._gate.acquire(caller)
+        try:
+            await self._slots.acquire(caller)
+            try:
                 turn = await self._pace.turn(attempts.began, attempts.left)
-            taken.callback(self._pace.end, turn)
+            except BaseException:
+                self._slots.release()
+                raise
+        finally:
+            self._gate.release()
+        try:
             yield turn
+        finally:
+            self._pace.end(turn)
+            self._slots.release()
 
     def _learn(self, attempts: Attempts, error: ItnioError, answer: Any, turn: int) -> None:
         """Take in how an attempt failed; `answer` is None if none came."""

@@ -45,6 +45,9 @@ MAX_PAGES, MAX_PAGES_PER_STEP = 50, 10
 """Pages without a total, at most, and how many more for each record on a page: few where the pages are small."""
 MAX_SHORT_PAGES = 3
 """Short pages, at most, that are followed by another one."""
+_OFFSET = len("2022-01-18T14:42:40")
+"""Where the offset begins in a time as the vendor writes it."""
+
 Ends = list[tuple[CallRecord, CallRecord]]
 """The first and the last record of each page, in the order of the pages."""
 
@@ -58,10 +61,11 @@ class _Order:
 
     def sorts(self, records: Sequence[CallRecord]) -> bool:
         """Return whether records are in this order; never where one lacks the time."""
-        times = list(map(self.read_time, records))
-        if None in times:
-            return False
-        return times == sorted(times, reverse=self.comparison is ge)
+        return self.sorts_times(list(map(self.read_time, records)))
+
+    def sorts_times(self, times: Sequence[Any]) -> bool:
+        """Return whether times are in this order: datetimes, or texts that compare like them."""
+        return None not in times and list(times) == sorted(times, reverse=self.comparison is ge)
 
     def shows_expiry(self, ends: Ends) -> bool:
         """Return whether all records of the oldest time are on the first page, or on the last where they come last."""
@@ -69,11 +73,17 @@ class _Order:
         return not self.comparison(self.read_time(other), self.read_time(one))
 
 
-_ORDERS = tuple(
-    _Order(attrgetter(name), comparison)
-    for name in ("submit_time", "call_time", "hangup_time", "ringing_time", "answer_time")
-    for comparison in (le, ge)
-)
+_submit_time = attrgetter("submit_time")
+_other_times = map(attrgetter, ("call_time", "hangup_time", "ringing_time", "answer_time"))
+_ORDERS = tuple(_Order(read_time, comparison) for read_time in (_submit_time, *_other_times) for comparison in (le, ge))
+
+
+def _compare_as_texts(times: Sequence[Any]) -> bool:
+    """Return whether times are texts of one offset, such as `2022-01-18T14:42:40+08:00`, and so compare as texts."""
+    try:
+        return len({time[_OFFSET:] for time in times}) == 1
+    except TypeError:
+        return False
 
 
 @attrs.define(eq=False)
@@ -83,13 +93,18 @@ class _TimeOrder:
     _order: _Order | None = None
     _ends: dict[int, tuple[CallRecord, CallRecord]] = attrs.field(factory=dict[Any, Any])
 
-    def add(self, current: int, records: Sequence[CallRecord]) -> None:
-        """Take in the records of page `current`; page 1 comes first."""
+    def add(self, current: int, records: Sequence[CallRecord], submit_times: Sequence[Any]) -> None:
+        """Take in the records of page `current`, with their submit times; page 1 comes first."""
         if not records:
             return
+
+        def sorts(order: _Order) -> bool:
+            by_text = order.read_time is _submit_time and _compare_as_texts(submit_times)
+            return order.sorts_times(submit_times) if by_text else order.sorts(records)
+
         if current == 1:
-            self._order = next((order for order in _ORDERS if order.sorts(records)), None)
-        elif self._order and not self._order.sorts(records):
+            self._order = next(filter(sorts, _ORDERS), None)
+        elif self._order and not sorts(self._order):
             self._order = None
         self._ends[current] = records[0], records[-1]
 
@@ -227,7 +242,7 @@ class WindowPass(Generic[R]):
     def add(self, current: int, page: Page[R]) -> None:
         """Take in an answer."""
         self.in_flight.discard(current)
-        keys = page_keys(page.records, self.learned.shared_ids)
+        keys = page_keys(page.records, self.learned.shared_ids, page.submit_times)
         total = page.total if self._trusts_totals else None
         if current in self.keys:
             self._confirmed = True
@@ -250,7 +265,7 @@ class WindowPass(Generic[R]):
         self.inconsistent |= new < len(keys.distinct) or not keys.shared.isdisjoint(self.distinct)
         if total is None:
             self._add_without_total(keys, is_new=new > 0)
-            self._order.add(current, page.records)
+            self._order.add(current, page.records, keys.times)
             return
         step = self.step
         offset = (current - 1) * step
@@ -258,7 +273,7 @@ class WindowPass(Generic[R]):
         self.inconsistent |= number != max(0, min(step, total - offset))
         self.totals_differ |= total < offset + number
         if total > step:
-            self._order.add(current, page.records)
+            self._order.add(current, page.records, keys.times)
 
     def _add_behind_the_last(self, current: int, keys: PageKeys, total: int | None) -> None:
         """Take in the page behind the last one: empty, unless the total counts too little or a record has appeared."""

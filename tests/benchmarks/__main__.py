@@ -28,7 +28,7 @@ from itnio_voice.walk import Walk
 
 from . import peers
 from .measuring import Line, by_turns, timed
-from .pages import END, PAGE, START, Held, answers
+from .pages import END, PAGE, START, Held, answers, rows
 from .service import service
 
 ACCOUNT = Credentials(peers.KEY, peers.SECRET)
@@ -90,10 +90,10 @@ def decoding() -> Iterator[Line]:
 
 def memory() -> Iterator[Line]:
     """Stream over a transport in memory."""
-    pages, url = 49, "https://example.com/voice"  # 5,000 records are a round total, which is taken for a cap
+    pages, url = 50, "https://example.com/voice"
 
     def run(read: Callable[[httpx.AsyncClient], Awaitable[int]], bodies: Sequence[bytes]) -> None:
-        assert pages * PAGE == reading(lambda: httpx.AsyncClient(transport=Held(bodies)), read)
+        assert rows(pages) == reading(lambda: httpx.AsyncClient(transport=Held(bodies)), read)
 
     def loop(read: Any) -> Callable[[Sequence[bytes]], None]:
         return partial(run, lambda client: peers.one_by_one(client, url, START, END, read))
@@ -118,12 +118,10 @@ def memory() -> Iterator[Line]:
 
 def walking() -> Iterator[Line]:
     """Plan, check and drop duplicates: what a walk costs on top of its pages."""
-    window, pages = Window(START, END), 49  # not a round total, which is taken for a cap
+    window, pages = Window(START, END), 50
 
     def read(bodies: Sequence[bytes], current: int) -> Page[VoiceRecord]:
-        last: Page[VoiceRecord] = Page((), pages * PAGE, PAGE, current, pages)
-        request = PageRequest(window, current, PAGE)
-        return last if current > pages else read_page(bodies[current - 1], request, VoiceRecord)
+        return read_page(bodies[current - 1], PageRequest(window, current, PAGE), VoiceRecord)
 
     def alone(bodies: Sequence[bytes]) -> None:
         async def main() -> None:
@@ -142,7 +140,7 @@ def walking() -> Iterator[Line]:
             walk = Walk(Plan(fetch=fetch, gaps=[window], now=END.timestamp, at_once=most))
             while await walk.advance():
                 pass
-            assert pages * PAGE == walk.records
+            assert rows(pages) == walk.records
 
         asyncio.run(main())
 
