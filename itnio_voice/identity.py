@@ -5,7 +5,7 @@ under one id, that id is shared: from then on, the content is the key of each re
 """
 
 import logging
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 
@@ -28,41 +28,41 @@ Neighbouring windows share one second. The rest is for servers whose replicas di
 SEARCHES = 32
 """Lookups in a window before its keys are indexed."""
 
-Fingerprint = tuple[str | None, datetime | None, str | None]
-"""The id, the submit time and the callee of a record: two calls that share an id hardly share all three."""
+_NONE: frozenset[Hashable] = frozenset()
 
 
 @attrs.frozen
 class PageKeys:
-    """The keys of an answer's records, row by row, and what their fingerprints are made of.
+    """The keys of an answer's records, row by row.
 
-    Columns, for a tuple for each record of a window costs as much as all else that is done with its page.
+    As little as possible is kept for each record, because the keys of all pages of a window are: what is kept makes
+    all else slower. A `mark` is the hash of a record's submit time and callee. Two calls that share an id hardly share
+    both, so it distinguishes them from one record that is listed twice.
     """
 
     keys: Sequence[Hashable]
-    times: Sequence[datetime | str | None]
-    callees: Sequence[str | None]
-    distinct: frozenset[Hashable]
     ids: Sequence[str | None]
-    shared: frozenset[Hashable] = frozenset()
+    marks: Sequence[int]
+    shared: frozenset[Hashable] = _NONE
     """The ids among them that are shared, and so are no keys."""
 
-    def fingerprints(self) -> Iterator[Fingerprint]:
-        """Yield the fingerprint of each row."""
-        for name, time, callee in zip(self.ids, self.times, self.callees, strict=True):
-            yield name, datetime.fromisoformat(time) if isinstance(time, str) and time else time or None, callee
+    @property
+    def distinct(self) -> frozenset[Hashable]:
+        """The keys, each once."""
+        return frozenset(self.keys)
 
     def lists_the_same(self, other: "PageKeys") -> bool:
         """Return whether another answer lists the same records, in whichever order."""
-        return set(self.fingerprints()) == set(other.fingerprints())
+        one, two = (set(zip(page.ids, page.marks, strict=True)) for page in (self, other))
+        return one == two
 
-    def of_id(self, voice_id: str) -> list[Fingerprint]:
-        """Return the fingerprints of the rows with an id."""
-        return [each for each in self.fingerprints() if each[0] == voice_id]
+    def marks_of(self, voice_id: str) -> set[int]:
+        """Return the marks of the rows with an id."""
+        return {mark for name, mark in zip(self.ids, self.marks, strict=True) if name == voice_id}
 
 
 def page_keys(
-    records: Sequence[CallRecord], shared_ids: set[Hashable], times: Sequence[datetime | str | None] | None = None
+    records: Sequence[CallRecord], shared_ids: set[Hashable], times: Sequence[str | None] | None = None
 ) -> PageKeys:
     """Return the keys of an answer's records; ids that are found to be shared are added to `shared_ids`.
 
@@ -77,13 +77,19 @@ def page_keys(
     if shared or None in distinct:
         pairs = zip(ids, records, strict=True)
         keys = [content(record) if name is None or name in shared else name for name, record in pairs]
-        distinct = frozenset(keys)
     if times is None:
-        times = [record.submit_time for record in records]
-    return PageKeys(keys, times, [record.callee for record in records], distinct, ids, shared)
+        times = [_text(record.submit_time) for record in records]
+    marks = list(map(hash, zip(times, [record.callee for record in records], strict=True)))
+    return PageKeys(keys, ids, marks, shared)
 
 
-_NONE: frozenset[Hashable] = frozenset()
+def _mark(record: CallRecord) -> int:
+    return hash((_text(record.submit_time), record.callee))
+
+
+def _text(time: datetime | None) -> str | None:
+    """Return a time as the vendor writes it."""
+    return time.isoformat() if time else None
 
 
 def _find_shared(records: Iterable[CallRecord], shared_ids: set[Hashable]) -> None:
@@ -121,9 +127,9 @@ class _SeenWindow:
         """Return the page with a key. The first few are searched for: what neighbours share is on an outer page."""
         self._lookups += 1
         if self._lookups <= SEARCHES:
-            return next(page for page in reversed(self.pages) if key in page.distinct)
+            return next(page for page in reversed(self.pages) if key in page.keys)
         if self._page_of_key is None:
-            self._page_of_key = {each: page for page in self.pages for each in page.distinct}
+            self._page_of_key = {each: page for page in self.pages for each in page.keys}
         return self._page_of_key[key]
 
 
@@ -141,7 +147,7 @@ class SeenRecords:
     def add(self, end: datetime, pages: Sequence[PageKeys]) -> None:
         """Remember what was returned, or belongs to the range before, of a window that ends at `end`."""
         keys: set[Hashable] = set()
-        keys.update(*(page.distinct for page in pages))
+        keys.update(*(page.keys for page in pages))
         self._windows.append(_SeenWindow(end, keys, pages))
 
     def forget_before(self, position: datetime) -> None:
@@ -155,10 +161,11 @@ class SeenRecords:
             IncompleteWindowError: if records share an id and it cannot be known which of them was returned.
         """
         wanted = page.distinct
+        distinct = len(wanted)
         if self._shared_ids:
             wanted |= {record.voice_id for record in records if record.voice_id in self._shared_ids}
         is_new = all(window.keys.isdisjoint(wanted) for window in self._windows)
-        if is_new and len(page.distinct) == len(records):
+        if is_new and distinct == len(records):
             return records
         new = dict(zip(page.keys, records, strict=True))
         others = list(new.values())
@@ -172,21 +179,15 @@ class SeenRecords:
         before = [window.page_of(name) for window in self._windows if name and name in window.keys]
         if not before:
             return False
-        returned = [seen for page in before for seen in page.of_id(str(name))]
-        if not any(_matches(record, seen) for seen in returned):
+        returned = set[int]().union(*(page.marks_of(str(name)) for page in before))
+        if _mark(record) not in returned:
             _share(str(name), self._shared_ids)
             return False
         rivals = [other for other in others if other.voice_id == name and other is not record]
-        if any(_matches(rival, seen) for rival in rivals for seen in returned):
+        if any(_mark(rival) in returned for rival in rivals):
             message = (
                 f"different records share the id {name!r:.80}, the submit time and the callee, and one of them has "
                 f"been returned: read the range again with windows(), which returns only complete windows"
             )
             raise IncompleteWindowError(message)
         return True
-
-
-def _matches(record: CallRecord, seen: Fingerprint) -> bool:
-    """Return whether a record can be the one with a fingerprint: what is missing in either matches anything."""
-    pairs = zip((record.voice_id, record.submit_time, record.callee), seen, strict=True)
-    return all(one is None or other is None or one == other for one, other in pairs)

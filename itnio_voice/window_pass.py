@@ -93,14 +93,15 @@ class _TimeOrder:
     _order: _Order | None = None
     _ends: dict[int, tuple[CallRecord, CallRecord]] = attrs.field(factory=dict[Any, Any])
 
-    def add(self, current: int, records: Sequence[CallRecord], submit_times: Sequence[Any]) -> None:
+    def add(self, current: int, records: Sequence[CallRecord], submit_times: Sequence[Any] | None) -> None:
         """Take in the records of page `current`, with their submit times; page 1 comes first."""
         if not records:
             return
 
         def sorts(order: _Order) -> bool:
-            by_text = order.read_time is _submit_time and _compare_as_texts(submit_times)
-            return order.sorts_times(submit_times) if by_text else order.sorts(records)
+            if submit_times is not None and order.read_time is _submit_time and _compare_as_texts(submit_times):
+                return order.sorts_times(submit_times)
+            return order.sorts(records)
 
         if current == 1:
             self._order = next(filter(sorts, _ORDERS), None)
@@ -256,16 +257,17 @@ class WindowPass(Generic[R]):
     def _add_page(self, current: int, page: Page[R], keys: PageKeys, total: int | None) -> None:
         if not self.keys:
             self.total, self._size_told = total, page.size
-        known, number = len(self.distinct), len(keys.keys)
-        self.distinct |= keys.distinct
+        known, number, distinct = len(self.distinct), len(keys.keys), keys.distinct
+        self.inconsistent |= not keys.shared.isdisjoint(self.distinct)
+        self.distinct |= distinct
         new = len(self.distinct) - known
         self.pages[current], self.keys[current] = page, keys
         self.rows += number
         self._compare_total(total)
-        self.inconsistent |= new < len(keys.distinct) or not keys.shared.isdisjoint(self.distinct)
+        self.inconsistent |= new < len(distinct)
         if total is None:
             self._add_without_total(keys, is_new=new > 0)
-            self._order.add(current, page.records, keys.times)
+            self._order.add(current, page.records, page.submit_times)
             return
         step = self.step
         offset = (current - 1) * step
@@ -273,7 +275,7 @@ class WindowPass(Generic[R]):
         self.inconsistent |= number != max(0, min(step, total - offset))
         self.totals_differ |= total < offset + number
         if total > step:
-            self._order.add(current, page.records, keys.times)
+            self._order.add(current, page.records, page.submit_times)
 
     def _add_behind_the_last(self, current: int, keys: PageKeys, total: int | None) -> None:
         """Take in the page behind the last one: empty, unless the total counts too little or a record has appeared."""
