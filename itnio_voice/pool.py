@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
+from enum import Enum
 from functools import cache
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -26,7 +27,7 @@ __all__ = ["PooledTransport", "end_connection", "make_client", "proxy_mounts"]
 _KEEPALIVE_SECONDS = 30.0
 _POLL_SECONDS = 0.005
 _POLLS = 2
-_LONGEST_CHECK = 1.0
+_LONGEST_CHECK = 0.5
 _TCP = socket.AF_INET, socket.SOCK_STREAM
 
 _ERRORS: Mapping[type[Exception], type[httpx.TransportError]] = {
@@ -99,8 +100,10 @@ class PooledTransport(httpx.AsyncBaseTransport):
 
     A connection with unread data is not reused: a server, or a proxy before it, may send an answer twice, and the
     second would be read as the answer to the next request. The first answer of a connection is always its own. A later
-    one is an error if unread data follow it. A success with the same body as the answer before it on the connection is
-    returned only if no data follow for about as long as an answer takes.
+    one is an error if unread data follow it. A copy may also arrive only when the next request has been sent. So a
+    success with the same body as the answer before it on the connection is returned only if no data follow for about as
+    long as an answer takes. That is checked until one such answer was found to be no copy. Once a copy was found, no
+    connection is reused.
     """
 
     def __init__(self, connections: int, context: ssl.SSLContext, proxy: httpx.Proxy | None = None) -> None:
@@ -111,6 +114,8 @@ class PooledTransport(httpx.AsyncBaseTransport):
             keepalive_expiry=_KEEPALIVE_SECONDS,
         )
         self._last: WeakKeyDictionary[Any, tuple[int, float]] = WeakKeyDictionary()
+        self._checked = False
+        self._reuses = True
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request over a connection of the pool, and read its answer."""
@@ -144,17 +149,20 @@ class PooledTransport(httpx.AsyncBaseTransport):
         digest = hash(body)
         last = self._last.get(stream)
         self._last[stream] = digest, seconds
-        unread = _has_unread_data(response)
-        if last and last[0] == digest and response.status == HTTPStatus.OK:
+        unread = _unread(response)
+        repeated = last is not None and last[0] == digest and response.status == HTTPStatus.OK
+        if repeated and last and not self._checked:
             end = anyio.current_time() + min(last[1] + _POLLS * _POLL_SECONDS, _LONGEST_CHECK)
             while not unread and anyio.current_time() < end:
                 await anyio.sleep(_POLL_SECONDS)
-                unread = _has_unread_data(response)
-        if unread:
+                unread = _unread(response)
+            self._checked = self._checked or not unread
+        self._reuses = self._reuses and unread is not Unread.DATA
+        if unread or not self._reuses:
             end_connection(stream)
-            if last:
-                message = "the server sent more than one answer to a request"
-                raise httpcore2.RemoteProtocolError(message)
+        if last and (unread is Unread.DATA or (repeated and unread is Unread.UNKNOWN)):
+            message = "the server sent more than one answer to a request"
+            raise httpcore2.RemoteProtocolError(message)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -174,32 +182,51 @@ def end_connection(stream: Any) -> None:
         connection.shutdown(socket.SHUT_RDWR)
 
 
-def _has_unread_data(response: httpcore2.Response) -> bool:
-    """Return whether an answer's connection has unread data, which would be read as the answer to the next request.
+class Unread(Enum):
+    """What a connection has received after an answer."""
 
-    The data may be in h11's buffer, in that of TLS, or in the socket. Data that arrive later are seen by httpcore2 when
-    it reuses the connection.
+    NOTHING = ""
+    DATA = "data"
+    END = "end"
+    UNKNOWN = "data or end"
+
+    def __bool__(self) -> bool:
+        return self is not Unread.NOTHING
+
+
+def _unread(response: httpcore2.Response) -> Unread:
+    """Return what a connection has received after an answer: in h11's buffer, in that of TLS, or in the socket.
+
+    What arrives later is seen by httpcore2 when it reuses the connection.
     """
     stream = response.extensions["network_stream"]
     try:
         # httpcore2 has no public way to h11's buffer.
-        unread, _ = attrgetter("stream._stream._connection._h11_state.trailing_data")(response)
+        trailing, _ = attrgetter("stream._stream._connection._h11_state.trailing_data")(response)
     except AttributeError:
-        return True
-    return bool(unread) or _has_unread_tls(stream.get_extra_info("ssl_object")) or stream.get_extra_info("is_readable")
+        return Unread.UNKNOWN
+    if trailing:
+        return Unread.DATA
+    tls: ssl.SSLObject | None = stream.get_extra_info("ssl_object")
+    if tls is not None:
+        try:
+            return Unread.DATA if tls.read(1) else Unread.END
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError:
+            return Unread.END
+    if not stream.get_extra_info("is_readable"):
+        return Unread.NOTHING
+    return Unread.UNKNOWN if tls else _peek(stream)
 
 
-def _has_unread_tls(connection: ssl.SSLObject | None) -> bool:
-    """Return whether TLS has received data that were not read, or the end of the connection."""
-    if connection is None:
-        return False
+def _peek(stream: Any) -> Unread:
+    """Return what a readable socket holds."""
     try:
-        connection.read(1)
-    except ssl.SSLWantReadError:
-        return False
-    except ssl.SSLError:
-        return True
-    return True
+        with socket.fromfd(stream.get_extra_info("socket").fileno(), *_TCP) as connection:
+            return Unread.DATA if connection.recv(1, socket.MSG_PEEK) else Unread.END
+    except OSError:
+        return Unread.END
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class Server:
                     number += 1
                     self.requests += 1
                     await self.send(stream, http_answer(self.page_of(json.loads(body))), number)
-                except (anyio.EndOfStream, anyio.BrokenResourceError):
+                except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
                     return
 
 
@@ -181,6 +181,26 @@ async def test_unread_data_end_a_connection(send: Send, certificate: ssl.SSLCont
 async def once(stream: ByteStream, answer: bytes, _: int) -> None:
     """Send an answer once."""
     await stream.send(answer)
+
+
+async def and_close(stream: ByteStream, answer: bytes, number: int) -> None:
+    """Close the connection after its second answer."""
+    await stream.send(answer)
+    if number == 2:
+        await stream.aclose()
+
+
+@pytest.mark.parametrize("over_tls", [False, True])
+async def test_the_end_of_a_connection_is_no_error(over_tls: bool, certificate: ssl.SSLContext) -> None:
+    """A server may close a connection after any answer, and others are reused as before."""
+    async with (
+        serving(and_close, tls=certificate if over_tls else None) as server,
+        VoiceSession(CREDENTIALS, base_url=server.url) as session,
+    ):
+        for current in (1, 2, 3, 4, 5, 6):
+            await session.page(START, END, current=current, page_size=20)
+
+    assert (3, 6) == (server.connections, server.requests)
 
 
 async def test_connections_are_reused() -> None:

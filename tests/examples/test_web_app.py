@@ -408,7 +408,7 @@ async def test_shutdown_while_streams_run(sandbox: Sandbox, accounts: Path, tmp_
                 cut += 1
 
         async with anyio.create_task_group() as clients:
-            for _ in range(10):
+            for _ in range(8):
                 clients.start_soon(read)
             await until(lambda: begun == 10)
             began = time.monotonic()
@@ -416,7 +416,7 @@ async def test_shutdown_while_streams_run(sandbox: Sandbox, accounts: Path, tmp_
             code = await anyio.to_thread.run_sync(process.wait)
 
     assert time.monotonic() - began < 10
-    assert 10 == cut
+    assert 8 == cut
     assert code in (0, -signal.SIGTERM), told.read_text()
     for complaint in ("never awaited", "destroyed", "unclosed", "never retrieved"):
         assert complaint not in told.read_text()
