@@ -165,6 +165,14 @@ class HTTPStatusError(TransportError):
         self.transient = is_passing(status_code)
 
 
+def may_be_overload(error: Exception) -> bool:
+    """Return whether an error that outlasts all retries may mean that a window is too much for the server."""
+    unavailable = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+    if isinstance(error, HTTPStatusError):
+        return error.status_code in unavailable
+    return isinstance(error, ServerError | RequestTimeoutError)
+
+
 class IncompleteWindowError(ItnioError):
     """A window's records do not add up to what the server says it holds, however often it was asked.
 

@@ -36,8 +36,8 @@ class PageKeys:
     """The keys of an answer's records, row by row.
 
     As little as possible is kept for each record, because the keys of all pages of a window are: what is kept makes
-    all else slower. A `mark` is the hash of a record's submit time and callee. Two calls that share an id hardly share
-    both, so it distinguishes them from one record that is listed twice.
+    all else slower. A `mark` is the hash of a record's submit time and callee, 0 where one is missing. Two calls that
+    share an id hardly share both, so it distinguishes them from one record that is listed twice.
     """
 
     keys: Sequence[Hashable]
@@ -79,12 +79,18 @@ def page_keys(
         keys = [content(record) if name is None or name in shared else name for name, record in pairs]
     if times is None:
         times = [_text(record.submit_time) for record in records]
-    marks = list(map(hash, zip(times, [record.callee for record in records], strict=True)))
-    return PageKeys(keys, ids, marks, shared)
+    callees = [record.callee for record in records]
+    pairs_of_marks = zip(times, callees, strict=True)
+    if None in callees or None in times:
+        return PageKeys(keys, ids, [hash(pair) if all(pair) else 0 for pair in pairs_of_marks], shared)
+    return PageKeys(keys, ids, list(map(hash, pairs_of_marks)), shared)
 
 
-def _mark(record: CallRecord) -> int:
-    return hash((_text(record.submit_time), record.callee))
+def _may_be(record: CallRecord, marks: Collection[int]) -> bool:
+    """Return whether a record may be one of those with these marks."""
+    if record.submit_time is None or record.callee is None:
+        return bool(marks)
+    return 0 in marks or hash((_text(record.submit_time), record.callee)) in marks
 
 
 def _text(time: datetime | None) -> str | None:
@@ -180,11 +186,11 @@ class SeenRecords:
         if not before:
             return False
         returned = set[int]().union(*(page.marks_of(str(name)) for page in before))
-        if _mark(record) not in returned:
+        if not _may_be(record, returned):
             _share(str(name), self._shared_ids)
             return False
         rivals = [other for other in others if other.voice_id == name and other is not record]
-        if any(_mark(rival) in returned for rival in rivals):
+        if any(_may_be(rival, returned) for rival in rivals):
             message = (
                 f"different records share the id {name!r:.80}, the submit time and the callee, and one of them has "
                 f"been returned: read the range again with windows(), which returns only complete windows"

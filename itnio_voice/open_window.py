@@ -102,7 +102,8 @@ class OpenWindow(Generic[R]):
             self.is_exhausted = self.passes >= MAX_PASSES or (self._idle_passes >= MAX_IDLE_PASSES and not is_live)
         if not self.is_exhausted:
             self.current = WindowPass(self.window, self._next_size(done), self.learned)
-            if is_live:
+            # A pass that adds up is confirmed at once, before the window changes again.
+            if is_live and not done.adds_up:
                 self.not_before = now + min(FIRST_PAUSE * 2.0 ** (self.passes - 1), LONGEST_PAUSE)
             self.passes += 1
 

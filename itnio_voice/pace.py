@@ -57,6 +57,8 @@ class Pace:
                 server will have answered with nothing but 429 for `total` seconds.
         """
         await anyio.lowlevel.checkpoint_if_cancelled()
+        if self._is_unlimited:
+            return self._series
         while True:
             now = anyio.current_time()
             pause = self._pause_end - now
@@ -77,6 +79,11 @@ class Pace:
         if self.refusals:
             self._probe = self._series, anyio.Event()
         return self._series
+
+    @property
+    def _is_unlimited(self) -> bool:
+        """Whether there is no `rate`, and the server has not answered with a 429 of late."""
+        return self.rate is None and not self._gap and not self.refusals and self._pause_end == -inf
 
     def refused_for(self, began: float) -> float:
         """Return for how many seconds since `began` the server has answered with nothing but 429."""

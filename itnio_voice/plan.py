@@ -32,6 +32,7 @@ class Plan(Generic[R]):
     skip: bool = False
     whole: bool = False
     until_now: bool = False
+    clock_known: Callable[[], bool] = lambda: True
     learned: Learned = attrs.field(factory=Learned)
 
 

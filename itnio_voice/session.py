@@ -155,6 +155,7 @@ class VoiceSession:
                     skip=expired == "skip",
                     at_once=self._transport.concurrency,
                     until_now=end is None,
+                    clock_known=lambda: self._transport.clock_known,
                     learned=self._learned,
                     whole=whole_windows,
                 )

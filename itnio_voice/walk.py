@@ -18,33 +18,22 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from .availability import AvailabilitySearch
-from .errors import (
-    HTTPStatusError,
-    ParameterError,
-    RequestTimeoutError,
-    ServerError,
-    TimeRangeError,
-)
+from .errors import ParameterError, TimeRangeError
 from .identity import SeenRecords
 from .models import R
 from .open_window import OpenWindow
 from .outbox import Outbox
 from .paging import Page
 from .plan import Piece, Plan
-from .walk_log import log_window, warn_skipped, warn_unread
+from .present import Present
+from .walk_log import log_window, warn_skipped
 from .widths import WindowWidth
-from .windows import SECOND, SHORTEST, Window, before, cut, floor, join
+from .windows import SHORTEST, Window, before, cut, join
 
 __all__ = ["Walk"]
 
 ROUNDS = 8
 """The requests of one step, at most, for each that may be in flight."""
-LIVE = timedelta(minutes=5)
-"""A window that ends later than this before now may still receive records."""
-NEAR_NOW = timedelta(minutes=10)
-"""A window that ends later than this before now may be refused because it ends in the server's future."""
-UNAVAILABLE = frozenset({503, 504})
-"""The HTTP statuses that may mean that the window is too much for the server."""
 
 
 class Walk(Generic[R]):
@@ -54,6 +43,7 @@ class Walk(Generic[R]):
         self._plan = plan
         self._learned = plan.learned
         self._width = WindowWidth(plan.learned.span_limit, most_open=2 * plan.at_once)
+        self._present = Present(plan.now, plan.clock_known, plan.until_now, plan.learned)
         self._search = AvailabilitySearch(lambda window: plan.fetch(window, 1, plan.page_size))
         self._gaps = deque(plan.gaps)
         self._outbox = Outbox[R](plan.limit, plan.whole, SeenRecords(plan.learned.shared_ids))
@@ -69,7 +59,6 @@ class Walk(Generic[R]):
         self._boundary: OpenWindow[R] | None = None
         self._failed: tuple[OpenWindow[R], Exception] | None = None
         self._walked = timedelta()
-        self._warned = False
         self.windows_done = 0
         self.skipped: tuple[Window, ...] = ()
 
@@ -96,12 +85,12 @@ class Walk(Generic[R]):
         while self._gaps:
             gap = self._gaps.popleft()
             # The first answer tells the server's time: before it, nothing is cut by a clock that may be wrong.
-            if self._gap is None or self._reachable_end(gap) > gap.start:
+            if self._gap is None or self._present.reachable_end(gap) > gap.start:
                 self._gap, self._end, self._position = gap, gap.end, gap.start
                 self._boundary = OpenWindow(before(gap), self._plan.page_size, self._learned)
                 self._open.append(self._boundary)
                 return True
-            self._report_unread(gap, gap.start)
+            self._present.warn_unread(gap, gap.start)
         return False
 
     def _enter_gap(self, start: datetime) -> None:
@@ -109,23 +98,11 @@ class Walk(Generic[R]):
         assert self._gap  # noqa: S101 -- it has been started
         self._boundary = None
         self._asks = 1
-        self._end = self._reachable_end(self._gap)
+        self._end = self._present.reachable_end(self._gap)
         if self._end < self._gap.end:
-            self._report_unread(self._gap, self._end)
+            self._present.warn_unread(self._gap, self._end)
         if self._end > self._gap.start:
             self._rest = Window(start, self._end)
-
-    def _reachable_end(self, gap: Window) -> datetime:
-        """Return the last second that is over on the server's clock, if a gap ends later; else its end."""
-        now, margin = datetime.fromtimestamp(self._plan.now(), UTC), self._learned.end_margin
-        return gap.end if gap.end <= now - margin else min(gap.end, floor(now) - SECOND - margin)
-
-    def _report_unread(self, gap: Window, end: datetime) -> None:
-        """Warn once that a part of the range lies in the server's future."""
-        if self._warned or (self._plan.until_now and end > gap.start):
-            return
-        self._warned = True
-        warn_unread(gap, max(end, gap.start), self._now())
 
     # What to request
 
@@ -229,8 +206,7 @@ class Walk(Generic[R]):
     def _finish_pass(self, opened: OpenWindow[R]) -> None:
         """Conclude a pass. What was handed out of it is remembered if another one follows."""
         reading = opened.current
-        is_live = opened.window.end > self._now() - LIVE
-        opened.finish_pass(is_live=is_live, now=anyio.current_time())
+        opened.finish_pass(is_live=self._present.is_live(opened.window), now=anyio.current_time())
         if opened.current is not reading:
             log_window(logging.INFO, "%s: does not add up in pass %d", opened, opened.passes - 1)
             if opened is self._open[0]:
@@ -301,7 +277,7 @@ class Walk(Generic[R]):
         rest = self._rest.span if self._rest else timedelta()
         self._width.complete(window.span, opened.current.depth, rest)
         if window.end == self._end:
-            self._learned.end_margin = self._learned.end_margin // 2 // SECOND * SECOND
+            self._present.learn_accepted_end()
 
     # What failed
 
@@ -339,7 +315,7 @@ class Walk(Generic[R]):
         """Find out why a window was refused, and adjust to it; return False if it is too old and that is an error."""
         window = opened.window
         if window.span > SHORTEST and await self._search.is_available(window.start):
-            if self._is_near_now(window.end) and not await self._search.is_available(window.end - SHORTEST):
+            if self._present.is_near(window.end) and not await self._search.is_available(window.end - SHORTEST):
                 self._end_reading(await self._search.latest_end(window))
             else:
                 span = window.span
@@ -358,8 +334,8 @@ class Walk(Generic[R]):
         """End the gap earlier, where the server's future begins."""
         assert self._gap  # noqa: S101 -- it has been started
         front = self._open[0]
-        self._learned.end_margin = max(timedelta(), floor(self._now()) - SECOND - end)
-        self._report_unread(self._gap, end)
+        self._present.learn_refused_end(end)
+        self._present.warn_unread(self._gap, end)
         self._end = end
         if front is self._boundary or end <= front.window.start:
             self._outbox.remember(front, front.current.keys)
@@ -385,13 +361,8 @@ class Walk(Generic[R]):
 
     async def _is_future(self, refused: datetime) -> bool:
         """Return whether two seconds were refused because they lie in the server's future: older ones are available."""
-        return self._is_near_now(refused) and await self._search.is_available(refused - NEAR_NOW)
-
-    def _is_near_now(self, at: datetime) -> bool:
-        return at > self._now() - NEAR_NOW
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._plan.now(), UTC)
+        present = self._present
+        return present.is_near(refused) and await self._search.is_available(present.before(refused))
 
     # How far it is
 
@@ -422,11 +393,6 @@ class Walk(Generic[R]):
 
     def _unopened(self) -> list[Window]:
         """Return the windows of which nothing has been requested, up to now."""
-        ends = [(gap, self._reachable_end(gap)) for gap in self._gaps]
+        ends = [(gap, self._present.reachable_end(gap)) for gap in self._gaps]
         gaps = [Window(gap.start, end) for gap, end in ends if gap.start < end]
         return [self._rest, *gaps] if self._rest else gaps
-
-
-def _may_be_load(error: Exception) -> bool:
-    """Return whether an error may mean that a window is too much for the server."""
-    return not isinstance(error, HTTPStatusError) or error.status_code in UNAVAILABLE

@@ -211,7 +211,8 @@ async def test_batches_complete_the_windows_that_they_hold(itnio_sandbox: Sandbo
 @pytest.mark.anyio
 async def test_an_error_of_the_stream_comes_through(itnio_sandbox: Sandbox) -> None:
     """What the stream raises is raised, and a wrong size at the call."""
-    itnio_sandbox.insert({"voiceId": "bad", "cost": "0.00000000000000000001"})
+    minute_ago = (datetime.now(UTC) - timedelta(minutes=1)).isoformat(timespec="seconds")
+    itnio_sandbox.insert({"voiceId": "bad", "cost": "0.00000000000000000001", "submitTime": minute_ago})
     async with session_on(itnio_sandbox) as session:
         with pytest.raises(DecodeError, match="has no room in the column cost"):
             await to_table(session.records(LONG_AGO))

@@ -4,7 +4,7 @@ import email.utils
 import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import anyio
@@ -95,7 +95,8 @@ async def test_every_request_is_signed_as_the_vendor_says() -> None:
     assert abs(time.time() - int(request.headers["Timestamp"])) <= 2
     assert 32 == len(request.headers["Sign"])
     assert "application/json;charset=UTF-8" == request.headers["Content-Type"]
-    times = {"strTime": START.isoformat(), "endTime": END.isoformat()}
+    china = timezone(timedelta(hours=8))
+    times = {"strTime": START.astimezone(china).isoformat(), "endTime": END.astimezone(china).isoformat()}
     assert {"current": 3, "size": 20, "params": times} == json.loads(request.content)
 
 
