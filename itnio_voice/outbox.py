@@ -65,7 +65,11 @@ class Outbox(Generic[R]):
         self._handed_out = 0
         records = [record for piece in pieces for record in piece.records]
         done = Done(own, opened.current.total, part)
-        self._ready += [Piece(records, done=done)] if self.complete_windows else [*pieces, Piece([], done=done)]
+        if self.complete_windows:
+            self._ready.append(Piece(records, done=done))
+        else:
+            self._ready.extend(pieces)
+            self._ready.append(Piece([], done=done))
         return len(records)
 
     def remember(self, opened: OpenWindow[R], keys: dict[int, PageKeys]) -> None:

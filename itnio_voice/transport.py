@@ -215,8 +215,8 @@ class Transport:
             answer: Any = None
             outcome = "cancelled"
             try:
-                answer = await self._exchange(question, signature, min(self.timeout, attempts.left))
-                result = _judge(answer, read)
+                answer = received = await self._exchange(question, signature, min(self.timeout, attempts.left))
+                result = _judge(received, read)
                 outcome = "answered"
             except ItnioError as error:
                 outcome = type(error).__name__
@@ -238,7 +238,7 @@ class Transport:
                 attempts.spent += seconds
                 _tell(question, signature, answer, outcome, seconds)
             self._pace.answered(turn)
-            self._observe_clock(answer.headers, sent)
+            self._observe_clock(received.headers, sent)
             return result
 
     @asynccontextmanager

@@ -18,7 +18,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from .availability import AvailabilitySearch
-from .errors import ParameterError, TimeRangeError
+from .errors import ParameterError, TimeRangeError, may_be_overload
 from .identity import SeenRecords
 from .models import R
 from .open_window import OpenWindow
@@ -293,9 +293,7 @@ class Walk(Generic[R]):
                 self._enter_gap(opened.window.end)
             case TimeRangeError() if await self._adjust_range(opened):
                 pass
-            case ServerError() | RequestTimeoutError() | HTTPStatusError() if opened.can_be_narrowed and _may_be_load(
-                error
-            ):
+            case _ if opened.can_be_narrowed and may_be_overload(error):
                 self._width.fail(opened.window.span)
                 self._reopen(opened)
             case ParameterError() if opened.current.keys and opened.can_be_narrowed:
