@@ -8,6 +8,7 @@ import logging
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
+from itertools import product
 
 import attrs
 
@@ -36,8 +37,8 @@ class PageKeys:
     """The keys of an answer's records, row by row.
 
     As little as possible is kept for each record, because the keys of all pages of a window are: what is kept makes
-    all else slower. A `mark` is the hash of a record's submit time and callee, 0 where one is missing. Two calls that
-    share an id hardly share both, so it distinguishes them from one record that is listed twice.
+    all else slower. A `mark` is the hash of a record's submit time and callee. Two calls that share an id hardly share
+    both, so it distinguishes them from one record that is listed twice.
     """
 
     keys: Sequence[Hashable]
@@ -79,18 +80,16 @@ def page_keys(
         keys = [content(record) if name is None or name in shared else name for name, record in pairs]
     if times is None:
         times = [_text(record.submit_time) for record in records]
-    callees = [record.callee for record in records]
-    pairs_of_marks = zip(times, callees, strict=True)
-    if None in callees or None in times:
-        return PageKeys(keys, ids, [hash(pair) if all(pair) else 0 for pair in pairs_of_marks], shared)
-    return PageKeys(keys, ids, list(map(hash, pairs_of_marks)), shared)
+    marks = list(map(hash, zip(times, [record.callee for record in records], strict=True)))
+    return PageKeys(keys, ids, marks, shared)
 
 
 def _may_be(record: CallRecord, marks: Collection[int]) -> bool:
-    """Return whether a record may be one of those with these marks."""
-    if record.submit_time is None or record.callee is None:
+    """Return whether a record may be one of those with these marks: what is missing in either matches anything."""
+    time, callee = _text(record.submit_time), record.callee
+    if time is None or callee is None:
         return bool(marks)
-    return 0 in marks or hash((_text(record.submit_time), record.callee)) in marks
+    return any(hash(pair) in marks for pair in product((time, None), (callee, None)))
 
 
 def _text(time: datetime | None) -> str | None:

@@ -20,7 +20,7 @@ MAX_PASSES = 24
 """Passes over a window that cannot be narrowed, at most."""
 MAX_RECORDS = 50_000
 """Records in a window that cannot be narrowed, at most: a server that has one more page for ever is stopped here."""
-MAX_IDLE_PASSES = 4
+MAX_IDLE_PASSES = 8
 """Passes in a row, at most, that find no new record."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 4.0
 """Seconds between two passes over a window that may still receive records: doubled from the first to the longest."""
@@ -115,7 +115,7 @@ class OpenWindow(Generic[R]):
                 self._records.update(zip(done.keys[number].keys, page.records, strict=True))
         before = len(self._found)
         self._found.update(*(page.distinct for page in pages))
-        self._idle_passes = 0 if len(self._found) > before or done.totals_differ else self._idle_passes + 1
+        self._idle_passes = 0 if len(self._found) > before else self._idle_passes + 1
         if done.totals_differ or (done.total is None and not done.adds_up):
             self._union = self._finished_union = None
             return

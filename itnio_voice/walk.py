@@ -208,7 +208,8 @@ class Walk(Generic[R]):
         reading = opened.current
         opened.finish_pass(is_live=self._present.is_live(opened.window), now=anyio.current_time())
         if opened.current is not reading:
-            log_window(logging.INFO, "%s: does not add up in pass %d", opened, opened.passes - 1)
+            done = opened.passes - 1
+            log_window(logging.INFO, "%s: pass %d proves nothing by itself", opened, done, number=done)
             if opened is self._open[0]:
                 self._outbox.remember(opened, reading.keys)
 

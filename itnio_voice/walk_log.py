@@ -12,10 +12,10 @@ __all__ = ["log_window", "warn_skipped", "warn_unread"]
 _LOGGER = logging.getLogger("itnio_voice.walk")
 
 
-def log_window(level: int, message: str, opened: OpenWindow[Any], detail: object) -> None:
-    """Log something about a window that is open."""
+def log_window(level: int, message: str, opened: OpenWindow[Any], detail: object, *, number: int | None = None) -> None:
+    """Log something about a window that is open; `number` is the pass that it is about, if not the current one."""
     reading = opened.current
-    fields = {"itnio.total": reading.total, "itnio.rows": reading.rows, "itnio.pass": opened.passes}
+    fields = {"itnio.total": reading.total, "itnio.rows": reading.rows, "itnio.pass": number or opened.passes}
     _LOGGER.log(level, message, opened.window, detail, extra={**fields, **_window_fields(opened.window)})
 
 

@@ -113,7 +113,8 @@ async def test_records_that_do_not_add_up(itnio_sandbox: Sandbox, told: list[log
             await stream.collect()
 
     passes = [extras(record)["itnio.pass"] for record in lines(told, "itnio_voice.walk", logging.INFO)]
-    assert [1, 2, 3, 4] == passes
+    assert [*range(1, len(passes) + 1)] == passes
+    assert len(passes) >= 4
 
 
 async def test_what_has_expired(itnio_sandbox: Sandbox, told: list[logging.LogRecord]) -> None:

@@ -10,7 +10,7 @@ SCENARIOS = int(os.environ.get("ITNIO_SCENARIOS", "100"))
 FIRST = int(os.environ.get("ITNIO_SCENARIOS_FROM", "0"))
 SLOWER = 20
 """One scenario in real time, over a socket, for this number in this process."""
-OF_A_TRAIT = 6
+OF_A_TRAIT = 3
 """Scenarios of each trait."""
 
 FOUND = {
