@@ -112,7 +112,7 @@ class RecordStream(Generic[R]):
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The windows completed so far: the caller has received their records, and requested more."""
+        """The windows completed so far, those whose records the caller has received before requesting more."""
         return self._delivery.checkpoint
 
     @property

@@ -156,7 +156,7 @@ class Behaviour:
     always_first_page: bool = False
     """Whether every page asked for is answered with the first, told as page 1."""
     endless: Endless = attrs.field(default="never", validator=_one_of(Endless))
-    """Whether each page past the last holds one more record: `counted` adds it, and the next one, to the total."""
+    """Whether each page past the last holds one more record. `counted` adds it, and the next one, to the total."""
     deepest_row: int | None = attrs.field(default=None, validator=_optional(_at_least(1)))
     """The number of rows after which no page may begin; one that does is -22. None is never."""
     total_cap: int | None = attrs.field(default=None, validator=_optional(_at_least(1)))
@@ -179,7 +179,7 @@ class Behaviour:
     replicas: int = attrs.field(default=1, validator=_at_least(1))
     """The number of replicas that answer; each request goes to one at random. All but the first are late."""
     replica_lag: float = attrs.field(default=1.0, validator=_not_negative)
-    """How many seconds the late replicas are behind: records that appeared since are missing, also in the total."""
+    """How many seconds the late replicas are behind. Records that appeared since are missing, also in the total."""
     missing_record: MissingRecord = attrs.field(default="null", validator=_one_of(MissingRecord))
     """A record that is not there gives `data` null, empty or absent, or the status -22."""
 
