@@ -410,7 +410,7 @@ async def test_shutdown_while_streams_run(sandbox: Sandbox, accounts: Path, tmp_
         async with anyio.create_task_group() as clients:
             for _ in range(8):
                 clients.start_soon(read)
-            await until(lambda: begun == 10)
+            await until(lambda: begun == 8)
             began = time.monotonic()
             os.kill(process.pid, signal.SIGTERM)
             code = await anyio.to_thread.run_sync(process.wait)
