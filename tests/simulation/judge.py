@@ -27,8 +27,8 @@ OUTAGE = 300
 """The requests that an outage may cost: each failure narrows a window, which then has to widen again."""
 ENDLESS = 2_000
 """The pages of a server without end that may be followed."""
-PASSES = 24
-"""How many times a window may be read."""
+PASSES = 36
+"""How many times a window may be read: 24 passes over the shortest, and the search for it."""
 
 
 @attrs.define
