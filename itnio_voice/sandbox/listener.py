@@ -25,6 +25,7 @@ HOST = "127.0.0.1"
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 60
 _FAREWELL_SECONDS = 1.0
+_FAREWELL_TURNS = 20
 _LOGGER = logging.getLogger("itnio_voice.sandbox")
 
 
@@ -101,8 +102,11 @@ class Listener:
         self._started.set_result((loop, stop))
         await stop.wait()
         server.close()
-        for connection in list(self._state.connections):
-            connection.transport.abort()
+        # A connection that was just accepted is known only some turns of the loop later, and so is the end of one.
+        for _ in range(_FAREWELL_TURNS):
+            for connection in list(self._state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)
         # Every wait of the application ends when its client leaves, and all of them just have.
         if self._state.tasks:
             await asyncio.wait(self._state.tasks, timeout=_FAREWELL_SECONDS)
