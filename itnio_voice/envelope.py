@@ -50,7 +50,7 @@ def read_page(body: bytes, request: PageRequest, of: type[R]) -> Page[R]:
         ProtocolError: if it is not the vendor's JSON, or is not the requested page.
         DecodeError: if a value is not what its field holds.
     """
-    data, records = read_rows(body.removeprefix(_BYTE_ORDER_MARK), of) or (_page(body, request), None)
+    data, records, times = read_rows(body.removeprefix(_BYTE_ORDER_MARK), of) or (_page(body, request), None, None)
     total, size, current, pages = (structure_field(data, name, natural) for name in PAGE_NUMBERS)
     if size is not None and size > request.size:
         message = f"{request.size} records per page were requested, but the answer has {size}"
@@ -62,13 +62,10 @@ def read_page(body: bytes, request: PageRequest, of: type[R]) -> Page[R]:
             message = f"page {request.current} was requested, but the answer is page {current}"
             _break_off(message, body, transient=True)
         return Page((), total, size or request.size, request.current, pages)
-    times = None
     if records is None:
         rows = data["records"]
         records = tuple(_record(row, f"records[{index}]", of) for index, row in enumerate(rows))
         learn(rows, of)
-    else:
-        times = [row.submit_time for row in data["records"]]
     return Page(records, total, size or request.size, request.current, pages, submit_times=times)
 
 

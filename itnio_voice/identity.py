@@ -7,6 +7,7 @@ under one id, that id is shared: from then on, the content is the key of each re
 import logging
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import product
 
@@ -14,6 +15,7 @@ import attrs
 
 from .errors import IncompleteWindowError
 from .models import CallRecord, R, content
+from .windows import WIRE_ZONE
 
 __all__ = ["PageKeys", "SeenRecords", "page_keys"]
 
@@ -29,6 +31,7 @@ Neighbouring windows share one second. The rest is for servers whose replicas di
 SEARCHES = 32
 """Lookups in a window before its keys are indexed."""
 
+_OFFSET = datetime.now(WIRE_ZONE).isoformat()[-6:]
 _NONE: frozenset[Hashable] = frozenset()
 
 
@@ -44,6 +47,8 @@ class PageKeys:
     keys: Sequence[Hashable]
     ids: Sequence[str | None]
     marks: Sequence[int]
+    repeats: bool = False
+    """Whether a key is listed more than once."""
     shared: frozenset[Hashable] = _NONE
     """The ids among them that are shared, and so are no keys."""
 
@@ -67,33 +72,37 @@ def page_keys(
 ) -> PageKeys:
     """Return the keys of an answer's records; ids that are found to be shared are added to `shared_ids`.
 
-    `times` are the submit times as the server wrote them, if they are at hand.
+    `times` are the submit times in ISO 8601, if they are at hand. They are used where their offset is the vendor's.
     """
     ids = [record.voice_id for record in records]
     keys: Sequence[Hashable] = ids
-    distinct: frozenset[Hashable] = frozenset(ids)
+    distinct: set[Hashable] = set(ids)
     if len(distinct) < len(ids):
         _find_shared(records, shared_ids)
-    shared = distinct & shared_ids if shared_ids else _NONE
+    shared = frozenset(distinct & shared_ids) if shared_ids else _NONE
     if shared or None in distinct:
         pairs = zip(ids, records, strict=True)
         keys = [content(record) if name is None or name in shared else name for name, record in pairs]
-    if times is None:
-        times = [_text(record.submit_time) for record in records]
+        distinct = set(keys)
+    if not times or not times[0].endswith(_OFFSET):
+        times = list(map(_submit_time, records))
     marks = list(map(hash, zip(times, [record.callee for record in records], strict=True)))
-    return PageKeys(keys, ids, marks, shared)
+    return PageKeys(keys, ids, marks, len(distinct) < len(keys), shared)
 
 
 def _may_be(record: CallRecord, marks: Collection[int]) -> bool:
     """Return whether a record may be one of those with these marks: what is missing in either matches anything."""
-    time, callee = _text(record.submit_time), record.callee
+    time, callee = _submit_time(record), record.callee
     if time is None or callee is None:
         return bool(marks)
     return any(hash(pair) in marks for pair in product((time, None), (callee, None)))
 
 
-def _text(time: datetime | None) -> str | None:
-    """Return a time as the vendor writes it."""
+def _submit_time(record: CallRecord) -> str | None:
+    """Return a record's submit time in ISO 8601 with the vendor's offset, however the server wrote it."""
+    time = record.submit_time
+    with suppress(OverflowError):  # in the year 1 or 9999
+        time = time and time.astimezone(WIRE_ZONE)
     return time.isoformat() if time else None
 
 
@@ -165,12 +174,9 @@ class SeenRecords:
         Raises:
             IncompleteWindowError: if records share an id and it cannot be known which of them was returned.
         """
-        wanted = page.distinct
-        distinct = len(wanted)
-        if self._shared_ids:
-            wanted |= {record.voice_id for record in records if record.voice_id in self._shared_ids}
-        is_new = all(window.keys.isdisjoint(wanted) for window in self._windows)
-        if is_new and distinct == len(records):
+        names = [page.keys, page.ids] if self._shared_ids else [page.keys]
+        is_new = all(window.keys.isdisjoint(each) for window in self._windows for each in names)
+        if is_new and not page.repeats:
             return records
         new = dict(zip(page.keys, records, strict=True))
         others = list(new.values())

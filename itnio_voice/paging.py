@@ -37,7 +37,7 @@ class Page(Generic[R]):
 
     `total` is the number of records and `pages` the number of pages, None where the server does not send them; `size`
     and `current` are those of the request where the server does not send them. `submit_times` are the records' submit
-    times as the server wrote them, None where they are not at hand: to compare texts is cheaper.
+    times as text where the texts sort as the times do, else None: texts are quicker to compare.
     """
 
     records: tuple[R, ...]
@@ -45,4 +45,4 @@ class Page(Generic[R]):
     size: int
     current: int
     pages: int | None
-    submit_times: Sequence[str | None] | None = attrs.field(default=None, kw_only=True, eq=False, repr=False)
+    submit_times: Sequence[str] | None = attrs.field(default=None, kw_only=True, eq=False, repr=False)

@@ -16,7 +16,7 @@ import msgspec
 
 from .converters import Hook, RecordHook, structure_hook
 from .models import CallRecord, R
-from .values import LARGEST_EXPONENT, amount, instant, integer, kept, number, plain_instants, text
+from .values import LARGEST_EXPONENT, amount, instant, integer, kept, number, plain_instants, text, written_alike
 
 __all__ = ["PAGE_NUMBERS", "learn", "read_rows"]
 
@@ -80,12 +80,16 @@ class _Reader:
             _builder(hook, others, _READING_PLAIN),
         )
 
-    def read(self, body: bytes) -> tuple[dict[str, Any], tuple[Any, ...]]:
-        """Return the numbers that a page tells, and its records."""
+    def read(self, body: bytes) -> tuple[dict[str, Any], tuple[Any, ...], list[str] | None]:
+        """Return a page's numbers, its records, and their submit times as text if these sort like the times."""
         data = self.decoder.decode(body).data
-        instants = [*filter(None, chain.from_iterable(map(self.instants, data.records)))]
-        build = self.build_plain if plain_instants(instants) else self.build
-        return msgspec.structs.asdict(data), tuple(map(build, data.records))
+        rows = data.records
+        instants = [*filter(None, chain.from_iterable(map(self.instants, rows)))]
+        if not plain_instants(instants):
+            return msgspec.structs.asdict(data), tuple(map(self.build, rows)), None
+        times = [row.submit_time for row in rows]
+        sort_as_text = all(times) and written_alike(times)
+        return msgspec.structs.asdict(data), tuple(map(self.build_plain, rows)), times if sort_as_text else None
 
 
 def _builder(hook: RecordHook, others: tuple[str, ...], reading: Mapping[Hook, str]) -> Callable[[Any], Any]:
@@ -150,8 +154,8 @@ def _reader_of(of: type[CallRecord]) -> _Reader | None:
     return _readers[hook]
 
 
-def read_rows(body: bytes, of: type[R]) -> tuple[dict[str, Any], tuple[R, ...]] | None:
-    """Return the numbers that a page tells, as they came, and its records; None if it needs a closer look."""
+def read_rows(body: bytes, of: type[R]) -> tuple[dict[str, Any], tuple[R, ...], list[str] | None] | None:
+    """Return what `_Reader.read` does, the page's numbers as they came; None if the page needs a closer look."""
     reader = _reader_of(of)
     if reader is None:
         return None

@@ -6,7 +6,7 @@ a hook of a type of field: it returns the value of the field, or raises a ValueE
 
 import re
 import reprlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -31,6 +31,7 @@ __all__ = [
     "required",
     "text",
     "whole_number",
+    "written_alike",
 ]
 
 LARGEST_EXPONENT = 40
@@ -178,6 +179,22 @@ def plain_instants(texts: Collection[str]) -> bool:
     joined = "".join(texts)
     marks = ((16, ":"), (19, "+-"), (22, ":"), (23, "012345"))
     return {25}.issuperset(map(len, texts)) and not any(joined[at::25].strip(mark) for at, mark in marks)
+
+
+def written_alike(texts: Sequence[str]) -> bool:
+    """Return whether plain times are all the `isoformat` of their instants, with one offset: then they sort as text.
+
+    A plain time may also have a space for the T, a week instead of a month, or the hour 24.
+    """
+    joined = "".join(texts)
+    offset = joined[19:25]
+    columns = ((4, "-"), (7, "-"), (10, "T"), (13, ":"))
+    return (
+        joined.count(offset) == len(texts)
+        and offset != "-00:00"
+        and "T24" not in joined
+        and not any(joined[at::25].strip(mark) for at, mark in columns)
+    )
 
 
 def milliseconds(value: Any, _: Any = None) -> datetime | None:

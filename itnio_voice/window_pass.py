@@ -45,8 +45,6 @@ MAX_PAGES, MAX_PAGES_PER_STEP = 50, 10
 """Pages without a total, at most, and how many more for each record on a page: few where the pages are small."""
 MAX_SHORT_PAGES = 3
 """Short pages, at most, that are followed by another one."""
-_OFFSET = len("2022-01-18T14:42:40")
-"""Where the offset begins in a time as the vendor writes it."""
 
 Ends = list[tuple[CallRecord, CallRecord]]
 """The first and the last record of each page, in the order of the pages."""
@@ -78,14 +76,6 @@ _other_times = map(attrgetter, ("call_time", "hangup_time", "ringing_time", "ans
 _ORDERS = tuple(_Order(read_time, comparison) for read_time in (_submit_time, *_other_times) for comparison in (le, ge))
 
 
-def _compare_as_texts(times: Sequence[Any]) -> bool:
-    """Return whether times are texts of one offset, such as `2022-01-18T14:42:40+08:00`, and so compare as texts."""
-    try:
-        return len({time[_OFFSET:] for time in times}) == 1
-    except TypeError:
-        return False
-
-
 @attrs.define(eq=False)
 class _TimeOrder:
     """The order by time that the records of a pass are in: the first one that holds for page 1."""
@@ -93,13 +83,13 @@ class _TimeOrder:
     _order: _Order | None = None
     _ends: dict[int, tuple[CallRecord, CallRecord]] = attrs.field(factory=dict[Any, Any])
 
-    def add(self, current: int, records: Sequence[CallRecord], submit_times: Sequence[Any] | None) -> None:
-        """Take in the records of page `current`, with their submit times; page 1 comes first."""
+    def add(self, current: int, records: Sequence[CallRecord], submit_times: Sequence[str] | None) -> None:
+        """Take in the records of page `current`, with their submit times if they sort as text; page 1 comes first."""
         if not records:
             return
 
         def sorts(order: _Order) -> bool:
-            if submit_times is not None and order.read_time is _submit_time and _compare_as_texts(submit_times):
+            if submit_times is not None and order.read_time is _submit_time:
                 return order.sorts_times(submit_times)
             return order.sorts(records)
 
@@ -257,14 +247,14 @@ class WindowPass(Generic[R]):
     def _add_page(self, current: int, page: Page[R], keys: PageKeys, total: int | None) -> None:
         if not self.keys:
             self.total, self._size_told = total, page.size
-        known, number, distinct = len(self.distinct), len(keys.keys), keys.distinct
+        known, number = len(self.distinct), len(keys.keys)
         self.inconsistent |= not keys.shared.isdisjoint(self.distinct)
-        self.distinct |= distinct
+        self.distinct.update(keys.keys)
         new = len(self.distinct) - known
         self.pages[current], self.keys[current] = page, keys
         self.rows += number
         self._compare_total(total)
-        self.inconsistent |= new < len(distinct)
+        self.inconsistent |= new < number and new < len(keys.distinct)
         if total is None:
             self._add_without_total(keys, is_new=new > 0)
             self._order.add(current, page.records, page.submit_times)

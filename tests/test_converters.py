@@ -27,6 +27,7 @@ from itnio_voice.values import (
     plain_instants,
     required,
     text,
+    written_alike,
 )
 
 CHINA = timezone(timedelta(hours=8))
@@ -470,6 +471,26 @@ OF_TYPES: list[tuple[Any, Any, Any, list[tuple[Any, Any]], list[Any]]] = [
     (list[Node] | None, None, None, [([{"children": [{"children": []}]}], [Node([Node([])])])], [[{}], [5]]),
     (bytes | None, None, None, [], [10**12, "a", [1]]),
 ]
+
+
+@pytest.mark.parametrize(
+    ("others", "alike"),
+    [
+        (["2022-01-18T14:42:41+08:00"], True),
+        (["2022-01-18T14:42:41-00:00"], False),
+        (["2022-01-18T14:42:41+00:00"], False),
+        (["2022-01-18 14:42:41+08:00"], False),
+        (["2022-W03-2T14:42:41+08:00"], False),
+        (["2022-01-18T24:00:00+08:00"], False),
+    ],
+)
+def test_times_written_alike(others: list[str], alike: bool) -> None:
+    """Times of one offset that are the `isoformat` of their instants sort as text."""
+    first = "2022-01-18T14:42:40+08:00"
+
+    assert alike is written_alike([first, *others])
+    assert not written_alike(["2022-01-18T14:42:40-00:00"])
+    assert written_alike(["2022-01-18T14:42:40-01:00"])
 
 
 @pytest.mark.parametrize(

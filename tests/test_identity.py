@@ -1,14 +1,17 @@
 """What identifies a record, within one answer and from one window to the next."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
 import attrs
 import pytest
 
-from itnio_voice import IncompleteWindowError, VoiceRecord
+from itnio_voice import IncompleteWindowError, VoiceRecord, Window
+from itnio_voice.envelope import read_page
 from itnio_voice.identity import HORIZON, MAX_SHARED_IDS, PageKeys, SeenRecords, page_keys
 from itnio_voice.models import content
+from itnio_voice.paging import PageRequest
 from itnio_voice.windows import SECOND
 
 from .test_windows import START
@@ -94,6 +97,25 @@ def test_a_record_that_changed_is_not_returned_again() -> None:
     later = record(1, 5, callee="a", call_duration=7)
 
     assert [] == seen.unseen(keys(later), [later])
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["2026-01-01T08:00:05+08:00", "2026-01-01T00:00:05Z", "2026-01-01 00:00:05+00:00", "2026-01-01T08:00:05.000+08:00"],
+)
+def test_a_time_that_is_written_in_another_way_is_the_same(time: str) -> None:
+    """A server, or another replica of it, may write times with another offset, a space, or a fraction."""
+    shared: set[Any] = set()
+    seen = SeenRecords(shared)
+    answer = {"total": 1, "records": [{"voiceId": "1", "submitTime": time, "callee": "a"}]}
+    body = json.dumps({"status": "0", "reason": "success", "data": answer}).encode()
+    page = read_page(body, PageRequest(Window(START, END), 1, 100), VoiceRecord)
+    listed, again = page_keys(page.records, shared, page.submit_times), record(1, 5, callee="a")
+
+    seen.add(END, [listed])
+    assert [] == seen.unseen(listed, page.records)
+    assert [] == seen.unseen(page_keys([again], shared), [again])
+    assert set() == shared
 
 
 @pytest.mark.parametrize("other", [record(1, 6, callee="a"), record(1, 5, callee="b")])

@@ -64,6 +64,8 @@ class Plan:
     """The number of other records; None draws it."""
     shared_id: str = ""
     """`second` gives records of one second the same id, `everywhere` any records."""
+    spelled: bool = False
+    """Whether the times of records are written in different ways."""
     newest: int = 0
     """The number of records that have just arrived when the scenario begins."""
     per_second: float = 0.0

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from heapq import heappop, heappush
 from typing import Any
 
@@ -23,6 +23,16 @@ LATENESS = 30.0
 """Mean seconds that a late record of live traffic takes to appear."""
 BOUND = 2 * DAY
 """How far a clock may be off for a reader to believe it."""
+
+
+SPELLINGS: tuple[Callable[[datetime], str], ...] = (
+    lambda at: at.isoformat(),
+    lambda at: at.isoformat().replace("+00:00", "Z"),
+    lambda at: at.isoformat(sep=" "),
+    lambda at: at.isoformat(timespec="milliseconds"),
+    lambda at: at.astimezone(timezone(timedelta(hours=8))).isoformat(),
+)
+"""Ways to write a time."""
 
 
 class Runaway(AssertionError):  # noqa: N818 -- it is a finding
@@ -107,8 +117,10 @@ class Server:
             mark = f"m{len(self.seconds)}"
             self.seconds[mark] = at
             when = (START + at * SECOND).isoformat()
+            if plan.spelled:
+                when = plan.more.choice(SPELLINGS)(START + at * SECOND)
             fields: dict[str, Any] = dict.fromkeys(("submitTime", "callTime", "hangupTime"), when)
-            fields |= {"voiceId": mark, "mark": mark}
+            fields |= {"voiceId": mark, "mark": mark} | ({"callee": mark} if plan.spelled else {})
             if chance.random() < 0.02 and plan.behaviour.changes_after is None:
                 fields["voiceId"] = chance.choice([None, "", ...])
             elif plan.shared_id and plan.more.random() < 0.4:

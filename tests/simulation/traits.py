@@ -30,6 +30,12 @@ def _fixed_order(plan: Plan) -> None:
     plan.page_size, plan.rows, plan.tight = plan.more.choice([2, 5]), plan.more.randrange(5, 40), False
 
 
+def _spellings(plan: Plan) -> None:
+    """Write the times of records in different ways."""
+    plan.spelled = True
+    plan.page_size, plan.tight = plan.more.choice([2, 5, 100]), False
+
+
 def _total_cap(plan: Plan) -> None:
     """Report no total above a round number."""
     size = plan.more.choice([1, 2, 5, 100])
@@ -205,7 +211,7 @@ TRAITS: Mapping[str, Callable[[Plan], None]] = {
         *(_heap, _fixed_order, _total_cap, _total_of_page, _total_one_short, _replicas, _offset_ignored),
         *(_future_end_refused, _deepest_row, _endless, _shared_ids, _placeholder_id, _slow_windows),
         *(_unavailable_windows, _live, _sync, _fractions, _machine_clock, _server_clock, _wrong_date, _impatient),
-        *(_contradiction, _outage, _rate_limited),
+        *(_contradiction, _outage, _rate_limited, _spellings),
     )
 }
 """What makes a scenario, by name."""
