@@ -114,7 +114,7 @@ async def test_sandbox(sandbox_process: subprocess.Popen[str], number: signal.Si
     async with VoiceSession(credentials, base_url=printed["ITNIO_BASE_URL"]) as session:
         found = await session.records(datetime.now(UTC) - timedelta(days=61)).collect()
     sandbox_process.send_signal(number)
-    _, told = sandbox_process.communicate(timeout=5)
+    _, told = sandbox_process.communicate(timeout=60)
 
     assert code == sandbox_process.returncode
     assert "Running until interrupted (Ctrl+C).\n" == told
