@@ -33,7 +33,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted({*DOCS.glob("*.md
 NOT_CODE = {"text", "{toctree}", "{eval-rst}", "{literalinclude}"}
 BLOCK = re.compile(
     r"(?:^<!-- (?P<mark>[^\n]+) -->\n\n)?"
-    r"(?:^Write this into `(?P<file>[a-z._]+)`:\n\n)?"
+    r"(?:Write this into `(?P<file>[a-z._]+)`:\n\n)?"
     r"^```(?P<language>[^\s]+)[^\n]*\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
