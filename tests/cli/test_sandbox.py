@@ -15,6 +15,7 @@ from itnio_voice.accounts import find_accounts, read_accounts
 from itnio_voice.cli import app as command_line
 
 COMMAND = [sys.executable, "-m", "itnio_voice"]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
 HANG = 60.0
 """Seconds after which a process is taken to hang."""
 
@@ -80,6 +81,15 @@ def test_a_file_that_was_private_stays_so(tmp_path: Path) -> None:
     with sandbox_into(file, "--records", "1", "--account", "a-B_1"):
         assert 0o600 == file.stat().st_mode & 0o777
         assert ["a-B_1"] == list(read_accounts(file))
+
+
+def test_a_closed_standard_output(tmp_path: Path) -> None:
+    """Without a standard output there is nowhere to print the account: wrong usage, not a sandbox that runs unseen."""
+    command = ["sh", "-c", '"$0" -m itnio_voice sandbox --records 1 --account eu >&-', sys.executable]
+    done = subprocess.run(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False, env=ENVIRONMENT)  # noqa: S603
+
+    assert (2, 1) == (done.returncode, done.stderr.count("\n"))
+    assert "standard output is closed" in done.stderr
 
 
 @pytest.mark.parametrize(
