@@ -1,4 +1,4 @@
-"""What is run here and in CI alike: tests, lowest, coverage, lint, types, docs, bench, demo."""
+"""The sessions of nox, for developers and CI: tests, lowest, coverage, lint, types, docs, bench, demo."""
 
 import os
 
@@ -17,7 +17,7 @@ def group(name: str) -> list[str]:
     return nox.project.dependency_groups(PYPROJECT, name)
 
 
-# More processes than processors, for many tests wait.
+# More processes than processors, because many tests wait.
 PYTEST = ("pytest", "-n", str(min((os.cpu_count() or 1) + 1, 8)), "--dist", "worksteal")
 
 
@@ -30,7 +30,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def lowest(session: nox.Session) -> None:
-    """Run the tests with the lowest versions of what pyproject.toml asks for."""
+    """Run the tests with the lowest versions that pyproject.toml allows."""
     session.install("uv")
     python = os.path.join(session.bin, "python")  # noqa: PTH118 -- an argument's text
     requirements = ("-e", ".[all]", *group("tests"))
@@ -40,7 +40,7 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Run the tests, and tell what they cover: it takes them half as long again."""
+    """Run the tests and report their coverage; this takes half as long again."""
     session.install("-e", ".[all]", *group("tests"))
     env = {"COVERAGE_FILE": os.path.join(session.create_tmp(), "coverage")}  # noqa: PTH118 -- a variable's text
     session.run("coverage", "erase", env=env)
@@ -60,7 +60,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check types, those of the public face too."""
+    """Check types, also those of the public interface."""
     session.install("-e", ".[all]", *group("types"))
     session.run("mypy", "itnio_voice", "tests", "docs/examples")
     session.run("pyright")
@@ -75,14 +75,14 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the library against what its users would pick instead, in one run; names of sections run only those."""
+    """Compare the library with hand-written loops, in one run; arguments choose sections."""
     session.install("-e", ".[all]", *group("bench"))
     session.run("python", "-m", "tests.benchmarks", *session.posargs)
 
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Walk two months of records of the sandbox, with the wheel as it would be installed anywhere."""
+    """Read two months of records of a sandbox, with an installed wheel."""
     session.install(".[cli,sandbox]")
     session.chdir(session.create_tmp())
     session.run("itnio-voice", "demo", *session.posargs)

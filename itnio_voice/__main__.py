@@ -2,31 +2,18 @@
 
 import sys
 
-_EXTRAS = {
-    "cyclopts": "cli",
-    "rich": "cli",
-    "starlette": "sandbox",
-    "uvicorn": "sandbox",
-    "pyarrow": "arrow",
-    "dlt": "dlt",
-    "altair": "report",
-    "duckdb": "report",
-    "vl_convert": "report",
-}
-"""What brings a module that is not there."""
+from .extras import MissingExtraError, needs
 
 
 def main() -> None:
-    """Run the command line; say what to install if an extra is not there."""
+    """Run the command line; report a missing extra with the command that installs it."""
     try:
-        from .cli import run  # noqa: PLC0415 -- an extra
+        with needs("cli"):
+            from .cli import run  # noqa: PLC0415 -- an extra
 
         sys.exit(run())
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in _EXTRAS:
-            raise
-        sys.stderr.write(f"itnio-voice: {missing} is not there: pip install 'itnio-voice[{_EXTRAS[missing]}]'\n")
+    except MissingExtraError as error:
+        sys.stderr.write(f"itnio-voice: {error}\n")
         sys.exit(2)
 
 

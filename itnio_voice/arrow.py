@@ -11,12 +11,15 @@ from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any, Generic
 
 import attrs
-import pyarrow as pa
 
 from .endpoints import endpoint_of
 from .errors import DecodeError
+from .extras import needs
 from .models import CallRecord, R, VoiceRecord
 from .stream import RecordStream
+
+with needs("arrow"):
+    import pyarrow as pa
 
 __all__ = ["record_batch", "record_batches", "schema", "to_table"]
 

@@ -5,18 +5,22 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Unpack
 
-import dask.dataframe as dd
-import pandas as pd
-import pyarrow as pa
 from anyio.from_thread import start_blocking_portal
-from dask.dataframe.extensions import make_scalar
 
 from .accounts import Account, find_accounts
-from .arrow import record_batch, schema
 from .errors import IncompleteWindowError
+from .extras import needs
 from .models import CallRecord, VoiceRecord
 from .session import Options
 from .windows import LONGEST, SECOND, Window, floor, gaps, whole_seconds
+
+with needs("dask"):
+    import dask.dataframe as dd
+    import pandas as pd
+    import pyarrow as pa
+    from dask.dataframe.extensions import make_scalar
+
+    from .arrow import record_batch, schema
 
 __all__ = ["read_records"]
 

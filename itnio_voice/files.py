@@ -1,4 +1,4 @@
-"""Records into a file that is whole or not there: Parquet, Arrow, CSV, JSON lines. Behind the extra `arrow`.
+"""Records into a file that is whole or not there: Parquet, Arrow (both need the extra `arrow`), CSV, JSON lines.
 
 Each window of records becomes a chunk of bytes in a journal, and once all are there the file is written out of them. So
 an export can be stopped at any instant and go on, and memory holds a few windows, however many records there are.
@@ -8,17 +8,14 @@ import errno
 import io
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
 import attrs
-import pyarrow as pa
-from pyarrow import ipc, parquet
 
-from .arrow import ROWS, record_batch, schema
 from .atomic import new_file
 from .journal import Journal
 from .lines import csv_header, csv_lines, json_lines
@@ -39,11 +36,6 @@ class Kind:
 
     of: type[CallRecord]
     account: bool
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The Arrow schema."""
-        return schema(self.of, account=self.account)
 
 
 @attrs.frozen
@@ -95,12 +87,14 @@ def format_of(output: Path) -> Format:
 
     Raises:
         ValueError: for an ending that is none's.
+        MissingExtraError: for a columnar format without the extra `arrow`.
     """
     try:
-        return FORMATS[output.suffix.lower()]
+        form = FORMATS[output.suffix.lower()]
     except KeyError:
         message = f"{output} must end with one of {', '.join(FORMATS)}, which tells the format"
         raise ValueError(message) from None
+    return form()
 
 
 def _check_place(output: Path) -> None:
@@ -163,70 +157,28 @@ def _write_csv(file: io.BufferedWriter, kind: Kind, chunks: Chunks) -> None:
 # Columns
 
 
-def _column_chunk(records: Sequence[CallRecord], of: type[CallRecord], account: str | None) -> bytes:
-    batch = record_batch(records, of, account=account)
-    stream = io.BytesIO()
-    with ipc.new_stream(stream, batch.schema) as writer:
-        writer.write_batch(batch)
-    return stream.getvalue()
+def _parquet() -> Format:
+    from .arrow import schema  # noqa: PLC0415 -- the formats of text do not need the extra `arrow`
+    from .columnar import column_chunk, write_parquet  # noqa: PLC0415 -- as above
+
+    return Format(
+        column_chunk, lambda file, kind, chunks: write_parquet(file, schema(kind.of, account=kind.account), chunks)
+    )
 
 
-def _batches(chunks: Iterable[bytes]) -> Iterator[pa.RecordBatch]:
-    return (batch for chunk in chunks for batch in ipc.open_stream(chunk))
+def _arrow() -> Format:
+    from .arrow import schema  # noqa: PLC0415 -- as above
+    from .columnar import column_chunk, write_arrow  # noqa: PLC0415 -- as above
+
+    return Format(
+        column_chunk, lambda file, kind, chunks: write_arrow(file, schema(kind.of, account=kind.account), chunks)
+    )
 
 
-def _write_parquet(file: io.BufferedWriter, kind: Kind, chunks: Chunks) -> None:
-    with parquet.ParquetWriter(file, kind.schema, compression="zstd") as writer:
-        for table in _tables(_batches(chunks()), kind.schema):
-            writer.write_table(table)
-
-
-def _tables(batches: Iterable[pa.RecordBatch], columns: pa.Schema) -> Iterator[pa.Table]:
-    """Join batches into tables that are large enough for a group of rows."""
-    joined: list[pa.RecordBatch] = []
-    for batch in batches:
-        joined.append(batch)
-        if sum(each.num_rows for each in joined) >= ROWS:
-            yield pa.Table.from_batches(joined, columns)
-            joined = []
-    yield pa.Table.from_batches(joined, columns)
-
-
-def _write_arrow(file: io.BufferedWriter, kind: Kind, chunks: Chunks) -> None:
-    """Write an IPC file.
-
-    A column may have one dictionary only, known before the first row (not all readers know those that grow). So the
-    texts are gathered in a first reading, and the rows written in a second.
-    """
-    texts: dict[str, dict[str, int]] = {field.name: {} for field in kind.schema if pa.types.is_dictionary(field.type)}
-    for batch in _batches(chunks()):
-        for name, places in texts.items():
-            for text in _texts(batch[name]):
-                places.setdefault(text, len(places))
-    with ipc.new_file(file, kind.schema) as writer:
-        dictionaries = {name: pa.array(list(places), pa.string()) for name, places in texts.items()}
-        for batch in _batches(chunks()):
-            columns = [
-                _as_places(batch[name], texts[name], dictionaries[name]) if name in texts else batch[name]
-                for name in kind.schema.names
-            ]
-            writer.write_batch(pa.record_batch(columns, schema=kind.schema))
-
-
-def _as_places(column: Any, places: Mapping[str, int], dictionary: "pa.Array[Any]") -> "pa.Array[Any]":
-    """Return a column with another dictionary, one in which its texts have these places."""
-    moved = pa.array([places[text] for text in _texts(column)], pa.int32())
-    return pa.DictionaryArray.from_arrays(moved.take(column.indices), dictionary)
-
-
-def _texts(column: Any) -> list[str]:
-    """Return the dictionary of a column."""
-    return list(column.dictionary.to_pylist())
-
-
-FORMATS: Mapping[str, Format] = {
-    ".parquet": Format(_column_chunk, _write_parquet),
-    ".csv": Format(_csv_chunk, _write_csv),
-    ".jsonl": Format(_json_chunk, _write_json),
-    ".arrow": Format(_column_chunk, _write_arrow),
+FORMATS: Mapping[str, Callable[[], Format]] = {
+    ".parquet": _parquet,
+    ".csv": lambda: Format(_csv_chunk, _write_csv),
+    ".jsonl": lambda: Format(_json_chunk, _write_json),
+    ".arrow": _arrow,
 }
+"""The format of each ending; a function, since those of columns need an extra."""

@@ -13,20 +13,24 @@ from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import attrs
-import dlt
-import pyarrow as pa
 from anyio.from_thread import start_blocking_portal
-from dlt.common.exceptions import DltException
-from dlt.pipeline.exceptions import PipelineStepFailed
 
 from .accounts import Account, open_sessions
-from .arrow import record_batches, schema
 from .checkpoint import fingerprint
+from .extras import needs
 from .merge import Merged, merge
 from .models import CallRecord, SipRecord, VoiceRecord
 from .session import Options
 from .stream import RecordStream
 from .windows import Window, floor
+
+with needs("dlt"):
+    import dlt
+    import pyarrow as pa
+    from dlt.common.exceptions import DltException
+    from dlt.pipeline.exceptions import PipelineStepFailed
+
+    from .arrow import record_batches, schema
 
 __all__ = ["LOOKBACK", "TABLES", "Synced", "sync", "voice_calls"]
 

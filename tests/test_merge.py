@@ -17,7 +17,7 @@ import pytest
 from itnio_voice import AuthenticationError, Credentials, VoiceSession, merge
 from itnio_voice.sandbox import Behaviour, Sandbox
 
-from .test_cancellation import tasks, until
+from .test_cancellation import HANG, tasks, until
 from .ticking import TIMEOUTS, attempt, run_ticking
 
 pytestmark = pytest.mark.anyio
@@ -132,18 +132,29 @@ async def test_a_slow_consumer_stops_the_reading() -> None:
                 break
 
 
-async def test_streams_are_read_at_once(many: Sandbox) -> None:
-    """The accounts are asked at the same time."""
-    many.behaviour = Behaviour(latency=0.02, timestamp_tolerance=math.inf)
-    sessions = {
-        key: VoiceSession(Credentials(key, secret), base_url=many.base_url, concurrency=2)
-        for key, secret in ACCOUNTS.items()
-    }
-    await gathered(merge({key: session.records(START, END) for key, session in sessions.items()}))
-    for session in sessions.values():
-        await session.aclose()
+class Meeting(Counting):
+    """A stream of numbers that gives its first one only once all streams have been asked for theirs."""
 
-    assert len(ACCOUNTS) <= many.most_in_flight <= 2 * len(ACCOUNTS)
+    def __init__(self, count: int, waiting: list[anyio.Event]) -> None:
+        super().__init__(count)
+        self.waiting = waiting
+
+    async def __anext__(self) -> int:
+        if self.waiting:
+            self.waiting.pop().set()
+            while self.waiting:
+                await self.waiting[-1].wait()
+        return await super().__anext__()
+
+
+async def test_streams_are_read_at_once() -> None:
+    """Every stream is asked for its first item before any of them has given one."""
+    waiting = [anyio.Event() for _ in range(6)]
+    streams = {name: Meeting(3, waiting) for name in range(6)}
+    with anyio.fail_after(HANG):
+        found = await gathered(merge(streams))
+
+    assert 6 * 3 == sum(found.values())
 
 
 # Consumers that are cancelled
@@ -397,18 +408,19 @@ async def test_one_stream_twice(itnio_sandbox: Sandbox) -> None:
 # What is left behind
 
 
-async def leave(_: Any) -> None:
+async def leave(_: anyio.CancelScope) -> None:
     """Leave the loop."""
 
 
-async def fail(_: Any) -> None:
+async def fail(_: anyio.CancelScope) -> None:
     """Fail as the caller's own code may."""
     message = "the caller's own"
     raise LookupError(message)
 
 
-async def hang(_: Any) -> None:
-    """Wait for what never comes."""
+async def hang(scope: anyio.CancelScope) -> None:
+    """Wait for what never comes, until the scope is cancelled as a timeout would."""
+    scope.cancel()
     await anyio.sleep_forever()
 
 
@@ -421,11 +433,11 @@ async def test_leaving_early_stops_all(many: Sandbox, end: Any) -> None:
         VoiceSession(Credentials(key, secret), base_url=many.base_url, concurrency=2)
         for key, secret in ACCOUNTS.items()
     ]
-    with anyio.move_on_after(0.3) as scope:
+    with anyio.CancelScope() as scope:
         try:
             async with merge({s: s.records(START, END, page_size=20) for s in sessions}, buffer=30) as merged:
                 async for _ in merged:
-                    await end(merged)
+                    await end(scope)
                     break
         except LookupError as error:
             assert "the caller's own" in str(error)  # noqa: PT017 -- not in a group
@@ -449,14 +461,16 @@ async def test_a_cancelled_task(many: Sandbox, pause: float) -> None:
     many.behaviour = Behaviour(latency=0.05, timestamp_tolerance=math.inf)
     before = tasks()
     async with VoiceSession(Credentials("key-0", "secret-0"), base_url=many.base_url) as session:
+        begun = asyncio.Event()
 
         async def read() -> None:
             async with merge({"a": session.records(START, END, page_size=10)}, buffer=5) as merged:
                 async for _ in merged:
+                    begun.set()
                     await asyncio.sleep(pause)
 
         task = asyncio.create_task(read())
-        await asyncio.sleep(0.25)
+        await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

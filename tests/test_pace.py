@@ -201,7 +201,7 @@ async def test_a_retry_after_that_is_too_long_ends_other_calls_at_once() -> None
 
 async def test_a_session_speeds_up_again() -> None:
     """A single 429 slows the session down for less than a minute."""
-    server = Server(lambda now: {} if 0.995 < now < 1.005 else None)
+    server = Server(lambda now: {} if 0.995 < now < 1.005 else None, latency=0.05)
     session = server.session(concurrency=1)
     while not server.sent or server.sent[-1] < 60:
         await session.page(START, END, page_size=1)

@@ -5,6 +5,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -34,6 +35,7 @@ from itnio_voice.walk import Walk
 from itnio_voice.window_pass import WindowPass
 
 from .conftest import session_on
+from .ticking import run_ticking
 
 pytestmark = pytest.mark.anyio
 
@@ -405,11 +407,18 @@ def test_the_work_of_a_pass_grows_with_its_pages() -> None:
     assert calls(4000) <= 4.2 * calls(1000)
 
 
-async def test_a_search_for_what_is_available_goes_on_after_a_timeout() -> None:
+def test_a_search_for_what_is_available_goes_on_after_a_timeout(anyio_backend: str) -> None:
     """With `expired="skip"`, a reader who cancels each call after a few requests still gets on."""
-    with Sandbox(behaviour=Behaviour(latency=0.01)) as sandbox:
+    run_ticking(search_with_little_time, anyio_backend, 0)
+
+
+async def search_with_little_time() -> None:
+    """Read with a timeout of five requests for each record."""
+    sandbox = Sandbox(behaviour=Behaviour(latency=0.01)).open()
+    with closing(sandbox):
         names = spread(sandbox, 10)
-        async with session_on(sandbox) as session:
+        client = httpx.AsyncClient(transport=httpx.ASGITransport(sandbox.app))
+        async with client, session_on(sandbox, http_client=client) as session:
             reading = aiter(session.records(START - 400 * DAY, START + HOUR, expired="skip"))
             found = []
             for _ in range(2000):

@@ -394,7 +394,7 @@ def test_interrupted(sandbox: Sandbox, tmp_path: Path) -> None:
         while len(sandbox.requests) < 3:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
 
     assert (130, b"") == (process.returncode, errors)
     assert {"calls.duckdb"} >= {path.name for path in tmp_path.iterdir()}

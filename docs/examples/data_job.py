@@ -1,12 +1,13 @@
 """Call records into a table, window by window: each window and the checkpoint after it in one transaction.
 
-    python data_job.py calls.db 2026-09-01T00:00:00Z 2026-10-01T00:00:00Z
-    python data_job.py postgresql://loader@db.example.com/calls 2026-09-01T00:00:00Z 2026-10-01T00:00:00Z
+    python data_job.py records.db                             # yesterday, in UTC
+    python data_job.py records.db START END                   # two times with an offset, as ISO 8601 writes them
+    python data_job.py postgresql://loader@db.example.com/calls
 
-Stop it at any instant, with `kill -9` too: the same command goes on, and each record is in the table once. Two runs at
-once do no harm: one of them gives up. The account is that of ITNIO_API_KEY and ITNIO_API_SECRET. Let `end` be some
-minutes ago, so that records that appear late are there. If `end` is in the future, the job reads up to the server's
-time, and reports it: the same command reads the rest later.
+It can be killed at any time: the same command continues, and each record is in the table once. Of two runs at once, one
+fails. The account is that of ITNIO_API_KEY and ITNIO_API_SECRET. END should be some minutes ago, so that records that
+appear late are included. If END is in the future, the job reads up to the server's time and reports it: the same
+command reads the rest later.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ import sqlite3
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
@@ -34,9 +35,9 @@ COLUMNS = {
 
 @attrs.frozen
 class Database:
-    """A connection of Python's database API (PEP 249), and in what its dialect differs.
+    """A connection of Python's database API (PEP 249), and what is different in its SQL dialect.
 
-    SQLite has no decimals, and would make binary fractions of amounts: there they are text.
+    SQLite has no decimal type and would store amounts as binary fractions, so they are text there.
     """
 
     connection: Any
@@ -47,13 +48,13 @@ class Database:
     def connect(cls, address: str) -> "Database":
         """Connect to PostgreSQL by its address, or to a file of SQLite."""
         if address.startswith("postgresql://"):
-            import psycopg2  # who uses SQLite need not have it
+            import psycopg2  # only PostgreSQL needs it
 
             return cls(psycopg2.connect(address), "%s", {"TIME": "TIMESTAMPTZ", "AMOUNT": "NUMERIC"})
         return cls(sqlite3.connect(address), "?", {"TIME": "TEXT", "AMOUNT": "TEXT"})
 
     def create(self, job: str, checkpoint: Checkpoint) -> None:
-        """Create the tables, and the state of a job that has done nothing yet, unless they are there."""
+        """Create the tables and the initial state of the job, unless they exist."""
         columns = ", ".join(f"{name} {self.types.get(kind, kind)}" for name, kind in COLUMNS.items())
         self.execute(f"CREATE TABLE IF NOT EXISTS calls ({columns})")
         self.execute("CREATE TABLE IF NOT EXISTS jobs (job TEXT PRIMARY KEY, checkpoint TEXT NOT NULL)")
@@ -61,7 +62,7 @@ class Database:
         self.connection.commit()
 
     def checkpoint(self, job: str) -> Checkpoint:
-        """Return how far a job has come."""
+        """Return the checkpoint of a job."""
         (text,) = self.execute("SELECT checkpoint FROM jobs WHERE job = ?", (job,)).fetchone()
         self.connection.commit()
         return Checkpoint.parse(text)
@@ -70,14 +71,14 @@ class Database:
         """Write rows and the checkpoint after them, both or neither.
 
         Raises:
-            RuntimeError: if another run has written since.
+            RuntimeError: if another run has written in the meantime.
         """
         moved = self.execute(
             "UPDATE jobs SET checkpoint = ? WHERE job = ? AND checkpoint = ?", (str(after), job, str(before))
         )
         if moved.rowcount != 1:
             self.connection.rollback()
-            message = f"another run of {job!r} is writing: let that one end"
+            message = f"another run of {job!r} is writing: wait until it has ended"
             raise RuntimeError(message)
         marks = ", ".join("?" * len(COLUMNS))
         for row in rows:
@@ -85,14 +86,20 @@ class Database:
         self.connection.commit()
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
-        """Execute a statement, and return its cursor."""
+        """Execute a statement and return its cursor."""
         cursor = self.connection.cursor()
         cursor.execute(statement.replace("?", self.placeholder), parameters)
         return cursor
 
 
+def yesterday() -> tuple[datetime, datetime]:
+    """Return the start and the end of yesterday, in UTC."""
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return today - timedelta(days=1), today
+
+
 async def run(address: str, start: datetime, end: datetime) -> int:
-    """Read what is still to be read of a range, and return how many records that were."""
+    """Read the part of a range that is not in the table yet; return the number of records written."""
     job = f"voice messages from {start.isoformat()} to {end.isoformat()}"
     written = 0
     database = Database.connect(address)
@@ -101,7 +108,7 @@ async def run(address: str, start: datetime, end: datetime) -> int:
             database.create(job, session.records(start, end).checkpoint)
             done = database.checkpoint(job)
             async for batch in session.records(start, end, resume=done).windows():
-                # Nothing of the session runs meanwhile, so a write that blocks holds nobody up.
+                # No task of the session runs between two windows, so this may block.
                 rows = [[record[name] for name in COLUMNS] for record in (call.to_dict() for call in batch.records)]
                 database.write(job, done, batch.checkpoint, rows)
                 done = batch.checkpoint
@@ -114,4 +121,4 @@ async def run(address: str, start: datetime, end: datetime) -> int:
 
 if __name__ == "__main__":
     _, where, *times = sys.argv
-    print(asyncio.run(run(where, *map(datetime.fromisoformat, times))), "records written")
+    print(asyncio.run(run(where, *(map(datetime.fromisoformat, times) if times else yesterday()))), "records written")

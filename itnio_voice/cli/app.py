@@ -5,15 +5,11 @@ What a command runs is imported when it is run: each needs other extras.
 
 import logging
 import os
-import shlex
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import anyio
@@ -146,37 +142,30 @@ def sandbox(
     records: Count = 20_000,
     sip_records: Count = 2_000,
     seed: int = 1,
-    api_key: str = "sandbox-key",
+    api_key: str | None = None,
+    account: Annotated[list[str] | None, Parameter(negative="")] = None,
 ) -> None:
-    """Run a stand-in for the API on this machine, and print what to put into the environment.
+    """Run a stand-in for the API on this machine, and print its account as environment variables.
 
     Parameters
     ----------
     port
         Where it listens; 0 for any free port.
     records
-        How many voice-message records it has.
+        How many voice-message records each account has.
     sip_records
-        How many phone records it has.
+        How many phone records each account has.
     seed
         What the records are made from.
     api_key
-        The account's key.
+        The key of the account; sandbox-key by default.
+    account
+        The name of an account; may be given several times. The accounts are printed as a file for --accounts.
 
     """
-    from ..sandbox import Sandbox  # noqa: PLC0415
+    from . import sandbox as command  # noqa: PLC0415
 
-    signal.signal(signal.SIGTERM, _terminate)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
-    with Sandbox(port=port, records=records, sip_records=sip_records, seed=seed, api_key=api_key) as running:
-        sys.stdout.write(
-            f"export ITNIO_BASE_URL={running.base_url}\n"
-            f"export ITNIO_API_KEY={shlex.quote(running.api_key)}\n"
-            f"export ITNIO_API_SECRET={running.api_secret}\n"
-        )
-        sys.stdout.flush()
-        sys.stderr.write("Running until interrupted (Ctrl+C).\n")
-        threading.Event().wait()
+    command.run(port=port, records=records, sip_records=sip_records, seed=seed, api_key=api_key, account=account or ())
 
 
 @app.meta.default
@@ -203,10 +192,6 @@ def _launch(*words: Annotated[str, Parameter(show=False, allow_leading_hyphen=Tr
         usage = isinstance(error, UsageError)
         say(str(error) if usage else f"{type(error).__name__}: {error}")
         sys.exit(2 if usage else 1)
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    sys.exit(0)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

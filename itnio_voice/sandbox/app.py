@@ -48,11 +48,11 @@ _UNAVAILABLE: tuple[FaultKind, ...] = ("status_503", "status_504")
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """A request that the sandbox had, and its answer.
+    """A request to the sandbox, and its answer.
 
-    `at` is in Unix seconds. What could not be read is None: `account` (the key, once the signature is found right),
-    `current`, `size`, `start` and `end` (aware). `answered` is the vendor's status, such as `0` or `-25`, else the HTTP
-    status, such as `503`, else the kind of fault, such as `drop`. `rows` is the number of records in the answer.
+    `at` is in Unix seconds. `account` is the key, None without a valid signature. `current`, `size`, `start` and `end`
+    (aware) are None if they could not be read. `answered` is the vendor's status, such as `0` or `-25`; else the HTTP
+    status, such as `503`; else the kind of fault, such as `drop`. `rows` is the number of records in the answer.
     """
 
     method: str

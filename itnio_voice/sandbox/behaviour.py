@@ -1,4 +1,4 @@
-"""What the stand-in does where the vendor's page is silent, and how it misbehaves: one frozen value of switches."""
+"""The switches of the sandbox: for each point that the vendor's pages leave open, and for each fault."""
 
 import math
 from collections.abc import Callable, Collection, Iterable
@@ -103,11 +103,11 @@ _span_or_none: _Validator = validators.optional(_longer_than_nothing)
 
 @attrs.frozen
 class Fault:
-    """Something that goes wrong with a request, before or while it is answered.
+    """A fault of a request or of its answer.
 
     Kinds: `status_500`, `status_502`, `status_503`, `status_504`, `status_429` (that HTTP status with a web page),
     `system_error` (-18), `timestamp_expired` (-16), `html` (HTTP 200 with a web page), `empty` (HTTP 200 without a
-    body), `truncated` (JSON cut short, its length told truly), `half_body` (half of the length told, then the
+    body), `truncated` (JSON cut short, with the right `Content-Length`), `half_body` (half of the body, then the
     connection ends), `drop` (the connection ends without an answer), `hang` (no answer until the client leaves), `drip`
     (a byte each 50 ms), `surplus` (the answer is sent twice on the connection).
 
@@ -116,97 +116,98 @@ class Fault:
     """
 
     kind: FaultKind = attrs.field(validator=_one_of(FaultKind))
-    """What goes wrong."""
+    """The kind of fault."""
     share: float = attrs.field(default=1.0, validator=_share)
-    """The share of requests that it befalls, 0–1."""
+    """The share of requests with this fault, 0–1."""
     times: int | None = attrs.field(default=None, validator=_optional(_not_negative))
-    """How many requests it befalls at most; None is any number."""
+    """The largest number of requests with this fault; None is no limit."""
     retry_after: float | None = attrs.field(default=None, kw_only=True, validator=_optional(_not_negative))
-    """What the `Retry-After` header says, in seconds; None sends no such header."""
+    """The `Retry-After` header, in seconds; None sends no such header."""
     path: str | None = attrs.field(default=None, kw_only=True)
-    """The only endpoint that it befalls, such as `/recordGroupQuery` or `/recordSip`; None is every one."""
+    """The only endpoint with this fault, such as `/recordGroupQuery` or `/recordSip`; None is all of them."""
     date_ahead: float = attrs.field(default=0.0, kw_only=True)
-    """How far the `Date` header of the answer is ahead of the server's clock, in seconds; negative is behind."""
+    """Seconds by which the `Date` header of the answer is ahead of the server's clock; negative is behind."""
 
 
 @attrs.frozen(kw_only=True)
 class Behaviour:
-    """How the stand-in behaves: the defaults follow the vendor's page, and every unknown and fault is a switch.
+    """The behaviour of a sandbox. The defaults follow the vendor's pages.
 
     Make a variant with `attrs.evolve(behaviour, …)`.
 
     Raises:
-        ValueError: for a value that a switch does not have.
+        ValueError: for a value that a switch does not accept.
     """
 
     ends: Ends = attrs.field(default="[]", validator=_one_of(Ends))
-    """Which ends of a range belong to it, as in mathematics."""
+    """Which ends of a range are inclusive, as in interval notation."""
     selects_by: SelectsBy = attrs.field(default="submit_time", validator=_one_of(SelectsBy))
-    """The time that the range selects and sorts by; a record without it goes by its submit time."""
+    """The time that a range selects and sorts by; for a record without it, the submit time."""
     order: Order = attrs.field(default="ascending", validator=_one_of(Order))
     """The order of records.
 
     `unstable` ascends, with another order inside each second on each query. `heap` ascends, with the order inside each
     second that PostgreSQL's bounded heap sort gives to `ORDER BY … LIMIT … OFFSET …` without a tie-breaker: a page is
     the same on each query, but the order differs between pages. `by_id` sorts by `voiceId` and `by_hash` by a hash of
-    it: fixed orders that have nothing to do with time.
+    it: fixed orders that are independent of time.
     """
     past_last: PastLast = attrs.field(default="empty", validator=_one_of(PastLast))
-    """A page past the last has no records, or is the first page, saying so or told as the one asked for."""
+    """The page past the last: without records (`empty`), the first page (`first`), or the first page numbered as the
+    requested one (`first_silent`)."""
     always_first_page: bool = False
-    """Whether every page asked for is answered with the first, told as page 1."""
+    """Whether every request is answered with page 1."""
     endless: Endless = attrs.field(default="never", validator=_one_of(Endless))
     """Whether each page past the last holds one more record. `counted` adds it, and the next one, to the total."""
     deepest_row: int | None = attrs.field(default=None, validator=_optional(_at_least(1)))
-    """The number of rows after which no page may begin; one that does is -22. None is never."""
+    """The number of rows after which no page may begin; such a page is -22. None is no limit."""
     total_cap: int | None = attrs.field(default=None, validator=_optional(_at_least(1)))
-    """The highest total that is reported; the pages past it are served. None is any."""
+    """The highest total that is reported; the pages past it are available. None is no limit."""
     total_of_page: bool = False
     """Whether the total that is reported is the number of records on the page."""
     total_one_short: bool = False
     """Whether the total that is reported is one too low where the last page would hold a single record."""
 
     appears: Appears = attrs.field(default="submitted", validator=_one_of(Appears))
-    """A record can be seen once its call is submitted, or only once it is over."""
+    """When a record appears: when its call is submitted, or when it has ended."""
     late_share: float = attrs.field(default=0.0, validator=_share)
-    """The share of records, 0–1, that can be seen only `late_by` later."""
+    """The share of records, 0–1, that appear `late_by` seconds later."""
     late_by: float = attrs.field(default=30.0, validator=_not_negative)
-    """How late the late records are, in seconds."""
+    """The delay of the late records, in seconds."""
     changes_after: float | None = attrs.field(default=None, validator=_optional(_not_negative))
     """Seconds after its submit time until which a record shows an unfinished call; None is never."""
     duplicates: float = attrs.field(default=0.0, validator=_share)
-    """The share of records, 0–1, that are held, counted and listed twice."""
+    """The share of records, 0–1, that are counted and listed twice."""
     replicas: int = attrs.field(default=1, validator=_at_least(1))
-    """The number of replicas that answer; each request goes to one at random. All but the first are late."""
+    """The number of replicas that answer; each request goes to one at random. All but the first are behind."""
     replica_lag: float = attrs.field(default=1.0, validator=_not_negative)
-    """How many seconds the late replicas are behind. Records that appeared since are missing, also in the total."""
+    """Seconds by which replicas are behind. Records that appeared since then are missing, also in their totals."""
     missing_record: MissingRecord = attrs.field(default="null", validator=_one_of(MissingRecord))
-    """A record that is not there gives `data` null, empty or absent, or the status -22."""
+    """The answer for an unknown record: `data` is null, empty or absent, or the status is -22."""
 
     max_span: timedelta = attrs.field(default=timedelta(days=31), validator=_longer_than_nothing)
-    """The longest range served; a longer one is -25."""
+    """The longest range; a longer one is -25."""
     refuses_future_end: bool = False
     """Whether a range that ends after the server's clock, with its skew, is -25."""
     time_offset: TimeOffset = attrs.field(default="honoured", validator=_one_of(TimeOffset))
     """Whether the offset of a range's times is honoured, or ignored and the time read as `+08:00`."""
     retention: timedelta | None = attrs.field(default=timedelta(days=62), validator=_span_or_none)
-    """How far back records are kept; None is for ever."""
+    """How far back records are kept; None is no limit."""
     refuses_beyond_retention: bool = True
-    """Whether a range that reaches back too far is -25, or is served without the records that are gone."""
+    """Whether a range that starts before the retention is -25, or is answered without the expired records."""
     max_size: int = attrs.field(default=_LARGEST_PAGE, validator=_at_least(1, _LARGEST_PAGE))
-    """The largest page served, in records; a larger one asked for (up to 100) is cut without a word."""
+    """The largest page, in records; a larger `size` (up to 100) is reduced to it without an error."""
 
     timestamp_tolerance: float = attrs.field(default=300.0, validator=_not_negative)
-    """How far a request's timestamp may be from the server's clock, in seconds; further is -16."""
+    """The largest difference of a request's timestamp to the server's clock, in seconds; more is -16."""
     clock_skew: float = 0.0
-    """How far the server's clock is ahead, in seconds; it checks timestamps and is told in the `Date` header."""
+    """Seconds by which the server's clock is ahead, for timestamps and for the `Date` header."""
     allowed_addresses: frozenset[str] | None = attrs.field(default=None, converter=_addresses)
-    """The client addresses that are served, others are -2; None serves all."""
+    """The allowed client addresses, others are -2; None allows all."""
     locked: bool = False
     """Whether the account is locked, which is -13."""
 
     omits: frozenset[str] = attrs.field(factory=frozenset[str], converter=_names, validator=_page_fields)
-    """The fields of a page that are left out, of `total`, `size`, `current`, `pages`, `records`."""
+    """The fields that a page omits, of `total`, `size`, `current`, `pages`, `records`."""
     null_records: bool = False
     """Whether a page without records says `records: null`."""
     numbers_as_text: bool = False
@@ -219,22 +220,22 @@ class Behaviour:
     """Whether bodies are compressed for clients that accept it."""
 
     rate_limit: float | None = attrs.field(default=None, validator=_optional(_at_least(_SLOWEST)))
-    """Requests per second, 0.001 or more, of all clients; more are HTTP 429. None is any number."""
+    """Requests per second, 0.001 or more, of all clients; more are HTTP 429. None is no limit."""
     rate_limit_window: float = attrs.field(default=1.0, validator=_at_least(_SLOWEST))
-    """The seconds whose requests, at least one, may be sent at once after a silence."""
+    """The window of the rate limit, in seconds: the requests of a window, at least one, may be sent at once."""
     rate_limit_retry_after: bool = True
     """Whether a 429 of the rate limit has a `Retry-After` header."""
     latency: float = attrs.field(default=0.0, validator=_not_negative)
-    """How long each answer takes, in seconds."""
+    """The time until each answer, in seconds."""
     latency_per_row: float = attrs.field(default=0.0, validator=_not_negative)
-    """How long each row before the page takes on top, in seconds."""
+    """The additional time for each row before the page, in seconds."""
     window_fails_over: int | None = attrs.field(default=None, validator=_optional(_not_negative))
-    """The number of rows over which a query is -18; None is never."""
+    """The number of rows over which a query is -18; None is no limit."""
     window_times_out_over: timedelta | None = attrs.field(default=None, validator=_span_or_none)
-    """The longest range that is answered; a longer one gets no answer until the client leaves. None is any."""
+    """The longest range that is answered; a longer one gets no answer until the client leaves. None is no limit."""
     window_unavailable_over: timedelta | None = attrs.field(default=None, validator=_span_or_none)
-    """The longest range that is answered; a longer one is HTTP 503 or 504 at random. None is any."""
+    """The longest range that is answered; a longer one is HTTP 503 or 504 at random. None is no limit."""
     faults: tuple[Fault, ...] = attrs.field(
         default=(), converter=_in_order, validator=validators.deep_iterable(validators.instance_of(Fault))
     )
-    """What goes wrong; each request draws them in order, and the first that befalls it counts."""
+    """The faults. Each request draws them in order and has the first one drawn."""

@@ -14,15 +14,15 @@ _SMALL = {"records": 200, "sip_records": 50}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
-    config.addinivalue_line("markers", f"{_MARKER}(**options): what the itnio_sandbox fixture's Sandbox is made with")
+    """Register the marker."""
+    config.addinivalue_line("markers", f"{_MARKER}(**options): arguments of the itnio_sandbox fixture's Sandbox")
 
 
 @pytest.fixture
 def itnio_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """Run a sandbox for one test, with 200 voice-message and 50 phone records.
 
-    `@pytest.mark.itnio_sandbox(records=1000, behaviour=Behaviour(…))` gives it other options.
+    `@pytest.mark.itnio_sandbox(records=1000, behaviour=Behaviour(…))` passes other arguments to its `Sandbox`.
     """
     marker = request.node.get_closest_marker(_MARKER)
     options: dict[str, Any] = {**_SMALL, **(marker.kwargs if marker else {})}

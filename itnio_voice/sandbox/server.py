@@ -1,4 +1,4 @@
-"""The sandbox: a service, its records and the port it listens on, as one thing to enter and to ask."""
+"""The sandbox: a service, its records and the port that it listens on."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -27,14 +27,14 @@ _SEED_STEP = 1_000_003
 class Sandbox:
     """A stand-in for the vendor's service, with real HTTP on loopback and records made from a seed.
 
-    Enter it with `with` or `async with` (asyncio or trio): it makes its records, then listens in a thread of its own
-    until it is left. Or give `app` to `httpx.ASGITransport`, without a server; then end with `close()`.
+    Enter it with `with` or `async with` (asyncio or trio): it makes its records and listens in a thread of its own
+    until the end of the block. Without a server, pass `app` to `httpx.ASGITransport`, and call `close()` at the end.
 
     Each account has `records` voice-message and `sip_records` phone records, submitted in `[start, end)` (aware; by
-    default the last 60 days). `accounts` are secrets by key, in place of `api_key` and `api_secret`, which are those of
-    the first account. `port` 0 is a free one. `database` is a path for SQLite: a file that holds records is used as it
-    is. `clock` gives Unix seconds. `on_request` is called with the sandbox and the number of each request, from 1,
-    before it is answered; it runs in the server's thread.
+    default the last 60 days). `accounts` are secrets by key. Without them, there is one account, of `api_key` and
+    `api_secret`. `port` 0 is any free port. `database` is a path for SQLite; a file that has records keeps them.
+    `clock` returns Unix seconds. `on_request` is called in the server's thread before each request is answered, with
+    the sandbox and the number of the request, from 1.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Sandbox:
     # Coming and going
 
     def open(self) -> Self:
-        """Make the records, if that is not done yet, without listening; return the sandbox."""
+        """Make the records, unless they are made, without listening; return the sandbox."""
         with self._lock:
             if self._store is None:
                 store = Store(self._database)
@@ -103,7 +103,7 @@ class Sandbox:
         return self
 
     def close(self) -> None:
-        """Stop listening and forget the records; what was asked is still told. It may be called again."""
+        """Stop listening and delete the records; `requests` stays. It may be called again."""
         # Not under the lock: the server's thread may need it to come to an end.
         with self._lock:
             listener, self._listener = self._listener, None
@@ -173,18 +173,18 @@ class Sandbox:
 
     @property
     def app(self) -> ASGIApp:
-        """The ASGI application; it makes its records with the first request if they are not made yet."""
+        """The ASGI application; it makes its records at the first request, unless they are made."""
         return self._service
 
     @property
     def base_url(self) -> str:
-        """Return where the API is, with the path; without a port while nobody listens."""
+        """The URL of the API, with its path; without a port while the sandbox does not listen."""
         listener = self._listener
         return f"http://{HOST}{f':{listener.port}' if listener else ''}{BASE_PATH}"
 
     @property
     def behaviour(self) -> Behaviour:
-        """How it behaves; setting it takes effect with the next request."""
+        """The behaviour; a new one takes effect with the next request."""
         return self._service.behaviour
 
     @behaviour.setter
@@ -193,7 +193,7 @@ class Sandbox:
 
     @property
     def requests(self) -> list[Request]:
-        """The requests so far, in the order in which they were looked at."""
+        """The requests so far, in the order in which they were answered."""
         return self._service.requests
 
     def reset_requests(self) -> None:
@@ -202,18 +202,18 @@ class Sandbox:
 
     @property
     def connections(self) -> int:
-        """How many client connections are open."""
+        """The number of open client connections."""
         listener = self._listener
         return listener.connections if listener else 0
 
     @property
     def in_flight(self) -> int:
-        """How many requests are being served."""
+        """The number of requests that are being answered."""
         return self._service.in_flight
 
     @property
     def most_in_flight(self) -> int:
-        """How many requests were being served at once at most, since the requests were last reset."""
+        """The highest number of requests in flight since the requests were last reset."""
         return self._service.most_in_flight
 
     # The records
@@ -223,28 +223,28 @@ class Sandbox:
     ) -> list[str]:
         """Add records and return their ids.
 
-        Each is given by its wire fields; the others are those of a short answered call, submitted now if it does not
-        say when. A field given as `...` is left out, as the vendor may do. `account` None is the first.
+        A record is a mapping of wire fields. Missing fields are those of a short answered call, submitted now. A field
+        that is `...` is omitted, as the vendor may do. `account` is a key; None is the first account.
 
         Raises:
             ValueError: for a `submitTime` that cannot be read.
-            KeyError: for an account that there is not.
+            KeyError: for an unknown account.
         """
         with self._lock:
             store, key = self._opened(), self._account(account)
             first, now = len(store) + 1, self._clock()
-            whole = [
+            completed = [
                 complete(record, kind=kind, number=number, now=now) for number, record in enumerate(records, first)
             ]
-            store.insert(whole, kind=kind, account=key, arrived=now)
-        return [str(record.get("voiceId") or "") for record in whole]
+            store.insert(completed, kind=kind, account=key, arrived=now)
+        return [str(record.get("voiceId") or "") for record in completed]
 
     def delete(self, *voice_ids: str) -> int:
-        """Remove records; return how many there were."""
+        """Remove records; return the number of removed ones."""
         return self._opened().delete(voice_ids)
 
     def update(self, voice_id: str, **wire_fields: object) -> int:
-        """Change a record's fields, under their wire names (`...` removes one); return how many records there are."""
+        """Change fields of a record by their wire names (`...` removes one); return the number of changed records."""
         return self._opened().update(voice_id, wire_fields)
 
     def ids(
@@ -255,9 +255,9 @@ class Sandbox:
         kind: Kind = "group",
         account: str | None = None,
     ) -> set[str]:
-        """Return the ids of the records in a range (aware; None has no such end), whether they can be seen or not.
+        """Return the ids of the records in a range (aware; None is no limit), also of those that have not appeared yet.
 
-        The range is read as the behaviour says: which of its ends belong to it, and by which time it selects.
+        The behaviour sets which ends are inclusive, and which time the range selects by.
         """
         selection = Selection(
             account=self._account(account),

@@ -92,23 +92,6 @@ def test_as_a_module() -> None:
     assert "" == done.stderr
 
 
-@pytest.mark.parametrize(
-    ("missing", "extra", "words"),
-    [
-        ("cyclopts", "cli", ["--help"]),
-        ("starlette", "sandbox", ["demo"]),
-        ("pyarrow", "arrow", ["export", "1d", "-o", "calls.csv"]),
-    ],
-)
-def test_without_an_extra(missing: str, extra: str, words: list[str]) -> None:
-    """Where an extra is missing, a line says what to install."""
-    script = f"import sys; sys.modules[{missing!r}] = None; from itnio_voice.__main__ import main; main()"
-    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)  # noqa: S603
-
-    assert 2 == done.returncode
-    assert f"itnio-voice: {missing} is not there: pip install 'itnio-voice[{extra}]'\n" == done.stderr
-
-
 @pytest.fixture
 def sandbox_process() -> Iterator[subprocess.Popen[str]]:
     """Run `sandbox` in a process of its own, which ends with the test, however that ends."""
@@ -131,7 +114,7 @@ async def test_sandbox(sandbox_process: subprocess.Popen[str], number: signal.Si
     async with VoiceSession(credentials, base_url=printed["ITNIO_BASE_URL"]) as session:
         found = await session.records(datetime.now(UTC) - timedelta(days=61)).collect()
     sandbox_process.send_signal(number)
-    _, told = sandbox_process.communicate(timeout=5)
+    _, told = sandbox_process.communicate(timeout=60)
 
     assert code == sandbox_process.returncode
     assert "Running until interrupted (Ctrl+C).\n" == told

@@ -121,7 +121,7 @@ def test_interrupted(sandbox: Sandbox, tmp_path: Path) -> None:
         while not sandbox.requests:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=60)
 
     assert (130, b"") == (process.returncode, errors)
     assert [] == list(tmp_path.iterdir())

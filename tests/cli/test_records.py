@@ -153,7 +153,7 @@ def test_interrupted(sandbox: Sandbox) -> None:
         while not sandbox.requests:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=60)
 
     assert (130, b"") == (process.returncode, errors)
 

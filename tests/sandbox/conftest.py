@@ -14,6 +14,8 @@ from itnio_voice.sandbox import Behaviour, Sandbox
 from itnio_voice.sandbox.checks import digest
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
+HANG = 60.0
+"""Seconds after which something is taken to hang: no test waits for them, on however busy a machine."""
 Asks = Callable[..., httpx.Response]
 
 
@@ -108,7 +110,7 @@ def sandbox(clock: Clock) -> Iterator[Sandbox]:
 @pytest.fixture
 def client(sandbox: Sandbox, clock: Clock) -> Iterator[Client]:
     """Return a client of the sandbox."""
-    with httpx.Client(timeout=5, trust_env=False) as http:
+    with httpx.Client(timeout=HANG, trust_env=False) as http:
         yield Client(sandbox, http, clock)
 
 
@@ -119,9 +121,9 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return backend
 
 
-def eventually(true: Callable[[], bool], seconds: float = 2.0) -> bool:
+def eventually(true: Callable[[], bool]) -> bool:
     """Wait until something is true; say whether it became so."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + HANG
     while not true() and time.monotonic() < deadline:
         time.sleep(0.005)
     return true()

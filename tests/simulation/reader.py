@@ -105,10 +105,10 @@ class Reader:
             base_url=sandbox.base_url if plan.real else "http://127.0.0.1/voice",
             http_client=client,
             concurrency=self.concurrency,
-            timeout=0.2 if plan.real else 5,
+            timeout=60 if plan.real else 5,
             retry=Retry(
                 attempts=self.attempts,
-                total=3 if plan.real else 120,
+                total=120,
                 wait_initial=0.001 if plan.real else 0.5,
                 jitter=0.001 if plan.real else 1,
             ),
