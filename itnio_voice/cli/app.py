@@ -86,7 +86,10 @@ def sync(
     destination: Annotated[str, Parameter(help="One of dlt's: duckdb, postgres and so on.")] = "duckdb",
     database: Annotated[Path, Parameter(help="The file of DuckDB.")] = Path("itnio_voice.duckdb"),
     dataset: Annotated[str, Parameter(help="The schema that holds the tables.")] = "itnio_voice",
-    lookback: Annotated[str, Parameter(help="How far each run reads back again for what came late or changed.")] = "3d",
+    lookback: Annotated[
+        str,
+        Parameter(help="How much each run reads again, for late and changed records: 36h, 3d and so on."),
+    ] = "3d",
     asking: AskingOptions = _ASKING,
 ) -> None:
     """Bring a warehouse up to date with the records of both kinds."""
