@@ -22,7 +22,8 @@ FLOORS = {
     **dict.fromkeys(["stream", "merge"], 5),
     "session": 6,
 }
-AROUND = {"accounts", "arrow", "atomic", "cluster", "files", "journal", "lines", "warehouse"}
+AROUND = {"accounts", "arrow", "atomic", "cluster", "files", "journal", "lines"}
+AROUND |= {"destination", "destination_errors", "warehouse", "warehouse_rows"}
 """The modules that stand around the core, and the packages."""
 EXTRAS = {"cli", "report", "sandbox"}
 
