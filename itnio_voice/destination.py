@@ -1,4 +1,4 @@
-"""Where `sync` loads: a destination of dlt's, in a pipeline that reports to nobody and leaves no files."""
+"""Load a dlt source into a destination: DuckDB's file, drivers, temporary files, and no telemetry."""
 
 import errno
 import logging
@@ -124,7 +124,7 @@ def _table_format(pipeline: Any) -> str | None:
     if "delete-insert" in (able.supported_merge_strategies or ()):
         return None
     if "delta" not in (able.supported_table_formats or ()):
-        message = f"{name} cannot merge, so records would be there twice: choose another destination"
+        message = f"{name} cannot merge, so records would be duplicated: choose another destination"
         raise ValueError(message)
     if not find_spec("deltalake"):
         message = f"{name} merges Delta tables only, and deltalake is not installed: pip install 'dlt[deltalake]'"

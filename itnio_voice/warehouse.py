@@ -1,7 +1,7 @@
-"""Records into a warehouse, again and again: a dlt source, and `sync`, which runs it. Behind the extra `dlt`.
+"""Load records into a warehouse, and keep it up to date: a dlt source, and `sync`, which runs it. Extra `dlt`.
 
-How far each account has been read is remembered at the destination, with the load that brought it there. So nothing
-that lies elsewhere can tell of records that are not there, and a load that did not end did not happen.
+How far each account has been read is stored at the destination, in the same load as the records. So it cannot cover
+records that are not there, and a load that did not end changes nothing.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ from .windows import Window, floor
 __all__ = ["LOOKBACK", "TABLES", "Synced", "sync", "voice_calls"]
 
 LOOKBACK = timedelta(days=3)
-"""So far a run reads back again, for records that came late or have changed."""
+"""How much each run reads again, for records that arrived late or have changed."""
 
 TABLES: Mapping[str, type[CallRecord]] = {"voice_records": VoiceRecord, "sip_records": SipRecord}
 
@@ -60,7 +60,7 @@ class Synced:
 
 @attrs.frozen(kw_only=True)
 class Job:
-    """What is read of which accounts, and how; `told` is called whenever there are new rows."""
+    """What a run reads, and how; `told` is called after each batch of rows."""
 
     accounts: Mapping[str, Account]
     since: datetime
@@ -107,13 +107,15 @@ def voice_calls(
     expired: Literal["raise", "skip"] = "raise",
     **options: Unpack[Options],
 ) -> Any:
-    """Return the dlt source of some accounts' records: the resources `voice_records` and `sip_records`.
+    """Return a dlt source of the records of accounts, with the resources `voice_records` and `sip_records`.
 
     Rows are merged by account and `voice_id`. The first run reads from `since` to `until` (aware; None is the last
-    second that is over on the server's clock), each later one from where the checkpoints of the last one ended, less
-    `lookback`: by the time that the API is asked by, whatever times the records have. An account that is new, or a
-    `since` that is earlier than before, begins at `since`. `options` are those of `VoiceSession`. A record without a
-    `voice_id` gets one made of all that it says, which begins with `none-`.
+    second that is over on the server's clock). Each later run starts where the checkpoints of the last one ended, less
+    `lookback`. These are times of requests, not of records. A new account, or a `since` that is earlier than before, is
+    read from `since`. `options` are those of `VoiceSession`; all resources share one session per account.
+
+    A record without a `voice_id` gets one that is a digest of its values, and begins with `none-`. U+FFFD replaces NUL
+    in text. dlt's settings, logs and telemetry are those of your pipeline.
 
     Raises:
         ValueError: for no account, times without an offset, or `since` that is not before `until`.
@@ -136,11 +138,11 @@ def sync(
     told: Callable[[Synced], None] = lambda _: None,
     **options: Unpack[Options],
 ) -> Synced:
-    """Bring a destination up to date with the records of some accounts, and return what came of it.
+    """Bring a destination up to date with the records of accounts, and return the rows and failures.
 
-    `destination` is one of dlt's, which finds its credentials as dlt does, in the environment or its own files;
-    `database` is DuckDB's file. An account that fails is left as far as it was, and is in `failures`; the others are
-    brought up to date. The rest is as in `voice_calls`. A run that is killed leaves what the next run needs.
+    `destination` is the name of one of dlt's. dlt finds its credentials in the environment or in its own files.
+    `database` is the file of the destination `duckdb`. An account that fails stays as it was and is in `failures`; the
+    others are brought up to date. A run that is killed can be repeated. The rest is as in `voice_calls`.
 
     Errors and logs hold no credentials of the destination. dlt's telemetry does not report the run. dlt's log messages
     go to the logger `itnio_voice.warehouse`, at DEBUG.
@@ -169,15 +171,15 @@ def _job(
     expired: Literal["raise", "skip"],
     options: Options,
 ) -> Job:
-    """Look at the arguments before anything is asked."""
+    """Check the arguments before any request is sent."""
     if not accounts:
-        message = "no account to read"
+        message = "no account to read: accounts must not be empty"
         raise ValueError(message)
     if lookback < timedelta():
-        message = f"lookback must not be negative, as {lookback} is"
+        message = f"lookback must not be negative, not {lookback}"
         raise ValueError(message)
     for account in accounts.values():
-        account.session(**options).records(since, until, expired=expired)  # looks at what is passed on, asks nothing
+        account.session(**options).records(since, until, expired=expired)  # checks its arguments, sends nothing
     since, until = floor(since), until and floor(until)
     return Job(accounts=accounts, since=since, until=until, lookback=lookback, expired=expired, options=options)
 
@@ -234,7 +236,7 @@ def _source(job: Job, sessions: _Sessions) -> Any:
 
 
 def _rows(job: Job, sessions: _Sessions, table: str, of: type[CallRecord]) -> Iterator[pa.Table]:
-    """Yield the rows of a table; how far an account has been read is noted once all of its rows are there."""
+    """Yield the rows of a table; how far an account has been read is stored after its last row."""
     yield columns_of(of).empty_table()
     state: dict[str, Extent] = dlt.current.resource_state().setdefault("done", {})
     synced = job.synced or Synced()
@@ -259,7 +261,7 @@ def _rows(job: Job, sessions: _Sessions, table: str, of: type[CallRecord]) -> It
 
 
 def _streams(job: Job, sessions: _Sessions, of: type[CallRecord], state: Mapping[str, Extent]) -> Streams:
-    """Return what is to be read of each account; an account of which nothing is to be read has no stream."""
+    """Return a stream for each account that has anything to read."""
     starts = {name: job.start(name, state.get(name)) for name in sessions.by_account}
     return {
         name: sessions.by_account[name].records(start, job.until, of=of, expired=job.expired)
@@ -269,7 +271,7 @@ def _streams(job: Job, sessions: _Sessions, of: type[CallRecord], state: Mapping
 
 
 async def _batches(stream: RecordStream[Any], account: str) -> AsyncIterator[pa.RecordBatch | None]:
-    """Yield a stream's batches, and None once all have been."""
+    """Yield the batches of a stream, and None after the last one."""
     async for batch in record_batches(stream, account=account):
         yield batch
     yield None

@@ -82,9 +82,9 @@ def export(
 @app.command
 def sync(
     *,
-    since: Annotated[Moment, Parameter(help="Where the first run begins; each later one goes on from the last.")],
-    destination: Annotated[str, Parameter(help="One of dlt's: duckdb, postgres and so on.")] = "duckdb",
-    database: Annotated[Path, Parameter(help="The file of DuckDB.")] = Path("itnio_voice.duckdb"),
+    since: Annotated[Moment, Parameter(help="Start of the first run; each later run continues from the last one.")],
+    destination: Annotated[str, Parameter(help="A destination of dlt: duckdb, postgres and so on.")] = "duckdb",
+    database: Annotated[Path, Parameter(help="The DuckDB file.")] = Path("itnio_voice.duckdb"),
     dataset: Annotated[str, Parameter(help="The schema that holds the tables.")] = "itnio_voice",
     lookback: Annotated[
         str,

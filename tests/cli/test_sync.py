@@ -124,11 +124,11 @@ def test_the_only_account_fails(
 def test_the_files_of_a_sync_are_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """DuckDB's write-ahead log has call data too. The process creates files as before afterwards."""
     modes: set[int] = set()
-    open_ = DuckDbConnectionPool.return_conn
+    return_conn = DuckDbConnectionPool.return_conn
 
     def look(pool: DuckDbConnectionPool, connection: duckdb.DuckDBPyConnection) -> int:
         modes.update(stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("*.duckdb*"))
-        return open_(pool, connection)
+        return int(return_conn(pool, connection))
 
     monkeypatch.setattr(DuckDbConnectionPool, "return_conn", look)
     assert 0 == run(["sync", "--since", "61d", "--database", str(tmp_path / "calls.duckdb"), "--quiet"])
