@@ -76,7 +76,8 @@ class Job:
         if before is None or before["key"] != self._key(name) or self.since < _time(before["since"]):
             return self.since
         read = _time(before["until"])
-        return max(self.since, min(read, self.until or read) - self.lookback)
+        last = min(read, self.until or read)
+        return last - self.lookback if self.lookback < last - self.since else self.since
 
     def done(self, name: str, before: Extent | None, windows: Sequence[Window]) -> Extent:
         """Return how much of an account has been read after these windows, given what had been before: without a hole.

@@ -83,7 +83,7 @@ def test_a_lookback_that_is_no_duration(text: str, tmp_path: Path, capsys: pytes
     assert [] == list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("text", ["2d", "36h", "90m", "0s"])
+@pytest.mark.parametrize("text", ["2d", "36h", "90m", "0s", "200000w"])
 def test_a_lookback_is_a_duration(text: str, sandbox: Sandbox, tmp_path: Path) -> None:
     """The second sync reads that much again."""
     words = ["sync", "--since", "7d", "--lookback", text, "--database", str(tmp_path / "calls.duckdb"), "--quiet"]
