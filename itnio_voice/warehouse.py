@@ -1,46 +1,42 @@
-"""Records into a warehouse, again and again: a dlt source, and `sync`, which runs it. Behind the extra `dlt`.
+"""Load records into a warehouse, and keep it up to date: a dlt source, and `sync`, which runs it. Extra `dlt`.
 
-How far each account has been read is remembered at the destination, with the load that brought it there. So nothing
-that lies elsewhere can tell of records that are not there, and a load that did not end did not happen.
+How far each account has been read is stored at the destination, in the same load as the records. So it cannot cover
+records that are not there, and a load that did not end changes nothing.
 """
 
-import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime, timedelta
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from threading import Lock
+from typing import Any, Literal, Self, Unpack
 
 import attrs
-from anyio.from_thread import start_blocking_portal
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from .accounts import Account, open_sessions
 from .checkpoint import fingerprint
 from .extras import needs
 from .merge import Merged, merge
 from .models import CallRecord, SipRecord, VoiceRecord
-from .session import Options
+from .session import Options, VoiceSession
 from .stream import RecordStream
 from .windows import Window, floor
 
 with needs("dlt"):
     import dlt
     import pyarrow as pa
-    from dlt.common.exceptions import DltException
-    from dlt.pipeline.exceptions import PipelineStepFailed
 
-    from .arrow import record_batches, schema
+    from .arrow import record_batches
+    from .destination import load
+    from .warehouse_rows import KEY, columns_of, rows_of
 
 __all__ = ["LOOKBACK", "TABLES", "Synced", "sync", "voice_calls"]
 
 LOOKBACK = timedelta(days=3)
-"""So far a run reads back again, for records that came late or have changed."""
+"""How much each run reads again, for records that arrived late or have changed."""
 
 TABLES: Mapping[str, type[CallRecord]] = {"voice_records": VoiceRecord, "sip_records": SipRecord}
-
-KEY = ("account", "voice_id")
-"""Two rows in which these are the same are the same record."""
 
 Extent = dict[str, str]
 """How much of an account has been read: the ISO times `since` and `until`, and a digest of its `key`."""
@@ -50,16 +46,25 @@ Streams = Mapping[str, RecordStream[Any]]
 
 @attrs.define
 class Synced:
-    """What a run came to: rows merged into each table, accounts that failed, and streams by table and account."""
+    """The result of a run: rows merged into each table, accounts that failed, and streams by table and account.
+
+    `dataset` is the schema that holds the tables, as the destination spells it.
+    """
 
     rows: dict[str, int] = attrs.field(factory=dict)
-    failures: list[Exception] = attrs.field(factory=list)
+    failed: dict[str, dict[str, Exception]] = attrs.field(factory=dict)
     streams: dict[str, Streams] = attrs.field(factory=dict)
+    dataset: str = ""
+
+    @property
+    def failures(self) -> list[Exception]:
+        """The first error of each account that failed; `failed` has the errors by account and table."""
+        return [next(iter(errors.values())) for errors in self.failed.values()]
 
 
 @attrs.frozen(kw_only=True)
 class Job:
-    """What is read of which accounts, and how; `told` is called whenever there are new rows."""
+    """What a run reads, and how; `told` is called after each batch of rows."""
 
     accounts: Mapping[str, Account]
     since: datetime
@@ -75,7 +80,8 @@ class Job:
         if before is None or before["key"] != self._key(name) or self.since < _time(before["since"]):
             return self.since
         read = _time(before["until"])
-        return max(self.since, min(read, self.until or read) - self.lookback)
+        last = min(read, self.until or read)
+        return last - self.lookback if self.lookback < last - self.since else self.since
 
     def done(self, name: str, before: Extent | None, windows: Sequence[Window]) -> Extent:
         """Return how much of an account has been read after these windows, given what had been before: without a hole.
@@ -106,19 +112,22 @@ def voice_calls(
     expired: Literal["raise", "skip"] = "raise",
     **options: Unpack[Options],
 ) -> Any:
-    """Return the dlt source of some accounts' records: the resources `voice_records` and `sip_records`.
+    """Return a dlt source of the records of accounts, with the resources `voice_records` and `sip_records`.
 
     Rows are merged by account and `voice_id`. The first run reads from `since` to `until` (aware; None is the last
-    second that is over on the server's clock), each later one from where the checkpoints of the last one ended, less
-    `lookback`: by the time that the API is asked by, whatever times the records have. An account that is new, or a
-    `since` that is earlier than before, begins at `since`. `options` are those of `VoiceSession`. A record without a
-    `voice_id` gets one made of all that it says, which begins with `none-`.
+    second that is over on the server's clock). Each later run starts where the checkpoints of the last one ended, less
+    `lookback`. These are times of requests, not of records. A new account, or a `since` that is earlier than before, is
+    read from `since`. `options` are those of `VoiceSession`; all resources share one session per account.
+
+    A record without a `voice_id` gets one that is a digest of its values, and begins with `none-`. U+FFFD replaces NUL
+    in text. dlt's settings, logs and telemetry are those of your pipeline.
 
     Raises:
         ValueError: for no account, times without an offset, or `since` that is not before `until`.
         ExceptionGroup: when it is run, with the ItnioError of each account that failed.
     """
-    return _source(_job(accounts, since, until, lookback, expired=expired, options=options))
+    job = _job(accounts, since, until, lookback, expired=expired, options=options)
+    return _source(job, _Sessions(accounts, options))
 
 
 def sync(
@@ -134,34 +143,27 @@ def sync(
     told: Callable[[Synced], None] = lambda _: None,
     **options: Unpack[Options],
 ) -> Synced:
-    """Bring a destination up to date with the records of some accounts, and return what came of it.
+    """Bring a destination up to date with the records of accounts, and return the rows and failures.
 
-    `destination` is one of dlt's, which finds its credentials as dlt does, in the environment or its own files;
-    `database` is DuckDB's file. An account that fails is left as far as it was, and told in `failures`: the others are
-    brought up to date. The rest is as in `voice_calls`. A run that is killed leaves what the next run needs.
+    `destination` is the name of one of dlt's. dlt finds its credentials in the environment or in its own files.
+    `database` is the file of the destination `duckdb`. An account that fails stays as it was and is in `failures`; the
+    others are brought up to date. A run that is killed can be repeated. The rest is as in `voice_calls`.
+
+    Errors and logs hold no credentials of the destination. dlt's telemetry does not report the run. dlt's log messages
+    go to the logger `itnio_voice.warehouse`, at DEBUG.
 
     Raises:
-        ValueError: as `voice_calls` does, and for a destination that cannot merge.
+        ValueError: as `voice_calls` does, and for a destination that is unknown, cannot merge, lacks its driver or is
+            configured wrongly.
         OSError: if the destination cannot be written.
     """
     synced = Synced()
     job = _job(accounts, since, until, lookback, expired=expired, options=options)
-    dlt.config["runtime.dlthub_telemetry"] = False
-    target = dlt.destinations.duckdb(str(database)) if destination == "duckdb" else destination
-    # What dlt notes on this machine is of this run only: what it must know of earlier ones it finds at the destination.
-    with tempfile.TemporaryDirectory(prefix="itnio_voice-") as folder:
-        try:
-            pipeline = dlt.pipeline("itnio_voice", pipelines_dir=folder, destination=target, dataset_name=dataset)
-        except DltException as error:
-            message = f"{destination!r} is no destination of dlt's: {_first_line(error)}"
-            raise ValueError(message) from error
-        form: Any = _table_format(pipeline)
-        try:
-            pipeline.run(_source(attrs.evolve(job, told=told, synced=synced)), table_format=form)
-        except PipelineStepFailed as failed:
-            raise _root(failed) from failed
-        trace: Any = pipeline.last_trace
-    synced.rows = {table: trace.last_normalize_info.row_counts.get(table, 0) for table in TABLES}
+    job = attrs.evolve(job, told=told, synced=synced)
+    with _Sessions(accounts, options) as sessions:
+        source = _source(job, sessions)
+        synced.dataset, rows = load(source, destination=destination, database=database, dataset=dataset)
+    synced.rows = {table: rows.get(table, 0) for table in TABLES}
     return synced
 
 
@@ -174,61 +176,62 @@ def _job(
     expired: Literal["raise", "skip"],
     options: Options,
 ) -> Job:
-    """Look at the arguments before anything is asked."""
+    """Check the arguments before any request is sent."""
     if not accounts:
-        message = "no account to read"
+        message = "no account to read: accounts must not be empty"
         raise ValueError(message)
     if lookback < timedelta():
-        message = f"lookback must not be negative, as {lookback} is"
+        message = f"lookback must not be negative, not {lookback}"
         raise ValueError(message)
     for account in accounts.values():
-        account.session(**options).records(since, until, expired=expired)  # looks at what is passed on, asks nothing
+        account.session(**options).records(since, until, expired=expired)  # checks its arguments, sends nothing
     since, until = floor(since), until and floor(until)
     return Job(accounts=accounts, since=since, until=until, lookback=lookback, expired=expired, options=options)
-
-
-def _table_format(pipeline: Any) -> str | None:
-    """Return the table format with which a destination merges; None for its own.
-
-    Raises:
-        ValueError: if it would append instead, which doubles what is read again.
-    """
-    name, able = pipeline.destination.destination_name, pipeline.destination.capabilities()
-    if "delete-insert" in (able.supported_merge_strategies or ()):
-        return None
-    if "delta" not in (able.supported_table_formats or ()):
-        message = f"{name} cannot merge, so records would be there twice: choose another destination"
-        raise ValueError(message)
-    if not find_spec("deltalake"):
-        message = f"{name} merges Delta tables only, and deltalake is not there: pip install 'dlt[deltalake]'"
-        raise ValueError(message)
-    return "delta"
-
-
-def _root(failed: BaseException) -> BaseException:
-    """Return what lies under an error of dlt's: an interrupt, or an error of the system."""
-    root: BaseException = failed
-    while deeper := root.__cause__ or root.__context__:
-        root = deeper
-    if isinstance(root, OSError) or not isinstance(root, Exception):
-        return root
-    return OSError(f"the destination failed: {type(root).__name__}: {_first_line(root)}")
 
 
 def _time(text: str) -> datetime:
     return floor(datetime.fromisoformat(text))
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
+class _Sessions:
+    """A session for each account, open in a thread of their own from the first `with` to the end of the last one.
+
+    All tables share them: `concurrency` and `rate` are limits of a session, and hold for an account only if it has one.
+    """
+
+    def __init__(self, accounts: Mapping[str, Account], options: Options) -> None:
+        self.portal: BlockingPortal
+        self.by_account: Mapping[str, VoiceSession]
+        self._accounts = accounts
+        self._options = options
+        self._users = 0
+        self._lock = Lock()
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Self:
+        with self._lock:
+            if not self._users:
+                with ExitStack() as stack:
+                    self.portal = stack.enter_context(start_blocking_portal())
+                    opening = open_sessions(self._accounts, **self._options)
+                    self.by_account = stack.enter_context(self.portal.wrap_async_context_manager(opening))
+                    self._opened = stack.pop_all()
+            self._users += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._opened.close()
 
 
-def _source(job: Job) -> Any:
+def _source(job: Job, sessions: _Sessions) -> Any:
     @dlt.source(name="itnio_voice")  # type: ignore[untyped-decorator]  # dlt's types are not followed
     def voice_calls() -> Any:
         for table, of in TABLES.items():
             yield dlt.resource(
-                _rows(job, table, of),
+                _rows(job, sessions, table, of),
                 name=table,
                 primary_key=KEY,
                 write_disposition="merge",
@@ -237,68 +240,43 @@ def _source(job: Job) -> Any:
     return voice_calls()
 
 
-def _rows(job: Job, table: str, of: type[CallRecord]) -> Iterator[pa.Table]:
-    """Yield the rows of a table; how far an account has been read is noted once all of its rows are there."""
-    columns = _plain(schema(of, account=True))
-    yield columns.empty_table()
+def _rows(job: Job, sessions: _Sessions, table: str, of: type[CallRecord]) -> Iterator[pa.Table]:
+    """Yield the rows of a table; how far an account has been read is stored after its last row."""
+    yield columns_of(of).empty_table()
     state: dict[str, Extent] = dlt.current.resource_state().setdefault("done", {})
     synced = job.synced or Synced()
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(_open(job, of, state)) as (streams, merged),
-    ):
-        synced.streams[table] = streams
-        try:
-            while item := portal.call(anext, merged, None):
-                name, batch = item
-                if batch is None:
-                    state[name] = job.done(name, state.get(name), streams[name].checkpoint.done)
-                else:
-                    yield _keyed(pa.Table.from_batches([batch])).cast(columns)
-                job.told(synced)
-        except ExceptionGroup as failures:
-            if not job.synced:
-                raise
-            synced.failures += failures.exceptions
-
-
-@asynccontextmanager
-async def _open(
-    job: Job, of: type[CallRecord], state: Mapping[str, Extent]
-) -> AsyncGenerator[tuple[Streams, Merged[str, pa.RecordBatch | None]]]:
-    """Open a session for each account, and read what is to be read of all at once."""
-    async with open_sessions(job.accounts, **job.options) as sessions:
-        starts = {name: job.start(name, state.get(name)) for name in sessions}
-        streams = {
-            name: sessions[name].records(start, job.until, of=of, expired=job.expired)
-            for name, start in starts.items()
-            if job.until is None or start < job.until
-        }
+    with sessions:
+        streams = synced.streams[table] = _streams(job, sessions, of, state)
         batches = {name: _batches(stream, name) for name, stream in streams.items()}
-        async with merge(batches, buffer=1, on_error="collect") as merged:
-            yield streams, merged
+        reading: Merged[str, pa.RecordBatch | None] = merge(batches, buffer=1, on_error="collect")
+        with sessions.portal.wrap_async_context_manager(reading) as merged:
+            try:
+                while item := sessions.portal.call(anext, merged, None):
+                    name, batch = item
+                    if batch is None:
+                        state[name] = job.done(name, state.get(name), streams[name].checkpoint.done)
+                    else:
+                        yield rows_of(batch, of)
+                    job.told(synced)
+            except ExceptionGroup:
+                if not job.synced:
+                    raise
+                for name, failure in merged.failures.items():
+                    synced.failed.setdefault(name, {})[table] = failure
+
+
+def _streams(job: Job, sessions: _Sessions, of: type[CallRecord], state: Mapping[str, Extent]) -> Streams:
+    """Return a stream for each account that has anything to read."""
+    starts = {name: job.start(name, state.get(name)) for name in sessions.by_account}
+    return {
+        name: sessions.by_account[name].records(start, job.until, of=of, expired=job.expired)
+        for name, start in starts.items()
+        if job.until is None or start < job.until
+    }
 
 
 async def _batches(stream: RecordStream[Any], account: str) -> AsyncIterator[pa.RecordBatch | None]:
-    """Yield a stream's batches, and None once all have been."""
+    """Yield the batches of a stream, and None after the last one."""
     async for batch in record_batches(stream, account=account):
         yield batch
     yield None
-
-
-def _plain(columns: pa.Schema) -> pa.Schema:
-    """Return a schema as a warehouse has it: no dictionaries, and nothing missing in what makes two rows the same."""
-    plain = [field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field for field in columns]
-    return pa.schema([field.with_nullable(field.name not in KEY) for field in plain])
-
-
-def _keyed(table: pa.Table) -> pa.Table:
-    """Give each row without a `voice_id` one that is made of all that it says.
-
-    A warehouse would take all that have none for one and the same.
-    """
-    place = table.schema.get_field_index("voice_id")
-    if not table["voice_id"].null_count:
-        return table
-    names = [row["voice_id"] or f"none-{fingerprint(row)}" for row in table.to_pylist()]
-    return table.set_column(place, table.schema.field(place), pa.array(names, pa.string()))

@@ -23,6 +23,7 @@ FLOORS = {
     "session": 6,
 }
 AROUND = {"accounts", "arrow", "atomic", "cluster", "columnar", "extras", "files", "journal", "lines", "warehouse"}
+AROUND |= {"destination", "destination_errors", "warehouse_rows"}
 """The modules that stand around the core, and the packages."""
 EXTRAS = {"cli", "report", "sandbox"}
 

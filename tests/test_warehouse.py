@@ -11,15 +11,19 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
+import attrs
+import dlt
 import duckdb
+import httpx
 import psycopg2
 import pytest
 
-from itnio_voice import AuthenticationError, Credentials, IPRestrictedError, TimestampExpiredError
+from itnio_voice import AuthenticationError, Credentials, IPRestrictedError, TimestampExpiredError, VoiceSession
 from itnio_voice.accounts import Account
 from itnio_voice.sandbox import Behaviour, Sandbox
+from itnio_voice.session import Options
 from itnio_voice.warehouse import Synced, sync, voice_calls
 
 from .conftest import environment_of
@@ -138,6 +142,15 @@ def test_rows_outside_the_range_asked_for(tmp_path: Path) -> None:
             sync(account, since=SINCE, until=until, lookback=timedelta(), database=tmp_path / "calls.duckdb")
 
         assert sandbox.ids() == {name for _, name in names(tmp_path / "calls.duckdb")}
+
+
+def test_text_with_a_nul_is_stored(sandbox: Sandbox, tmp_path: Path) -> None:
+    """U+FFFD stands for NUL, also in an unknown field."""
+    sandbox.insert(RECENT | {"voiceId": "nul", "callee": "a\0b", "newField": {"k\0": ["v\0"]}})
+    sync(accounts(sandbox), since=SINCE, database=tmp_path / "calls.duckdb")
+
+    text = "SELECT callee, extra FROM itnio_voice.voice_records WHERE voice_id = 'nul'"
+    assert [("a\ufffdb", '{"newField": {"k\ufffd": ["v\ufffd"]}}')] == query(tmp_path / "calls.duckdb", text)
 
 
 def test_without_an_id(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -290,16 +303,78 @@ def test_a_database_that_was_deleted(sandbox: Sandbox, tmp_path: Path) -> None:
         assert expected(sandbox) == names(database)
 
 
+# Sessions
+
+
+@attrs.frozen
+class Observed(Account):
+    """An account that notes the requests in flight of each of its sessions, and all of them together."""
+
+    seen: dict[str, int] = attrs.field(factory=lambda: {"sessions": 0, "in flight": 0, "at most": 0}, eq=False)
+
+    def session(self, **options: Unpack[Options]) -> VoiceSession:
+        """Return a session whose requests are counted."""
+        options["http_client"] = httpx.AsyncClient(transport=Counting(self.seen), trust_env=False)
+        return super().session(**options)
+
+
+@attrs.define
+class Counting(httpx.AsyncBaseTransport):
+    """Sends requests, and counts those in flight."""
+
+    seen: dict[str, int]
+    used: bool = False
+    sent: httpx.AsyncHTTPTransport = attrs.field(factory=httpx.AsyncHTTPTransport)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request."""
+        self.seen["sessions"] += not self.used
+        self.used = True
+        self.seen["in flight"] += 1
+        self.seen["at most"] = max(self.seen["at most"], self.seen["in flight"])
+        try:
+            response = await self.sent.handle_async_request(request)
+            await response.aread()
+            return response
+        finally:
+            self.seen["in flight"] -= 1
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self.sent.aclose()
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_all_tables_share_a_session_per_account(own: bool, sandbox: Sandbox, tmp_path: Path) -> None:
+    """`concurrency` and `rate`, which are limits of a session, hold for an account: of `sync` and of the dlt source."""
+    sandbox.behaviour = Behaviour(latency=0.02)
+    both = {name: Observed(name, each.credentials, each.base_url) for name, each in accounts(sandbox).items()}
+    if own:
+        target = dlt.destinations.duckdb(str(tmp_path / "own.duckdb"))
+        pipeline = dlt.pipeline("own", pipelines_dir=str(tmp_path), destination=target, dataset_name="calls")
+        pipeline.run(voice_calls(both, since=SINCE, concurrency=1))
+    else:
+        sync(both, since=SINCE, database=tmp_path / "calls.duckdb", concurrency=1)
+
+    assert {"eu": (1, 1), "us": (1, 1)} == {
+        name: (each.seen["sessions"], each.seen["at most"]) for name, each in both.items()
+    }
+
+
 # What fails
 
 
 def test_an_account_that_fails(sandbox: Sandbox, tmp_path: Path) -> None:
-    """An account with a wrong secret is told, and does not hold up the other; later it is read as if it were new."""
+    """An account with a wrong secret is reported once, with its tables, and does not hold up the other.
+
+    Later it is read as if it were new.
+    """
     database, both = tmp_path / "calls.duckdb", accounts(sandbox)
     wrong = both | {"us": Account("us", Credentials("us-key", "wrong"), sandbox.base_url)}
     synced = sync(wrong, since=SINCE, database=database)
 
-    assert [AuthenticationError] * 2 == [type(failure) for failure in synced.failures]
+    assert [AuthenticationError] == [type(failure) for failure in synced.failures]
+    assert {"us": {"sip_records", "voice_records"}} == {name: set(errors) for name, errors in synced.failed.items()}
     assert "while reading 'us'" in synced.failures[0].__notes__
     assert expected(sandbox, "eu") == names(database)
     sync(both, since=SINCE, database=database)
@@ -407,6 +482,7 @@ def test_interrupted(sandbox: Sandbox, tmp_path: Path) -> None:
 def test_postgres(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL has the same rows, and costs that add up to the last digit, after a second run too."""
     sandbox.insert(RECENT | {"voiceId": "exact", "cost": "12345678901234567890.123456789012345678"})
+    sandbox.insert(RECENT | {"voiceId": "n\0l", "callee": "a\0", "newField": {"k\0": "v\0"}, "cost": "0"})
     with postgres() as address:
         monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", address)
         for _ in range(2):
@@ -423,7 +499,12 @@ def test_postgres(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
                 " ('cost', 'submit_time') ORDER BY column_name"
             )
             types = cursor.fetchall()
+            cursor.execute(
+                "SELECT callee, extra::jsonb FROM itnio_voice.voice_records WHERE callee LIKE 'a%' AND callee <> 'a'"
+            )
+            replaced = cursor.fetchall()
         connection.close()
 
-    assert [(801, 801, cost(sandbox))] == counted
+    assert [(802, 802, cost(sandbox))] == counted
+    assert [("a\ufffd", {"newField": {"k\ufffd": "v\ufffd"}})] == replaced
     assert [("numeric", 38, 18), ("timestamp with time zone", None, None)] == types

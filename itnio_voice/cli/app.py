@@ -78,11 +78,14 @@ def export(
 @app.command
 def sync(
     *,
-    since: Annotated[Moment, Parameter(help="Where the first run begins; each later one goes on from the last.")],
-    destination: Annotated[str, Parameter(help="One of dlt's: duckdb, postgres and so on.")] = "duckdb",
-    database: Annotated[Path, Parameter(help="The file of DuckDB.")] = Path("itnio_voice.duckdb"),
+    since: Annotated[Moment, Parameter(help="Start of the first run; each later run continues from the last one.")],
+    destination: Annotated[str, Parameter(help="A destination of dlt: duckdb, postgres and so on.")] = "duckdb",
+    database: Annotated[Path, Parameter(help="The DuckDB file.")] = Path("itnio_voice.duckdb"),
     dataset: Annotated[str, Parameter(help="The schema that holds the tables.")] = "itnio_voice",
-    lookback: Annotated[str, Parameter(help="How far each run reads back again for what came late or changed.")] = "3d",
+    lookback: Annotated[
+        str,
+        Parameter(help="How much each run reads again, for late and changed records: 36h, 3d and so on."),
+    ] = "3d",
     asking: AskingOptions = _ASKING,
 ) -> None:
     """Bring a warehouse up to date with the records of both kinds."""

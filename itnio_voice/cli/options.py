@@ -26,6 +26,7 @@ __all__ = [
     "ReadingOptions",
     "UsageError",
     "are_named",
+    "duration",
     "moment",
     "usage",
     "zone_of",
@@ -76,6 +77,22 @@ def moment(text: str, *, zone: tzinfo, now: datetime) -> datetime:
         message = f"{text!r} {missing}: write 2026-09-01T08:00+08:00, 2026-09-01, now, or 30d for 30 days ago"
         raise ValueError(message)
     return at
+
+
+def duration(text: str, *, option: str) -> timedelta:
+    """Read a length of time as it is typed.
+
+    Raises:
+        ValueError: if it is not a number and a unit; the message names the option.
+    """
+    if not (parts := _AGO.fullmatch(text)):
+        message = f"{option} must be a duration such as 36h, 3d or 2w, not {text!r}"
+        raise ValueError(message)
+    try:
+        return timedelta(**{_UNITS[parts[2]]: int(parts[1])})
+    except OverflowError:
+        message = f"{option} {text} is too long"
+        raise ValueError(message) from None
 
 
 NOW = "now"

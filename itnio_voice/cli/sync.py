@@ -1,11 +1,14 @@
-"""A warehouse brought up to date."""
+"""`itnio-voice sync`: bring a warehouse up to date."""
 
+import os
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ..warehouse import Synced, sync
 from ..windows import SECOND, whole_seconds
-from .options import AskingOptions, moment, usage, zone_of
+from .options import AskingOptions, are_named, duration, moment, usage, zone_of
 from .progress import Bar, say, tell_skipped, tell_unread
 
 __all__ = ["run"]
@@ -24,8 +27,8 @@ def run(*, since: str, destination: str, database: Path, dataset: str, lookback:
     with usage():
         first = moment(since, zone=zone_of(asking.timezone), now=now)
         whole_seconds(first, now)  # raises for a start that is not before now
-        back = now - moment(lookback, zone=UTC, now=now)
-        with bar:
+        back = duration(lookback, option="--lookback")
+        with bar, _private_files() if destination == "duckdb" else nullcontext():
             synced = sync(
                 accounts,
                 since=first,
@@ -42,7 +45,31 @@ def run(*, since: str, destination: str, database: Path, dataset: str, lookback:
     if not synced.failures:
         read = [stream for streams in synced.streams.values() for stream in streams.values()]
         tell_unread(read, first, now - SECOND, continues=True)
-    for failure in synced.failures:
-        say("; ".join([f"{type(failure).__name__}: {failure}", *failure.__notes__]))
-    bar.tell(", ".join(f"{table}: {rows:,} rows merged" for table, rows in synced.rows.items()))
+    for account, errors in synced.failed.items():
+        say(f"{account}: {_line(errors)}" if are_named(accounts) else _line(errors))
+    if not asking.quiet:
+        rows = " and ".join(f"{rows:,} rows into {table}" for table, rows in synced.rows.items())
+        place = f"duckdb file {database.absolute()}" if destination == "duckdb" else destination
+        say(f"merged {rows}: {place}, dataset {synced.dataset}")
     return not synced.failures
+
+
+def _line(errors: Mapping[str, Exception]) -> str:
+    """Return an account's errors by table as one line, which has each type of error once."""
+    first: dict[str, Exception] = {}
+    tables: dict[str, list[str]] = {}
+    for table, error in errors.items():
+        kind = type(error).__name__
+        first.setdefault(kind, error)
+        tables.setdefault(kind, []).append(table)
+    return "; ".join(f"{kind}: {error} ({', '.join(tables[kind])})" for kind, error in first.items())
+
+
+@contextmanager
+def _private_files() -> Generator[None]:
+    """Create files that only their owner can read: also the write-ahead log beside a database holds call data."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
