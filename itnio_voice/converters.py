@@ -15,7 +15,8 @@ import cattrs
 
 from .errors import DecodeError
 from .models import CallRecord, R
-from .values import amount, boolean, brief, floating, instant, integer, kept, printable, text
+from .printable import printable
+from .values import amount, boolean, brief, floating, instant, integer, kept, text
 
 __all__ = ["Hook", "RecordHook", "converter", "structure_field", "structure_hook", "structure_record"]
 

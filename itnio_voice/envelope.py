@@ -6,7 +6,6 @@ answer that is cut off, or broken in another way, is not JSON in the second read
 """
 
 import json
-import logging
 import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -17,12 +16,13 @@ from .converters import structure_field, structure_record
 from .errors import REFUSALS, APIError, DecodeError, ProtocolError, RecordNotFoundError, TimeRangeError
 from .models import R, RecordingURL
 from .paging import Page, PageRequest
+from .printable import get_logger, printable
 from .rows import PAGE_NUMBERS, learn, read_rows
-from .values import brief, kept, milliseconds, natural, number, printable, required, whole_number
+from .values import brief, kept, milliseconds, natural, number, required, whole_number
 
 __all__ = ["read_page", "read_record", "read_recording_url"]
 
-_LOGGER = logging.getLogger(__name__)
+_LOGGER = get_logger(__name__)
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SUCCESS = "0"

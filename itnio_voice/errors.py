@@ -24,6 +24,7 @@ No error holds a request of the HTTP library, nor anything else that shows a sec
 from http import HTTPStatus
 from typing import Any, ClassVar
 
+from .printable import printable
 from .windows import Window
 
 __all__ = [
@@ -50,6 +51,10 @@ class ItnioError(Exception):
     """Anything that went wrong between us and the API. `transient`: asking again may help."""
 
     transient: bool = False
+
+    def __str__(self) -> str:
+        """Return the message with escapes for what is not printable: it may quote text from a server."""
+        return printable(super().__str__())
 
 
 class APIError(ItnioError):

@@ -1,6 +1,5 @@
 """Several streams read at once, as one: many accounts, or a stream ahead of a slow consumer."""
 
-import logging
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from types import TracebackType
@@ -10,9 +9,11 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
+from .printable import get_logger
+
 __all__ = ["Merged", "merge"]
 
-_LOGGER = logging.getLogger(__name__)
+_LOGGER = get_logger(__name__)
 
 K = TypeVar("K")
 T = TypeVar("T")

@@ -1,7 +1,6 @@
 """One request, bounded, signed and retried. The only module that awaits the network."""
 
 import json
-import logging
 import re
 import sys
 import time
@@ -27,6 +26,7 @@ from .errors import (
     TransportError,
 )
 from .pace import Pace
+from .printable import get_logger
 from .retry import Attempts, Retry, count, positive
 from .server_clock import ServerClock
 from .signing import Credentials, Signature, sign
@@ -36,7 +36,7 @@ __all__ = ["HTTPClient", "Question", "Transport"]
 
 T = TypeVar("T")
 
-_LOGGER = logging.getLogger(__name__)
+_LOGGER = get_logger(__name__)
 _BLANK = "***"
 _CONTENT_TYPE = "application/json;charset=UTF-8"
 _TELLING = 6

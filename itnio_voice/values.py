@@ -27,7 +27,6 @@ __all__ = [
     "natural",
     "number",
     "plain_instants",
-    "printable",
     "required",
     "text",
     "whole_number",
@@ -63,11 +62,6 @@ _brief.maxstring = _brief.maxother = 80
 def brief(value: Any) -> str:
     """Return a value as an error's text shows it: short, however large or deep it is."""
     return f"{_brief.repr(value):.80}"
-
-
-def printable(words: str) -> str:
-    """Return text with escapes for what a terminal or a log would not show as text."""
-    return "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in words)
 
 
 @attrs.frozen(repr=False)
