@@ -15,7 +15,7 @@ import cattrs
 
 from .errors import DecodeError
 from .models import CallRecord, R
-from .printable import printable
+from .printable import Message
 from .values import amount, boolean, brief, floating, instant, integer, kept, text
 
 __all__ = ["Hook", "RecordHook", "converter", "structure_field", "structure_hook", "structure_record"]
@@ -32,17 +32,22 @@ def _wire_name(name: str) -> str:
 def _field_error(value: Mapping[str, Any], name: str, why: str) -> DecodeError:
     """Return the error for a field of a JSON object; it names the record that the object is."""
     voice_id = _voice_id(value)
-    whose = f"record {printable(voice_id[:40])}: " if voice_id else ""
-    message = f"{whose}{printable(name[:80])} is {brief(value.get(name))}, but {printable(why[:200])}"
+    whose = "record {voice_id}: " if voice_id else ""
+    message = Message(
+        whose + "{name} is {value}, but {why}",
+        voice_id=(voice_id or "")[:40],
+        name=name[:80],
+        value=brief(value.get(name)),
+        why=why[:200],
+    )
     return DecodeError(message, voice_id=voice_id, field=name, value=value.get(name))
 
 
 def _record_error(value: Mapping[str, Any], of: type[CallRecord], why: str) -> DecodeError:
     """Return the error for a record that is refused for no single field; `value` of the error is all of the record."""
     voice_id = _voice_id(value)
-    message = (
-        f"record {printable((voice_id or 'without an id')[:40])} is refused by {of.__name__} ({printable(why[:200])})"
-    )
+    whose = "record {voice_id}" if voice_id else "a record without an id"
+    message = Message(f"{whose} is refused by {of.__name__} ({{why}})", voice_id=(voice_id or "")[:40], why=why[:200])
     return DecodeError(message, voice_id=voice_id, value=dict(value))
 
 
