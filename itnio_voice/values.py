@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 __all__ = [
+    "LARGEST_COUNT",
     "LARGEST_EXPONENT",
     "Oversized",
     "amount",
@@ -38,6 +39,9 @@ LARGEST_EXPONENT = 40
 `1e100000000` is eleven characters, and a gigabyte as an integer or as plain digits. With this bound, the digits of an
 amount are about as many as the characters that were sent. Money needs less: a column of 38 digits has 18 decimals.
 """
+
+LARGEST_COUNT = 10**12
+"""The largest number of things that is believed: more than records that an account can have."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BOOLEANS = {"true": True, "false": False}
@@ -186,9 +190,12 @@ def milliseconds(value: Any, _: Any = None) -> datetime | None:
 
 def natural(value: Any, _: Any = None) -> int | None:
     """Return a number of things, from its digits too; None for "" and null."""
-    count = integer(value)
-    if count is not None and count < 0:
-        message = "a number from 0 is expected"
+    try:
+        count = integer(value)
+    except ValueError:
+        count = -1
+    if count is not None and not 0 <= count <= LARGEST_COUNT:
+        message = f"a whole number from 0 to {LARGEST_COUNT} is expected"
         raise ValueError(message)
     return count
 

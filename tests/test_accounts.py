@@ -81,7 +81,7 @@ def test_a_file_that_others_can_read(tmp_path: Path, mode: int) -> None:
         ("eu = 'hush-hush'", "account 'eu': a table with api_key and api_secret is expected"),
         ("[eu]\napi_key = 'hush-hush", "is not TOML"),
         ("[eu]\napi_key = 'k'\napi_secret = 'hush-hush'\nsecret = 'hush-hush'", "unknown secret: there are api_key"),
-        ("[eu]\napi_key = 'k'", "account 'eu': api_secret is empty"),
+        ("[eu]\napi_key = 'k'", "account 'eu': api_secret is missing"),
         (
             "[a]\napi_key = 'k'\napi_secret = 'hush-hush'\n[b]\napi_key = 'k'\napi_secret = 's'",
             "'a' and 'b' have the same",
