@@ -5,8 +5,10 @@ What a field may hold is said by the hooks of `values`, one for each type.
 
 from collections.abc import Callable, Iterable, Mapping, MutableSequence, MutableSet, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from types import NoneType
 from typing import Any, get_args, get_origin
 
@@ -18,9 +20,11 @@ from .models import CallRecord, R
 from .printable import Message
 from .values import amount, boolean, brief, floating, instant, integer, kept, text
 
-__all__ = ["Hook", "RecordHook", "converter", "structure_field", "structure_hook", "structure_record"]
+__all__ = ["Hook", "RecordHook", "class_memo", "converter", "structure_field", "structure_hook", "structure_record"]
 
 Hook = Callable[[Any, Any], Any]
+
+_MEMO = "_itnio_voice_memo"
 
 
 def _wire_name(name: str) -> str:
@@ -292,9 +296,47 @@ converter.register_structure_hook_factory(
 )
 
 
+class _Registrations:
+    """A class whose hook is another one after any hook has been registered: cattrs clears its cache then."""
+
+
+converter.register_structure_hook_factory(lambda of: of is _Registrations, lambda _: partial(kept))
+
+
+@attrs.define(eq=False)
+class ClassMemo:
+    """What is made of a record class. The class itself keeps it, so both are collected together.
+
+    cattrs would keep every class in its cache. A pickle of the class, as cloudpickle makes it, has an empty memo.
+    """
+
+    hook: Hook = kept
+    registrations: object = None
+    reader: Any = None
+    """What `rows` makes; a tuple of one, None before it is made."""
+
+    def __reduce__(self) -> tuple[type["ClassMemo"], tuple[()]]:
+        return ClassMemo, ()
+
+
+def class_memo(of: type[CallRecord]) -> ClassMemo:
+    """Return the memo of a class; a new one after a hook has been registered.
+
+    Raises:
+        ValueError: for a class of which a field cannot be read.
+    """
+    registrations = converter.get_structure_hook(_Registrations)
+    memo: ClassMemo | None = vars(of).get(_MEMO)
+    if memo is None or memo.registrations is not registrations:
+        memo = ClassMemo(converter.get_structure_hook(of, cache_result=False), registrations)
+        with suppress(AttributeError, TypeError):  # a class of a user's own may forbid it
+            setattr(of, _MEMO, memo)
+    return memo
+
+
 def structure_hook(of: type[CallRecord]) -> Hook:
     """Return what structures a class: a `RecordHook`, unless another has been registered for it."""
-    return converter.get_structure_hook(of)
+    return class_memo(of).hook
 
 
 def structure_record(value: Mapping[str, Any], of: type[R]) -> R:
