@@ -300,7 +300,11 @@ class _Registrations:
     """A class whose hook is another one after any hook has been registered: cattrs clears its cache then."""
 
 
-converter.register_structure_hook_factory(lambda of: of is _Registrations, lambda _: partial(kept))
+def _new_hook(_: Any) -> Hook:
+    return partial(kept)
+
+
+converter.register_structure_hook_factory(lambda of: of is _Registrations, _new_hook)
 
 
 @attrs.define(eq=False)

@@ -13,7 +13,7 @@ import attrs
 import httpx
 import pytest
 
-from itnio_voice import Credentials, VoiceSession, merge
+from itnio_voice import Credentials, Page, VoiceRecord, VoiceSession, merge
 
 END = datetime.now(UTC).replace(microsecond=0)
 START = END - timedelta(days=1)
@@ -67,6 +67,11 @@ def session(server: Server) -> VoiceSession:
     return server.session()
 
 
+async def read(session: VoiceSession) -> Page[VoiceRecord]:
+    """Read a page."""
+    return await session.page(START, END)
+
+
 CALLS: dict[str, Callable[[VoiceSession], Awaitable[Any]]] = {
     "page": lambda session: session.page(START, END),
     "record": lambda session: session.record("1"),
@@ -82,7 +87,7 @@ def test_a_second_event_loop_is_refused(
     session: VoiceSession, server: Server, backend: str, again: str, call: Any
 ) -> None:
     """A session is used in one `anyio.run`: the second is refused, and sends nothing."""
-    anyio.run(session.page, START, END, backend=backend)
+    anyio.run(read, session, backend=backend)
     with pytest.raises(RuntimeError, match=REFUSED):
         anyio.run(call, session, backend=again)
 
@@ -120,11 +125,11 @@ def test_a_session_that_was_made_before_the_event_loop(session: VoiceSession) ->
 async def test_another_thread(server: Server) -> None:
     """An event loop in another thread is refused while the first one goes on; `anyio.from_thread` is the way."""
     async with server.session() as session, anyio.create_task_group() as group:
-        group.start_soon(session.page, START, END)
+        group.start_soon(read, session)
         await anyio.wait_all_tasks_blocked()
-        error = await anyio.to_thread.run_sync(in_thread, lambda: anyio.run(session.page, START, END))
+        error = await anyio.to_thread.run_sync(in_thread, lambda: anyio.run(read, session))
         closing = await anyio.to_thread.run_sync(in_thread, lambda: anyio.run(session.aclose))
-        page = await anyio.to_thread.run_sync(lambda: anyio.from_thread.run(session.page, START, END))
+        page = await anyio.to_thread.run_sync(lambda: anyio.from_thread.run(read, session))
 
     assert isinstance(error, RuntimeError)
     assert isinstance(closing, RuntimeError)
@@ -136,7 +141,7 @@ async def test_another_thread(server: Server) -> None:
 def test_a_merge_of_sessions_of_two_event_loops(server: Server, backend: str) -> None:
     """The stream of the session that another event loop has used fails, and the merge with it."""
     one, other = server.session(), server.session()
-    anyio.run(other.page, START, END, backend=backend)
+    anyio.run(read, other, backend=backend)
 
     async def main() -> None:
         async with merge({"a": one.records(START, END), "b": other.records(START, END)}) as merged:

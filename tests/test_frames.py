@@ -236,9 +236,9 @@ def test_a_damaged_file_of_accounts(tmp_path: Path, data: Any) -> None:
         errors.append(error)
 
     assert data or not errors
-    for error in errors:
-        assert_no_secret(error)
-        assert str(error).isprintable()
+    for failure in errors:
+        assert_no_secret(failure)
+        assert str(failure).isprintable()
 
 
 def test_a_file_of_accounts_that_others_can_read(tmp_path: Path) -> None:

@@ -305,17 +305,19 @@ async def test_the_librarys_own_sentences_are_not_redacted(secret: str) -> None:
         await session.page(START, END)
 
     session = session_with(lambda _: httpx.Response(200, json={"status": "0"}), secret)
-    with pytest.raises(ItnioError, match="^there is no recording with the id 'x'$"):
+    with pytest.raises(ItnioError, match=r"^there is no recording with the id 'x'$"):
         await session.recording_url("x", source="sip")
 
     session = session_with(lambda _: record(cost=secret), secret)
     with pytest.raises(DecodeError) as decode:
         await session.page(START, END)
     assert "record v: cost is '***', but an amount such as 0.15 is expected" == str(decode.value)
-    assert "'***'" == decode.value.value
+    assert "***" == decode.value.value
 
 
 HOSTILE = "\x1b]0;owned\x07 \x9b2J a\nWARNING forged\r \u202etxt.exe\u2066 \u2028 \x85 \u200b"
+
+DAMAGED = b'{"status":"0","data":{"total":1,"records":[{"voiceId":"\\u001b]0;","callee":"\xff"}]}}'
 
 
 async def test_hostile_text_from_a_server(caplog: pytest.LogCaptureFixture) -> None:
@@ -330,9 +332,7 @@ async def test_hostile_text_from_a_server(caplog: pytest.LogCaptureFixture) -> N
         record(**{HOSTILE: [[[]] * 50] * 50, "cost": {HOSTILE: HOSTILE}}),
         record(voiceId=HOSTILE * 100, submitTime=HOSTILE * 100),
         httpx.Response(200, text=HOSTILE * 10),
-        httpx.Response(
-            200, content=b'{"status":"0","data":{"total":1,"records":[{"voiceId":"\x1b]0;","callee":"\xff"}]}}'
-        ),
+        httpx.Response(200, content=DAMAGED),
         httpx.Response(404, text=HOSTILE),
         httpx.Response(302, headers={"location": quote(HOSTILE)}),
     ]
@@ -346,10 +346,9 @@ async def test_hostile_text_from_a_server(caplog: pytest.LogCaptureFixture) -> N
                 errors.append(error)
 
     assert len(errors) > 2 * len(answers)
-    for error in errors:
-        assert str(error).isprintable()
-        assert len(str(error)) <= LONGEST
-        assert error.args[0].isprintable() or str(error) != error.args[0]
+    for text in map(str, errors):
+        assert text.isprintable()
+        assert len(text) <= LONGEST
     assert HOSTILE in {error.status for error in errors if isinstance(error, APIError)}
     assert HOSTILE in {error.reason for error in errors if isinstance(error, APIError)}
     assert caplog.records

@@ -355,7 +355,7 @@ async def test_an_error_advises_what_the_call_accepts(itnio_sandbox: Sandbox) ->
     async with session_on(itnio_sandbox) as session:
         with pytest.raises(TimeRangeError, match="a page covers at most 31 days of about the last two months") as page:
             await session.page(NOW - timedelta(days=40), NOW)
-        with pytest.raises(TimeRangeError, match='starts before the oldest available record: .*expired="skip"'):
+        with pytest.raises(TimeRangeError, match=r'starts before the oldest available record: .*expired="skip"'):
             await session.records(NOW - timedelta(days=80), NOW).collect()
 
     assert "expired=" not in str(page.value)
