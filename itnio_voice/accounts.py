@@ -24,6 +24,7 @@ DEFAULT = "default"
 """What the account of the variables `ITNIO_API_KEY` and `ITNIO_API_SECRET` is called."""
 
 _FILE = "ITNIO_ACCOUNTS"
+_OR_FILE = f", or name a file of accounts in {_FILE}"
 _KEYS = frozenset({"api_key", "api_secret", "base_url"})
 _NEEDED = frozenset({"api_key", "api_secret"})
 _NOT_OWNER = stat.S_IRWXG | stat.S_IRWXO
@@ -66,7 +67,7 @@ def find_accounts(names: Iterable[str] = (), *, file: str | Path | None = None) 
         OSError: if the file cannot be read.
     """
     file = file or os.environ.get(_FILE)
-    known = read_accounts(file) if file else {DEFAULT: _from_environment()}
+    known = read_accounts(file) if file else {DEFAULT: Account(DEFAULT, *account_of_environment(_OR_FILE))}
     chosen = {}
     for name in names or known:
         if name not in known:
@@ -190,12 +191,3 @@ def _account(name: str, table: Any, here: str) -> Account:
         message = f"{here}: {problem}"
         raise ValueError(message)
     return Account(name, Credentials(table["api_key"], table["api_secret"]), base_url)
-
-
-def _from_environment() -> Account:
-    try:
-        return Account(DEFAULT, *account_of_environment())
-    except ValueError as error:
-        problem = str(error)
-    message = f"{problem}, or name a file of accounts in {_FILE}"
-    raise ValueError(message)

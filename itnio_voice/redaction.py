@@ -19,12 +19,20 @@ E = TypeVar("E", bound=BaseException)
 _REDACTED = "***"
 _PART = 6
 """The number of characters in a row of a secret that must not be shown: a text that is cut may end inside a secret."""
-_USER = re.compile(r"(?<=://)[^\s\"'<>]*@")
+_LONGEST = 10_000
+"""The number of characters that remain of a text in which something is redacted."""
+_WORD = re.compile(r"[^\s\"'<>]+")
 
 
 def redact_users(text: str) -> str:
     """Return text without the user names and passwords of the URLs in it."""
-    return _USER.sub(f"{_REDACTED}@", text)
+    return _WORD.sub(_redact_user, text)
+
+
+def _redact_user(word: re.Match[str]) -> str:
+    scheme, mark, rest = word[0].partition("://")
+    _, at, host = rest.rpartition("@")
+    return f"{scheme}{mark}{_REDACTED}{at}{host}" if at else word[0]
 
 
 def redact_secrets(text: str, secrets: Iterable[str]) -> str:
@@ -102,12 +110,15 @@ def _parts(secrets: Iterable[str]) -> set[str]:
 
 def _redacted(text: str, parts: set[str]) -> str:
     folded = _folded(text)
+    if not any(part in folded for part in parts):
+        return text
+    text, folded = text[:_LONGEST], folded[:_LONGEST]
     shown, end, hidden_until = "", 0, -1
     for start, stop in sorted((at, at + len(part)) for part in parts for at in _places(folded, part)):
         if start > hidden_until:
             shown += text[end:start] + _REDACTED
         end = hidden_until = max(hidden_until, stop)
-    return shown + text[end:] if shown else text
+    return shown + text[end:]
 
 
 def _places(text: str, part: str) -> Iterator[int]:
@@ -118,8 +129,5 @@ def _places(text: str, part: str) -> Iterator[int]:
 
 
 def _folded(text: str) -> str:
-    """Return text in lower case, character by character where its length would change."""
-    folded = text.lower()
-    if len(folded) != len(text):
-        folded = "".join(mark if len(mark.lower()) > 1 else mark.lower() for mark in text)
-    return folded.replace("ς", "σ")  # the last letter of a Greek word has a lower case of its own
+    """Return text in lower case, character by character: the length stays, and the end of a word changes nothing."""
+    return text.replace("İ", "i").lower().replace("ς", "σ")

@@ -239,15 +239,18 @@ class VoiceSession:
         return await self._transport.send(question, read, caller)
 
 
-def account_of_environment() -> tuple[Credentials, str | None]:
+def account_of_environment(alternative: str = "") -> tuple[Credentials, str | None]:
     """Return the credentials that the environment has, and the base URL if it has one.
+
+    `alternative` is what else the caller accepts, for the error where a variable is not set.
 
     Raises:
         ValueError: if it has no key or no secret, or one of the variables is invalid.
     """
     missing = [name for name in (_KEY, _SECRET) if not os.environ.get(name)]
     if missing:
-        message = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set: set {_KEY} and {_SECRET}"
+        verb = "is" if len(missing) == 1 else "are"
+        message = f"{' and '.join(missing)} {verb} not set: set {_KEY} and {_SECRET}{alternative}"
         raise ValueError(message)
     # The secret is in no variable here: error reporters record the variables of a frame that raises.
     if problem := credentials_problem(os.environ[_KEY], os.environ[_SECRET], (_KEY, _SECRET)):
