@@ -113,7 +113,6 @@ class TimeRangeError(APIError):
     """
 
     advice = "a page covers at most 31 days of about the last two months; records() splits longer ranges"
-    advice_for_records = 'the range starts before the oldest available record: start later, or pass expired="skip"'
 
     def __init__(self, message: str, *, status: str = "", reason: str = "", window: Window | None = None) -> None:
         super().__init__(message, status=status, reason=reason)

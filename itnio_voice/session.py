@@ -28,6 +28,7 @@ __all__ = ["Options", "VoiceSession", "account_of_environment"]
 
 _KEY, _SECRET, _BASE_URL = "ITNIO_API_KEY", "ITNIO_API_SECRET", "ITNIO_BASE_URL"
 _LONGEST_ID = 1000
+_RANGE_ADVICE = 'the range starts before the oldest available record: start later, or pass expired="skip"'
 _FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -234,7 +235,7 @@ class VoiceSession:
     ) -> Page[R]:
         request = PageRequest(window, current, page_size, params)
         question = Question("POST", endpoint_of(of).query, request.body())
-        advice = TimeRangeError.advice if caller is None else TimeRangeError.advice_for_records
+        advice = TimeRangeError.advice if caller is None else _RANGE_ADVICE
         read = partial(read_page, request=request, of=of, range_advice=advice)
         return await self._transport.send(question, read, caller)
 
