@@ -5,8 +5,10 @@ What a field may hold is said by the hooks of `values`, one for each type.
 
 from collections.abc import Callable, Iterable, Mapping, MutableSequence, MutableSet, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from types import NoneType
 from typing import Any, get_args, get_origin
 
@@ -15,11 +17,14 @@ import cattrs
 
 from .errors import DecodeError
 from .models import CallRecord, R
-from .values import amount, boolean, brief, floating, instant, integer, kept, printable, text
+from .printable import Message
+from .values import amount, boolean, brief, floating, instant, integer, kept, text
 
-__all__ = ["Hook", "RecordHook", "converter", "structure_field", "structure_hook", "structure_record"]
+__all__ = ["Hook", "RecordHook", "class_memo", "converter", "structure_field", "structure_hook", "structure_record"]
 
 Hook = Callable[[Any, Any], Any]
+
+_MEMO = "_itnio_voice_memo"
 
 
 def _wire_name(name: str) -> str:
@@ -31,17 +36,22 @@ def _wire_name(name: str) -> str:
 def _field_error(value: Mapping[str, Any], name: str, why: str) -> DecodeError:
     """Return the error for a field of a JSON object; it names the record that the object is."""
     voice_id = _voice_id(value)
-    whose = f"record {printable(voice_id[:40])}: " if voice_id else ""
-    message = f"{whose}{printable(name[:80])} is {brief(value.get(name))}, but {printable(why[:200])}"
+    whose = "record {voice_id}: " if voice_id else ""
+    message = Message(
+        whose + "{name} is {value}, but {why}",
+        voice_id=(voice_id or "")[:40],
+        name=name[:80],
+        value=brief(value.get(name)),
+        why=why[:200],
+    )
     return DecodeError(message, voice_id=voice_id, field=name, value=value.get(name))
 
 
 def _record_error(value: Mapping[str, Any], of: type[CallRecord], why: str) -> DecodeError:
     """Return the error for a record that is refused for no single field; `value` of the error is all of the record."""
     voice_id = _voice_id(value)
-    message = (
-        f"record {printable((voice_id or 'without an id')[:40])} is refused by {of.__name__} ({printable(why[:200])})"
-    )
+    whose = "record {voice_id}" if voice_id else "a record without an id"
+    message = Message(f"{whose} is refused by {of.__name__} ({{why}})", voice_id=(voice_id or "")[:40], why=why[:200])
     return DecodeError(message, voice_id=voice_id, value=dict(value))
 
 
@@ -286,9 +296,51 @@ converter.register_structure_hook_factory(
 )
 
 
+class _Registrations:
+    """A class whose hook is another one after any hook has been registered: cattrs clears its cache then."""
+
+
+def _new_hook(_: Any) -> Hook:
+    return partial(kept)
+
+
+converter.register_structure_hook_factory(lambda of: of is _Registrations, _new_hook)
+
+
+@attrs.define(eq=False)
+class ClassMemo:
+    """What is made of a record class. The class itself keeps it, so both are collected together.
+
+    cattrs would keep every class in its cache. A pickle of the class, as cloudpickle makes it, has an empty memo.
+    """
+
+    hook: Hook = kept
+    registrations: object = None
+    reader: Any = None
+    """What `rows` makes; a tuple of one, None before it is made."""
+
+    def __reduce__(self) -> tuple[type["ClassMemo"], tuple[()]]:
+        return ClassMemo, ()
+
+
+def class_memo(of: type[CallRecord]) -> ClassMemo:
+    """Return the memo of a class; a new one after a hook has been registered.
+
+    Raises:
+        ValueError: for a class of which a field cannot be read.
+    """
+    registrations = converter.get_structure_hook(_Registrations)
+    memo: ClassMemo | None = vars(of).get(_MEMO)
+    if memo is None or memo.registrations is not registrations:
+        memo = ClassMemo(converter.get_structure_hook(of, cache_result=False), registrations)
+        with suppress(AttributeError, TypeError):  # a class of a user's own may forbid it
+            setattr(of, _MEMO, memo)
+    return memo
+
+
 def structure_hook(of: type[CallRecord]) -> Hook:
     """Return what structures a class: a `RecordHook`, unless another has been registered for it."""
-    return converter.get_structure_hook(of)
+    return class_memo(of).hook
 
 
 def structure_record(value: Mapping[str, Any], of: type[R]) -> R:

@@ -6,7 +6,6 @@ answer that is cut off, or broken in another way, is not JSON in the second read
 """
 
 import json
-import logging
 import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -14,21 +13,29 @@ from typing import Any, NoReturn
 import msgspec
 
 from .converters import structure_field, structure_record
-from .errors import REFUSALS, APIError, DecodeError, ProtocolError, RecordNotFoundError, TimeRangeError
+from .errors import (
+    REFUSALS,
+    APIError,
+    DecodeError,
+    ProtocolError,
+    RecordNotFoundError,
+    TimeRangeError,
+    refusal_message,
+)
 from .models import R, RecordingURL
 from .paging import Page, PageRequest
+from .printable import Message, get_logger, server_words
 from .rows import PAGE_NUMBERS, learn, read_rows
-from .values import brief, kept, milliseconds, natural, number, printable, required, whole_number
+from .values import brief, kept, milliseconds, natural, number, required, whole_number
 
 __all__ = ["read_page", "read_record", "read_recording_url"]
 
-_LOGGER = logging.getLogger(__name__)
+_LOGGER = get_logger(__name__)
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SUCCESS = "0"
-# What an error may show of a server's own words: words of letters with few digits, short numbers, and punctuation. The
-# rest, be it a phone number, an id or a signature, is left out.
-_NOT_SHOWN = re.compile(r"[^\s\w<>{}\[\]():;,.!?'\"/=-]|\b(?!\d{1,5}\b)\w*\d\w*\d\w*\d\w*")
+_LONGEST_WORDS = 10_000
+"""The number of characters of a refusal's status and reason that an error carries at most."""
 
 # A number's text is kept: 0.10 is Decimal("0.10"), never a binary float.
 _decoder = msgspec.json.Decoder(float_hook=number)
@@ -38,29 +45,29 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _SPACES = dict.fromkeys(range(32), " ")
 
 
-def read_page(body: bytes, request: PageRequest, of: type[R]) -> Page[R]:
+def read_page(body: bytes, request: PageRequest, of: type[R], range_advice: str = TimeRangeError.advice) -> Page[R]:
     """Read the answer to a page request.
 
     An answer whose `current` or `size` does not fit the request may belong to an earlier request on its connection. Its
     error is transient, so that the request is repeated. Two differences are allowed: a smaller `size` is the server's
     limit, and another `current` is the end if the answer's own numbers say that there are fewer pages.
+    `range_advice` is what the caller can do about a range that is refused.
 
     Raises:
         APIError: if the vendor refused; `TimeRangeError` names the request's window.
         ProtocolError: if it is not the vendor's JSON, or is not the requested page.
         DecodeError: if a value is not what its field holds.
     """
-    data, records, times = read_rows(body.removeprefix(_BYTE_ORDER_MARK), of) or (_page(body, request), None, None)
+    read = read_rows(body.removeprefix(_BYTE_ORDER_MARK), of)
+    data, records, times = read or (_page(body, request, range_advice), None, None)
     total, size, current, pages = (structure_field(data, name, natural) for name in PAGE_NUMBERS)
     if size is not None and size > request.size:
-        message = f"{request.size} records per page were requested, but the answer has {size}"
-        _break_off(message, body, transient=True)
+        _break_off(f"{request.size} records per page were requested, but the answer has {size}", body, transient=True)
     if current is not None and current != request.current:
         if pages is None and total is not None:
             pages = -(-total // (size or request.size))
         if pages is None or pages >= request.current:
-            message = f"page {request.current} was requested, but the answer is page {current}"
-            _break_off(message, body, transient=True)
+            _break_off(f"page {request.current} was requested, but the answer is page {current}", body, transient=True)
         return Page((), total, size or request.size, request.current, pages)
     if records is None:
         rows = data["records"]
@@ -69,12 +76,13 @@ def read_page(body: bytes, request: PageRequest, of: type[R]) -> Page[R]:
     return Page(records, total, size or request.size, request.current, pages, submit_times=times)
 
 
-def _page(body: bytes, request: PageRequest) -> Mapping[str, Any]:
+def _page(body: bytes, request: PageRequest, range_advice: str) -> Mapping[str, Any]:
     """Return the data of a page, with its rows under `records`."""
     try:
         data, other = _data(body)
     except TimeRangeError as error:
         error.window = request.window
+        error.args = (refusal_message(error.status, error.reason, range_advice),)
         raise
     if not isinstance(data, dict) or not ("records" in data or "total" in data):
         _break_off("the answer's data is not a page", body)
@@ -82,7 +90,7 @@ def _page(body: bytes, request: PageRequest) -> Mapping[str, Any]:
         _break_off("a name in the answer's data is damaged", body, transient=True)
     rows = data.get("records")
     if rows is not None and not isinstance(rows, list):
-        message = f"records is {brief(rows)}, but a list is expected"
+        message = Message("records is {value}, but a list is expected", value=brief(rows))
         raise DecodeError(message, field="records", value=rows)
     if rows and other is not data:
         pairs = zip(rows, other["records"], strict=True)
@@ -99,13 +107,12 @@ def read_record(body: bytes, voice_id: str, of: type[R]) -> R:
     """
     data, other = _data(body)
     if not data or (isinstance(data, dict) and all(value in (None, "") for value in data.values())):
-        message = f"there is no {of.__name__} with the voice_id {voice_id!r}"
+        message = Message(f"there is no {of.__name__} with the voice_id {{id}}", id=repr(voice_id))
         raise RecordNotFoundError(message)
     record = _record(data if other is data else _mended(data, other, "data"), "data", of)
     if record.voice_id not in (None, voice_id):
-        _break_off(
-            f"record {voice_id!r} was requested, but the answer is {record.voice_id!r:.40}", body, transient=True
-        )
+        what = "record {id} was requested, but the answer is {other}"
+        _break_off(what, body, transient=True, id=repr(voice_id), other=f"{record.voice_id!r:.40}")
     return record
 
 
@@ -120,7 +127,7 @@ def read_recording_url(body: bytes, recording_file_id: str) -> RecordingURL:
     if other is not data:
         _break_off("the answer's text is damaged", body, transient=True)
     if not data:
-        message = f"there is no recording with the id {recording_file_id!r}"
+        message = Message("there is no recording with the id {id}", id=repr(recording_file_id))
         raise RecordNotFoundError(message)
     if not isinstance(data, dict):
         _break_off("the answer's data is not a recording's URL", body)
@@ -129,7 +136,7 @@ def read_recording_url(body: bytes, recording_file_id: str) -> RecordingURL:
 
 def _record(row: Any, place: str, of: type[R]) -> R:
     if not isinstance(row, dict):
-        message = f"{place} is {brief(row)}, but a record is expected"
+        message = Message(f"{place} is {{value}}, but a record is expected", value=brief(row))
         raise DecodeError(message, field=place, value=row)
     return structure_record(row, of)
 
@@ -161,7 +168,7 @@ def _decoded(body: bytes) -> tuple[Any, Any]:
     # Out here there is no context: a UnicodeDecodeError holds the complete body.
     found = _leniently(body)
     if found is None:
-        _break_off(f"the answer is not JSON ({problem:.200})", body, transient=True)
+        _break_off("the answer is not JSON ({problem})", body, transient=True, problem=f"{problem:.200}")
     return found
 
 
@@ -241,7 +248,7 @@ def _mended(row: Any, other: Any, place: str) -> Any:
     if names:
         raise _damage(mended, names[0], f"record {voice_id!s:.40}", "a name without damage is expected", str(voice_id))
     told = {"itnio.voice_id": str(voice_id), "itnio.fields": texts}
-    shown = printable(f"record {voice_id!s:.40}: {', '.join(texts):.200}")
+    shown = f"record {voice_id!s:.40}: {', '.join(texts):.200}"
     _LOGGER.warning("%s: text that JSON does not allow; U+FFFD stands for what is no character", shown, extra=told)
     return mended
 
@@ -249,25 +256,20 @@ def _mended(row: Any, other: Any, place: str) -> Any:
 def _damage(row: Mapping[str, Any], name: str, whose: str, why: str, voice_id: str | None = None) -> DecodeError:
     """Return the error for a damaged field of a record that cannot be read without it."""
     value = row.get(name)
-    message = f"{printable(whose)}: {printable(name[:80])} is {brief(value)}, but {why}"
+    message = Message(f"{{whose}}: {{name}} is {{value}}, but {why}", whose=whose, name=name[:80], value=brief(value))
     return DecodeError(message, voice_id=voice_id, field=_replaced(name), value=value)
 
 
 def _refusal(status: str, answer: Mapping[str, Any]) -> APIError:
     """Return the error of a status that is not success."""
     kind = REFUSALS.get(status, APIError)
-    told = answer.get("reason") or "no reason given"
-    reason = _shown(brief(told) if isinstance(told, dict | list) else str(told))
-    return kind(f"{status:.40}: {reason:.200} ({kind.advice})", status=status, reason=reason)
+    sent = answer.get("reason") or "no reason given"
+    reason = _replaced(brief(sent) if isinstance(sent, dict | list) else str(sent))[:_LONGEST_WORDS]
+    return kind(refusal_message(status, reason, kind.advice), status=status[:_LONGEST_WORDS], reason=reason)
 
 
-def _shown(text: str) -> str:
-    """Return what an error may show of a server's own words."""
-    return _NOT_SHOWN.sub("…", text)
-
-
-def _break_off(what: str, body: bytes, *, transient: bool = False) -> NoReturn:
+def _break_off(what: str, body: bytes, *, transient: bool = False, **quotes: str) -> NoReturn:
     """Raise the error of an answer, with an excerpt of it in which words with many digits are left out."""
-    excerpt = _shown(body[:300].decode("utf-8", "replace"))[:120]
-    message = f"{what}: {excerpt!r}"
+    excerpt = server_words(body[:300].decode("utf-8", "replace"))[:120]
+    message = Message(f"{what}: {{excerpt}}", excerpt=repr(excerpt), **quotes)
     raise ProtocolError(message, excerpt=excerpt, transient=transient)

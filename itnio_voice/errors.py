@@ -12,8 +12,8 @@
     ├── ProtocolError               the answer breaks the API's promises; `excerpt`
     │   └── DecodeError             a value is not what its field holds; `voice_id`, `field`, `value`
     ├── TransportError              the network failed
-    │   ├── RequestTimeoutError     no whole answer in time
-    │   └── HTTPStatusError         an HTTP status without the vendor's words; `status_code`, `retry_after`
+    │   ├── RequestTimeoutError     no complete answer in time
+    │   └── HTTPStatusError         an HTTP error without an API response body; `status_code`, `retry_after`
     ├── IncompleteWindowError       a window's records do not add up; `window`, `expected`, `received`
     └── RecordNotFoundError         there is no such record
 
@@ -24,6 +24,7 @@ No error holds a request of the HTTP library, nor anything else that shows a sec
 from http import HTTPStatus
 from typing import Any, ClassVar
 
+from .printable import Message, printable, server_words
 from .windows import Window
 
 __all__ = [
@@ -50,6 +51,10 @@ class ItnioError(Exception):
     """Anything that went wrong between us and the API. `transient`: asking again may help."""
 
     transient: bool = False
+
+    def __str__(self) -> str:
+        """Return the message with escapes for what is not printable: it may quote text from a server."""
+        return printable(super().__str__())
 
 
 class APIError(ItnioError):
@@ -103,11 +108,11 @@ class ParameterError(APIError):
 class TimeRangeError(APIError):
     """-25: the window is too long, or reaches back further than the vendor keeps records.
 
-    `window` is the `Window` that was refused. A stream narrows what is too long by itself; what reaches back too far
-    it leaves out with `expired="skip"`.
+    `window` is the `Window` that was refused. `session.records()` splits a long range by itself, and skips what is too
+    old with `expired="skip"`.
     """
 
-    advice = 'start later, or leave out what has expired with expired="skip"'
+    advice = "a page covers at most 31 days of about the last two months; records() splits longer ranges"
 
     def __init__(self, message: str, *, status: str = "", reason: str = "", window: Window | None = None) -> None:
         super().__init__(message, status=status, reason=reason)
@@ -144,7 +149,7 @@ class TransportError(ItnioError):
 
 
 class RequestTimeoutError(TransportError):
-    """No whole answer came in time."""
+    """No complete answer arrived in time."""
 
 
 def is_passing(status_code: int) -> bool:
@@ -153,9 +158,9 @@ def is_passing(status_code: int) -> bool:
 
 
 class HTTPStatusError(TransportError):
-    """The server, or something before it, answered with an HTTP status and without the vendor's words.
+    """An HTTP error without an API response body, from the server or from a proxy or gateway before it.
 
-    `retry_after` is the seconds that it asked to wait; None if it did not say.
+    `retry_after` is the seconds to wait by its `Retry-After` header; None if it has none.
     """
 
     def __init__(self, message: str, *, status_code: int = 0, retry_after: float | None = None) -> None:
@@ -203,3 +208,8 @@ REFUSALS: dict[str, type[APIError]] = {
     "-25": TimeRangeError,
 }
 """The vendor's status codes; any other is an `APIError` itself."""
+
+
+def refusal_message(status: str, reason: str, advice: str) -> Message:
+    """Return the text of an `APIError`: the start of what the server sent, and what to do about it."""
+    return Message(f"{{status}}: {{reason}} ({advice})", status=status[:40], reason=server_words(reason[:300])[:200])

@@ -4,7 +4,6 @@ A record's key is its `voice_id`, or its complete content where it has none. Whe
 under one id, that id is shared: from then on, the content is the key of each record that bears it.
 """
 
-import logging
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
@@ -15,11 +14,12 @@ import attrs
 
 from .errors import IncompleteWindowError
 from .models import CallRecord, R, content
+from .printable import get_logger
 from .windows import WIRE_ZONE
 
 __all__ = ["PageKeys", "SeenRecords", "page_keys"]
 
-_LOGGER = logging.getLogger(__name__)
+_LOGGER = get_logger(__name__)
 
 MAX_SHARED_IDS = 10_000
 """How many ids that different records share are remembered."""

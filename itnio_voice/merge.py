@@ -1,6 +1,5 @@
 """Several streams read at once, as one: many accounts, or a stream ahead of a slow consumer."""
 
-import logging
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from types import TracebackType
@@ -10,9 +9,12 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
+from .event_loop import OneEventLoop
+from .printable import get_logger
+
 __all__ = ["Merged", "merge"]
 
-_LOGGER = logging.getLogger(__name__)
+_LOGGER = get_logger(__name__)
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -74,6 +76,7 @@ class Merged(Generic[K, T]):
         if self._group:
             message = "these streams have been merged before: merge others"
             raise RuntimeError(message)
+        self._queue.loop.check()
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
         self._group.start_soon(self._read_all)
@@ -179,6 +182,7 @@ class _Queue(Generic[T]):
     def __init__(self, size: int) -> None:
         self.items: deque[T] = deque()
         self.ended = False
+        self.loop = OneEventLoop("merge")
         self._size = size
         self._change: anyio.Event | None = None
         # One for each item beyond `size`, in their order.
@@ -197,6 +201,7 @@ class _Queue(Generic[T]):
     def take(self) -> T:
         """Remove and return the oldest item."""
         if self._beyond:
+            self.loop.check()
             self._beyond.popleft().set()
         return self.items.popleft()
 
@@ -207,6 +212,7 @@ class _Queue(Generic[T]):
 
     def change(self) -> anyio.Event:
         """Return the event that is set when an item is put, or the queue ends."""
+        self.loop.check()
         if self._change is None:
             self._change = anyio.Event()
         return self._change

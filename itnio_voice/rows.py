@@ -14,7 +14,7 @@ from typing import Any, Literal
 import attrs
 import msgspec
 
-from .converters import Hook, RecordHook, structure_hook
+from .converters import Hook, RecordHook, class_memo
 from .models import CallRecord, R
 from .values import LARGEST_EXPONENT, amount, instant, integer, kept, number, plain_instants, text, written_alike
 
@@ -139,19 +139,16 @@ def _only_stores(of: type[CallRecord]) -> bool:
     )
 
 
-_readers: dict[RecordHook, _Reader | None] = {}
-
-
 def _reader_of(of: type[CallRecord]) -> _Reader | None:
     """Return the reader for a class; None for one that has its own hook, or does more than store its fields."""
-    hook = structure_hook(of)
-    if not isinstance(hook, RecordHook):
-        return None
-    if hook not in _readers:
-        _readers[hook] = None
+    memo = class_memo(of)
+    if memo.reader is None:
+        memo.reader = (None,)
         with suppress(Exception):  # a class of a user's own may forbid that it is extended
-            _readers[hook] = _Reader.make(hook) if _only_stores(of) else None
-    return _readers[hook]
+            if isinstance(memo.hook, RecordHook) and _only_stores(of):
+                memo.reader = (_Reader.make(memo.hook),)
+    reader: _Reader | None = memo.reader[0]
+    return reader
 
 
 def read_rows(body: bytes, of: type[R]) -> tuple[dict[str, Any], tuple[R, ...], list[str] | None] | None:
@@ -173,4 +170,4 @@ def learn(rows: Iterable[Mapping[str, Any]], of: type[CallRecord]) -> None:
     others = {*reader.others, *(name for row in rows for name in row.keys() - reader.hook.known)}
     if len(reader.others) < len(others) <= _MOST_OTHERS:
         with suppress(ValueError):
-            _readers[reader.hook] = _Reader.make(reader.hook, tuple(sorted(others)))
+            class_memo(of).reader = (_Reader.make(reader.hook, tuple(sorted(others))),)

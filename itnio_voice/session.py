@@ -11,19 +11,24 @@ from urllib.parse import quote
 from .checkpoint import Checkpoint, fingerprint
 from .endpoints import RECORDING_URL, endpoint_of
 from .envelope import read_page, read_record, read_recording_url
+from .errors import TimeRangeError
 from .learned import Learned
 from .models import R, RecordingURL, VoiceRecord
 from .paging import LARGEST_PAGE, Page, PageRequest
 from .plan import Plan
+from .request import HTTPClient, Question, check_base_url
 from .retry import Retry
-from .signing import Credentials
+from .signing import Credentials, credentials_problem
 from .stream import RecordStream
-from .transport import HTTPClient, Question, Transport
+from .transport import Transport
 from .walk import Walk
 from .windows import Window, gaps, whole_seconds
 
 __all__ = ["Options", "VoiceSession", "account_of_environment"]
 
+_KEY, _SECRET, _BASE_URL = "ITNIO_API_KEY", "ITNIO_API_SECRET", "ITNIO_BASE_URL"
+_LONGEST_ID = 1000
+_RANGE_ADVICE = 'the range starts before the oldest available record: start later, or pass expired="skip"'
 _FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -230,20 +235,31 @@ class VoiceSession:
     ) -> Page[R]:
         request = PageRequest(window, current, page_size, params)
         question = Question("POST", endpoint_of(of).query, request.body())
-        return await self._transport.send(question, partial(read_page, request=request, of=of), caller)
+        advice = TimeRangeError.advice if caller is None else _RANGE_ADVICE
+        read = partial(read_page, request=request, of=of, range_advice=advice)
+        return await self._transport.send(question, read, caller)
 
 
-def account_of_environment() -> tuple[Credentials, str | None]:
+def account_of_environment(alternative: str = "") -> tuple[Credentials, str | None]:
     """Return the credentials that the environment has, and the base URL if it has one.
 
+    `alternative` is what else the caller accepts, for the error where a variable is not set.
+
     Raises:
-        ValueError: if it has no key or no secret.
+        ValueError: if it has no key or no secret, or one of the variables is invalid.
     """
-    key, secret, base_url = map(os.environ.get, ("ITNIO_API_KEY", "ITNIO_API_SECRET", "ITNIO_BASE_URL"))
-    if not (key and secret):
-        message = "there is no account in the environment: set ITNIO_API_KEY and ITNIO_API_SECRET"
+    missing = [name for name in (_KEY, _SECRET) if not os.environ.get(name)]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        message = f"{' and '.join(missing)} {verb} not set: set {_KEY} and {_SECRET}{alternative}"
         raise ValueError(message)
-    return Credentials(key, secret), base_url or None
+    # The secret is in no variable here: error reporters record the variables of a frame that raises.
+    if problem := credentials_problem(os.environ[_KEY], os.environ[_SECRET], (_KEY, _SECRET)):
+        raise ValueError(problem)
+    base_url = os.environ.get(_BASE_URL) or None
+    if base_url:
+        check_base_url(base_url, _BASE_URL)
+    return Credentials(os.environ[_KEY], os.environ[_SECRET]), base_url
 
 
 def _check_size(page_size: int) -> None:
@@ -253,9 +269,13 @@ def _check_size(page_size: int) -> None:
 
 
 def _check_id(name: str, value: str) -> None:
-    if not isinstance(value, str) or value.strip(". ") == "":
-        message = f"{name} must be an id as the records have it, not {value!r}"
+    if not isinstance(value, str) or value.strip(". ") == "" or len(value) > _LONGEST_ID or not _is_utf8(value):
+        message = f"{name} must be an id as the records have it, of at most {_LONGEST_ID} characters, not {value!r:.80}"
         raise ValueError(message)
+
+
+def _is_utf8(value: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _same_query(resume: Checkpoint, checkpoint: Checkpoint) -> Checkpoint:

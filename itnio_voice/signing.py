@@ -1,32 +1,43 @@
 """Credentials, and the signature that every request carries. Pure: the time is an argument."""
 
+from collections.abc import Callable
 from hashlib import md5
 
 import attrs
 
-__all__ = ["Credentials", "Signature", "sign"]
+__all__ = ["Credentials", "Signature", "credentials_problem", "sign"]
 
 
-def _is_given(_: object, attribute: "attrs.Attribute[str]", value: str) -> None:
-    if not isinstance(value, str) or not value or value != value.strip():
-        message = f"{attribute.name} is empty or has spaces around it: copy it again from the vendor's console"
-        raise ValueError(message)
+def _fits_a_header(value: str) -> bool:
+    return value.isascii() and value.isprintable()
 
 
-def _is_utf8(_: object, attribute: "attrs.Attribute[str]", value: str) -> None:
+def _is_utf8(value: str) -> bool:
     # Not by encoding it: the error of that would hold the secret.
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        message = f"{attribute.name} is not UTF-8 text: copy it again from the vendor's console"
-        raise ValueError(message)
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
-def _fits_a_header(_: object, attribute: "attrs.Attribute[str]", value: str) -> None:
-    if not (value.isascii() and value.isprintable()):
-        message = f"{attribute.name} has characters that no header can carry: copy it again from the vendor's console"
-        raise ValueError(message)
+_NAMES = ("api_key", "api_secret")
+_RULES: tuple[tuple[Callable[[str], bool], str], ...] = (
+    (lambda value: isinstance(value, str), "must be text"),
+    (bool, "is empty"),
+    (lambda value: value == value.strip(), "has spaces or line ends around it"),
+)
+_KEY_RULES = (*_RULES, (_fits_a_header, "has characters that no header can carry"))
+_SECRET_RULES = (*_RULES, (_is_utf8, "is not UTF-8 text"))
 
 
-@attrs.frozen
+def credentials_problem(api_key: str, api_secret: str, names: tuple[str, str] = _NAMES) -> str | None:
+    """Return what is wrong with a key or a secret, under the names that the caller has for them; None if nothing is."""
+    key_name, secret_name = names
+    for name, value, rules in ((key_name, api_key, _KEY_RULES), (secret_name, api_secret, _SECRET_RULES)):
+        for holds, problem in rules:
+            if not holds(value):
+                return f"{name} {problem}: copy it again from the vendor's console"
+    return None
+
+
+@attrs.frozen(init=False)
 class Credentials:
     """An account's API key and secret; the secret is in no repr.
 
@@ -34,8 +45,18 @@ class Credentials:
         ValueError: for an empty key or secret, or one with spaces around it; for a key that is not plain ASCII.
     """
 
-    api_key: str = attrs.field(validator=[_is_given, _fits_a_header])
-    api_secret: str = attrs.field(validator=[_is_given, _is_utf8], repr=False)
+    api_key: str
+    api_secret: str = attrs.field(repr=False)
+
+    def __init__(self, api_key: str, api_secret: str) -> None:
+        problem = credentials_problem(api_key, api_secret)
+        object.__setattr__(self, "api_key", api_key)
+        object.__setattr__(self, "api_secret", api_secret)
+        # Error reporters record the variables of the frame that raises, so these must not be among them.
+        del api_key, api_secret
+        if problem:
+            del self
+            raise ValueError(problem)
 
 
 @attrs.frozen

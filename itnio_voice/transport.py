@@ -1,17 +1,12 @@
 """One request, bounded, signed and retried. The only module that awaits the network."""
 
-import json
-import logging
-import re
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
-from ipaddress import ip_address
-from types import ModuleType
-from typing import Any, Protocol, TypeVar
-from urllib.parse import SplitResult, quote, urlsplit
+from typing import Any, TypeVar
 
 import anyio
 import attrs
@@ -25,88 +20,34 @@ from .errors import (
     RequestTimeoutError,
     TimestampExpiredError,
     TransportError,
+    refusal_message,
 )
+from .event_loop import OneEventLoop
 from .pace import Pace
+from .printable import Message, get_logger
+from .redaction import redact_error, without_frames
+from .request import HTTPClient, Question, build_request, check_base_url, library_of
 from .retry import Attempts, Retry, count, positive
 from .server_clock import ServerClock
 from .signing import Credentials, Signature, sign
 from .slots import Slots
 
-__all__ = ["HTTPClient", "Question", "Transport"]
+__all__ = ["Transport"]
 
 T = TypeVar("T")
 
-_LOGGER = logging.getLogger(__name__)
-_BLANK = "***"
-_CONTENT_TYPE = "application/json;charset=UTF-8"
-_TELLING = 6
-"""So many characters of a secret in a row are a part of it that nobody may see."""
-
-
-class HTTPClient(Protocol):
-    """What is used of an `httpx.AsyncClient` or an `httpx2.AsyncClient`."""
-
-    def build_request(
-        self, method: str, url: Any, *, content: Any = ..., params: Any = ..., headers: Any = ..., timeout: Any = ...
-    ) -> Any:
-        """Build a request."""
-
-    async def send(self, request: Any, *, follow_redirects: Any = ...) -> Any:
-        """Send it, and read the answer."""
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-
-
-@attrs.frozen
-class Question:
-    """What is asked of the API, before it is signed."""
-
-    method: str
-    path: str
-    content: bytes | None = None
-    params: Mapping[str, str] | None = None
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path}"
-
-
-def _check_base_url(_: object, __: object, url: str) -> None:
-    """Refuse a base URL that is none, or that would send the signature over an open network."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    bare = not (parts.username or parts.query or parts.fragment)
-    if parts.scheme not in {"http", "https"} or not host or not bare or not _has_port(parts):
-        message = f"base_url must be like https://api.itniotech.com/voice, not {parts.scheme}://{host}{parts.path}"
-        raise ValueError(message)
-    if parts.scheme == "http" and not _is_loopback(host):
-        message = f"base_url must be https, for plain http shows the signature to others: {host} is not this machine"
-        raise ValueError(message)
-
-
-def _has_port(parts: SplitResult) -> bool:
-    """Tell whether the port of a URL, if it has one, is a port."""
-    try:
-        return parts.port != 0
-    except ValueError:
-        return False
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _library(client: HTTPClient) -> ModuleType:
-    """Return httpx or httpx2, whichever the client's class comes from: its errors are there."""
-    for cls in type(client).__mro__:
-        module = sys.modules[cls.__module__.partition(".")[0]]
-        if getattr(module, "AsyncClient", None) is cls:
-            return module
-    message = f"http_client must be an httpx.AsyncClient or an httpx2.AsyncClient, not {client!r}"
-    raise TypeError(message)
+_LOGGER = get_logger(__name__)
+_HTTP_ADVICE: Mapping[int, str] = {
+    3: "redirects are not followed: check base_url",
+    401: "check base_url, and what is between this machine and the API",
+    403: "check base_url, and what is between this machine and the API",
+    404: "check base_url",
+    405: "check base_url",
+    407: "check the user name and password of the proxy",
+    429: "lower rate or concurrency",
+    5: "try again later",
+}
+"""What to do about an HTTP status, or about all that begin with a digit."""
 
 
 @attrs.define(eq=False, kw_only=True, repr=False)
@@ -119,7 +60,7 @@ class Transport:
     """
 
     credentials: Credentials = attrs.field(validator=instance_of(Credentials))
-    base_url: str = attrs.field(validator=[instance_of(str), _check_base_url])
+    base_url: str = attrs.field(validator=instance_of(str))
     client: HTTPClient | None
     concurrency: int = attrs.field(validator=count)
     rate: float | None = attrs.field(validator=optional(positive))
@@ -134,18 +75,18 @@ class Transport:
     _slots: Slots = attrs.field(init=False)
     _pace: Pace = attrs.field(init=False)
     _server: ServerClock = attrs.field(factory=ServerClock, init=False)
+    _loop: OneEventLoop = attrs.field(factory=partial(OneEventLoop, "VoiceSession"), init=False)
     _calls: "set[anyio.CancelScope]" = attrs.field(factory=set, init=False)
     _closed: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         if self.client is None:
-            from .pool import make_client  # noqa: PLC0415 -- it takes longer to import than all else of the core
-
-            self._http = make_client(self.concurrency)
+            self._http = _make_client(self.concurrency)
         else:
             self._http = self.client
-        library = _library(self._http)
-        self._network_errors = (library.RequestError, OSError)
+        library = library_of(self._http)
+        check_base_url(self.base_url, library=library)
+        self._network_errors = (library.RequestError, library.InvalidURL, OSError)
         self._timeouts = library.TimeoutException
         self._gate = Slots(1)
         self._slots = Slots(self.concurrency)
@@ -161,7 +102,15 @@ class Transport:
         return self._server.known
 
     async def aclose(self) -> None:
-        """End the calls under way, send no more requests, and close our own client's connections."""
+        """End the calls under way, send no more requests, and close our own client's connections.
+
+        Raises:
+            RuntimeError: if requests were sent in another event loop, where alone their connections can be closed.
+        """
+        if self._closed:
+            return
+        if self._loop.is_known:
+            self._loop.check()
         self._closed = True
         for call in self._calls:
             call.cancel()
@@ -178,8 +127,9 @@ class Transport:
 
         Raises:
             ItnioError: what `read` raised, or a `TransportError`, after the last attempt.
-            RuntimeError: if the session is closed, be it meanwhile.
+            RuntimeError: if the session is closed, be it meanwhile, or belongs to another event loop.
         """
+        self._loop.check()
         if not self._closed:
             with anyio.CancelScope() as call:
                 self._calls.add(call)
@@ -214,13 +164,14 @@ class Transport:
             signature = sign(self.credentials, sent + signed_with)
             answer: Any = None
             outcome = "cancelled"
+            handled = sys.exception()  # the caller's: its frames are not ours to remove
             try:
                 answer = received = await self._exchange(question, signature, min(self.timeout, attempts.left))
-                result = _judge(received, read)
+                result = self._judge(question, received, read)
                 outcome = "answered"
             except ItnioError as error:
                 outcome = type(error).__name__
-                _blank(error, self.credentials.api_secret, signature.digest)
+                redact_error(error, (self.credentials.api_secret, signature.digest))
                 self._learn(attempts, error, answer, turn)
                 if answer is None:
                     pass
@@ -231,8 +182,10 @@ class Transport:
                 elif isinstance(error, ProtocolError) and error.transient:
                     _end_connection(answer)
                 # Without what it came from, and the frames that read the answer: they hold what a server may echo.
-                error.__context__ = None
+                error.__cause__ = error.__context__ = None
                 raise error.with_traceback(None)  # noqa: B904 -- it is the same error
+            except BaseException as error:  # noqa: BLE001 -- a cancellation too has frames of the HTTP library
+                raise without_frames(error, (self.credentials.api_secret, signature.digest), handled)  # noqa: B904
             finally:
                 seconds = time.monotonic() - began
                 attempts.spent += seconds
@@ -263,6 +216,22 @@ class Transport:
             self._pace.end(turn)
             self._slots.release()
 
+    def _judge(self, question: Question, answer: Any, read: Callable[[bytes], T]) -> T:
+        """Return what `read` makes of an answer's body, if its HTTP status agrees."""
+        try:
+            result = read(answer.content)
+        except ProtocolError:
+            if answer.is_success:
+                raise
+        else:
+            if answer.is_success:
+                return result
+        code: int = answer.status_code
+        advice = _HTTP_ADVICE.get(code) or _HTTP_ADVICE.get(code // 100, "check base_url")
+        text = f"{{request}}: HTTP {code} without an API response body, from {{base_url}} ({advice})"
+        message = Message(text, request=question, base_url=self.base_url)
+        raise HTTPStatusError(message, status_code=code)
+
     def _learn(self, attempts: Attempts, error: ItnioError, answer: Any, turn: int) -> None:
         """Take in how an attempt failed; `answer` is None if none came."""
         status: int = 0 if answer is None else answer.status_code
@@ -285,7 +254,7 @@ class Transport:
         if attempts.signed_anew:
             self._tell_clock("the server's clock is %+.0f s from this machine's: signing by it", self._server.signing)
         else:
-            error.args = (f"{error.status}: {error.reason:.200} ({self._server.advice(headers, received)})",)
+            error.args = (str(refusal_message(error.status, error.reason, self._server.advice(headers, received))),)
 
     def _tell_clock(self, message: str, offset: float) -> None:
         told = {"itnio.api_key": self.credentials.api_key, "itnio.clock_offset": offset}
@@ -295,31 +264,18 @@ class Transport:
         """Send one request and read its answer; what the HTTP library raises becomes ours."""
         try:
             with anyio.fail_after(seconds):
-                return await self._http.send(self._request(question, signature), follow_redirects=False)
+                return await self._http.send(
+                    build_request(self._http, self.base_url, question, signature), follow_redirects=False
+                )
         except TimeoutError:
-            message = f"{question}: no whole answer within {seconds:.3g} s"
-            failure: TransportError = RequestTimeoutError(message)
+            failure: TransportError = RequestTimeoutError(
+                Message(f"{{request}}: no complete answer within {seconds:.3g} s", request=question)
+            )
         except self._network_errors as error:
             kind = RequestTimeoutError if isinstance(error, self._timeouts) else TransportError
-            failure = kind(f"{question}: {_story(error)}")
+            failure = kind(Message("{request}: {story}", request=question, story=_story(error)))
         # Raised out here, so that it has no context: the library's errors hold the request, and so the signature.
         raise failure
-
-    def _request(self, question: Question, signature: Signature) -> Any:
-        headers = {
-            "Api-Key": signature.api_key,
-            "Timestamp": signature.timestamp,
-            "Sign": signature.digest,
-            "Content-Type": _CONTENT_TYPE,
-        }
-        return self._http.build_request(
-            question.method,
-            self.base_url.rstrip("/") + question.path,
-            content=question.content,
-            params=question.params,
-            headers=headers,
-            timeout=None,
-        )
 
 
 def _tell(question: Question, signature: Signature, answer: Any, outcome: str, seconds: float) -> None:
@@ -343,44 +299,22 @@ def _end_connection(answer: Any) -> None:
         end_connection(stream)
 
 
-def _judge(answer: Any, read: Callable[[bytes], T]) -> T:
-    """Return what `read` makes of an answer's body, if its HTTP status agrees."""
-    try:
-        result = read(answer.content)
-    except ProtocolError:
-        if answer.is_success:
-            raise
-    else:
-        if answer.is_success:
-            return result
-    message = f"HTTP {answer.status_code} without the vendor's words"
-    raise HTTPStatusError(message, status_code=answer.status_code)
+def _make_client(connections: int) -> HTTPClient:
+    """Return a client of our own.
 
-
-def _blank(error: ItnioError, *secrets: str) -> None:
-    """Blank what a server echoed of secrets in all that an error says and carries; it stays the error that it is."""
-    spelled = {spelling for secret in secrets for spelling in _spellings(secret)}
-    traces = re.compile("|".join(map(_traces, sorted(spelled))), re.IGNORECASE | re.DOTALL)
-    error.args = tuple(traces.sub(_BLANK, str(argument)) for argument in error.args)
-    for name, value in vars(error).items():
-        text = value if isinstance(value, str) else repr(value)
-        if (isinstance(value, str) or name == "value") and traces.search(text):
-            setattr(error, name, traces.sub(_BLANK, text))
-
-
-def _spellings(secret: str) -> set[str]:
-    """Return a secret as it is, and as Python, JSON and URLs write it."""
-    return {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], quote(secret, safe="")}
-
-
-def _traces(secret: str) -> str:
-    """Return the pattern of what gives a secret away: so many characters of it in a row, or all of a shorter one.
-
-    A text that is cut short may hold a part of it.
+    Raises:
+        ValueError: if the proxies of the environment are invalid; its text holds no password of them.
     """
-    length = min(len(secret), _TELLING)
-    parts = "|".join(re.escape(secret[at : at + length]) for at in range(len(secret) - length + 1))
-    return f"(?:(?={parts}).)+.{{{length - 1}}}"
+    from .pool import make_client  # noqa: PLC0415 -- it takes longer to import than all else of the core
+
+    try:
+        return make_client(connections)
+    except OSError:
+        raise  # a file of certificates
+    except Exception as error:  # noqa: BLE001 -- of httpx, and of what it needs for some proxies
+        kind = type(error).__name__
+    message = f"a proxy of the environment cannot be used ({kind}): check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY"
+    raise ValueError(message)
 
 
 def _story(error: BaseException) -> str:

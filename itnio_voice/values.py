@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 __all__ = [
+    "LARGEST_COUNT",
     "LARGEST_EXPONENT",
     "Oversized",
     "amount",
@@ -27,7 +28,6 @@ __all__ = [
     "natural",
     "number",
     "plain_instants",
-    "printable",
     "required",
     "text",
     "whole_number",
@@ -40,6 +40,9 @@ LARGEST_EXPONENT = 40
 `1e100000000` is eleven characters, and a gigabyte as an integer or as plain digits. With this bound, the digits of an
 amount are about as many as the characters that were sent. Money needs less: a column of 38 digits has 18 decimals.
 """
+
+LARGEST_COUNT = 10**12
+"""The largest number of things that is believed: more than records that an account can have."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BOOLEANS = {"true": True, "false": False}
@@ -64,11 +67,6 @@ _brief.maxstring = _brief.maxother = 80
 def brief(value: Any) -> str:
     """Return a value as an error's text shows it: short, however large or deep it is."""
     return f"{_brief.repr(value):.80}"
-
-
-def printable(words: str) -> str:
-    """Return text with escapes for what a terminal or a log would not show as text."""
-    return "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in words)
 
 
 @attrs.frozen(repr=False)
@@ -209,9 +207,12 @@ def milliseconds(value: Any, _: Any = None) -> datetime | None:
 
 def natural(value: Any, _: Any = None) -> int | None:
     """Return a number of things, from its digits too; None for "" and null."""
-    count = integer(value)
-    if count is not None and count < 0:
-        message = "a number from 0 is expected"
+    try:
+        count = integer(value)
+    except ValueError:
+        count = -1
+    if count is not None and not 0 <= count <= LARGEST_COUNT:
+        message = f"a whole number from 0 to {LARGEST_COUNT} is expected"
         raise ValueError(message)
     return count
 

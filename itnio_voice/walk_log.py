@@ -1,15 +1,15 @@
 """What a walk logs of its windows. The logger's name is public: `itnio_voice.walk`."""
 
-import logging
 from datetime import datetime
 from typing import Any
 
 from .open_window import OpenWindow
+from .printable import get_logger
 from .windows import Window
 
 __all__ = ["log_window", "warn_skipped", "warn_unread"]
 
-_LOGGER = logging.getLogger("itnio_voice.walk")
+_LOGGER = get_logger("itnio_voice.walk")
 
 
 def log_window(level: int, message: str, opened: OpenWindow[Any], detail: object, *, number: int | None = None) -> None:

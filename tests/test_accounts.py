@@ -1,12 +1,13 @@
 """Accounts by name: found, refused, and their secrets told to nobody."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from itnio_voice import Credentials
-from itnio_voice.accounts import Account, find_accounts, read_accounts
+from itnio_voice.accounts import Account, FileAccess, find_accounts, read_accounts
 
 TEXT = """
 [eu]
@@ -81,12 +82,12 @@ def test_a_file_that_others_can_read(tmp_path: Path, mode: int) -> None:
         ("eu = 'hush-hush'", "account 'eu': a table with api_key and api_secret is expected"),
         ("[eu]\napi_key = 'hush-hush", "is not TOML"),
         ("[eu]\napi_key = 'k'\napi_secret = 'hush-hush'\nsecret = 'hush-hush'", "unknown secret: there are api_key"),
-        ("[eu]\napi_key = 'k'", "account 'eu': api_secret is empty"),
+        ("[eu]\napi_key = 'k'", "account 'eu': api_secret is missing"),
         (
             "[a]\napi_key = 'k'\napi_secret = 'hush-hush'\n[b]\napi_key = 'k'\napi_secret = 's'",
             "'a' and 'b' have the same",
         ),
-        ("[eu]\napi_key = 'k'\napi_secret = ' hush-hush'", "account 'eu': api_secret is empty or has spaces"),
+        ("[eu]\napi_key = 'k'\napi_secret = ' hush-hush'", "account 'eu': api_secret has spaces"),
         ("[eu]\napi_key = 'k'\napi_secret = 'hush-hush'\nbase_url = 1", "base_url must be text"),
     ],
 )
@@ -115,3 +116,81 @@ async def test_a_session() -> None:
         assert 2 == one._transport.concurrency
         assert "http://127.0.0.1:9/voice" == other._transport.base_url
     assert "us-secret" not in repr(US)
+
+
+MODES: list[tuple[bool, FileAccess, str]] = [
+    (True, FileAccess(0o600, 7, 7, is_read_only=False, user=7, groups=frozenset({7})), "the usual file"),
+    (True, FileAccess(0o400, 0, 0, is_read_only=False, user=7, groups=frozenset({7})), "of root"),
+    (True, FileAccess(0o440, 0, 7, is_read_only=True, user=7, groups=frozenset({7})), "a mount with fsGroup"),
+    (True, FileAccess(0o640, 0, 9, is_read_only=True, user=7, groups=frozenset({7, 9})), "a further group"),
+    (True, FileAccess(0o440, 0, 0, is_read_only=True, user=0, groups=frozenset({0})), "a process of root"),
+    (False, FileAccess(0o440, 0, 7, is_read_only=False, user=7, groups=frozenset({7})), "not read-only"),
+    (False, FileAccess(0o440, 0, 8, is_read_only=True, user=7, groups=frozenset({7})), "another group"),
+    (False, FileAccess(0o444, 0, 7, is_read_only=True, user=7, groups=frozenset({7})), "all others"),
+    (False, FileAccess(0o460, 0, 7, is_read_only=True, user=7, groups=frozenset({7})), "a group that can write"),
+    (False, FileAccess(0o600, 8, 7, is_read_only=False, user=7, groups=frozenset({7})), "another owner"),
+    (False, FileAccess(0o400, 8, 7, is_read_only=True, user=0, groups=frozenset({0})), "another owner for root"),
+]
+
+
+@pytest.mark.parametrize(("accepted", "access", "case"), MODES, ids=[case for *_, case in MODES])
+def test_who_may_read_a_file(file: Path, accepted: bool, access: FileAccess, case: str) -> None:
+    """Only the owner, who is root or this process's user; on a read-only mount, a group of this process too."""
+    assert case
+    if accepted:
+        assert {"eu", "us"} == set(read_accounts(file, access=lambda _: access))
+    else:
+        with pytest.raises(ValueError, match=rf"{file} holds secrets, and (others can read it|belongs to user 8)"):
+            read_accounts(file, access=lambda _: access)
+
+
+def test_the_access_to_a_file(file: Path) -> None:
+    """Owner, group and mode are the file's, user and groups are the process's."""
+    with file.open() as opened:
+        access = FileAccess.of_file(opened.fileno())
+
+    assert access is not None
+    assert (0o600, os.getuid()) == (access.mode & 0o777, access.owner)
+    assert access.owner == access.user
+    assert access.group in access.groups
+    assert not access.is_read_only
+
+
+def test_where_there_are_no_owners(file: Path) -> None:
+    """On Windows, say, modes mean nothing."""
+    file.chmod(0o644)
+
+    assert {"eu", "us"} == set(read_accounts(file, access=lambda _: None))
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({}, "ITNIO_API_KEY and ITNIO_API_SECRET are not set: set"),
+        ({"ITNIO_API_KEY": "key"}, "ITNIO_API_SECRET is not set: set"),
+        ({"ITNIO_API_SECRET": "secret"}, "ITNIO_API_KEY is not set: set"),
+        ({"ITNIO_API_KEY": "key", "ITNIO_API_SECRET": ""}, "ITNIO_API_SECRET is not set: set"),
+    ],
+)
+def test_what_is_missing_in_the_environment(
+    variables: dict[str, str], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names what is missing, and the other way to name accounts."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=rf"^{says} .*, or name a file of accounts in ITNIO_ACCOUNTS$"):
+        find_accounts()
+
+
+def test_hostile_names(tmp_path: Path) -> None:
+    """Names of accounts and of files are printable in errors."""
+    path = tmp_path / "a\x1b[31m.toml"
+    path.write_text('["e\\u001b\\u202eu"]\napi_key = "k"\napi_secret = "s"\n')
+    path.chmod(0o600)
+    with pytest.raises(ValueError, match="there is no account 'x'") as caught:
+        find_accounts(["x"], file=path)
+    assert str(caught.value).isprintable()
+    path.write_text('["e\\u001b\\u202eu"]\napi_key = "k"\napi_secret = "s"\n"\\u001b" = 1')
+    with pytest.raises(ValueError, match="unknown") as caught:
+        read_accounts(path)
+    assert str(caught.value).isprintable()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from itnio_voice import Credentials, HTTPStatusError, Retry, VoiceSession
 from itnio_voice.pace import Pace
 from itnio_voice.paging import PageRequest
-from itnio_voice.transport import Question
+from itnio_voice.request import Question
 from itnio_voice.windows import Window
 
 from .simulation.virtual_time import VirtualLoop

@@ -1,7 +1,10 @@
 """Pages at full speed: the same records as by the careful way, or none."""
 
+import gc
 import json
+import pickle
 import re
+import weakref
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 
 from itnio_voice import DecodeError, SipRecord, VoiceRecord, Window
 from itnio_voice.arrow import record_batch
-from itnio_voice.converters import converter, structure_record
+from itnio_voice.converters import ClassMemo, converter, structure_hook, structure_record
 from itnio_voice.envelope import read_page
 from itnio_voice.models import CallRecord
 from itnio_voice.paging import PageRequest
@@ -453,3 +456,54 @@ def test_a_hook_for_a_whole_class() -> None:
 def test_what_is_no_ordinary_page(body: bytes) -> None:
     """Anything else is left to the careful way."""
     assert read_rows(body, VoiceRecord) is None
+
+
+def class_of_a_function(*, own_hook: bool) -> weakref.ref[type[VoiceRecord]]:
+    """Read records of a class that only this function knows, and return a weak reference to it."""
+
+    @attrs.frozen
+    class Own(VoiceRecord):
+        called_by: str | None = None
+
+    if own_hook:
+        structure_hook(Own)
+    (own,) = read_page(page({"voiceId": "v", "calledBy": "me", "other": 1}), REQUEST, Own).records
+    assert ("me", {"other": 1}) == (own.called_by, own.extra)
+    assert read_rows(page({"voiceId": "v", "other": 1}), Own)
+    return weakref.ref(Own)
+
+
+@pytest.mark.parametrize("own_hook", [False, True])
+def test_a_class_that_is_no_longer_used_is_collected(own_hook: bool) -> None:
+    """A class that a function makes is not kept for ever: neither by the library, nor by cattrs for it."""
+    made = class_of_a_function(own_hook=own_hook)
+    gc.collect()
+
+    assert made() is None
+
+
+def test_a_hook_that_is_registered_later_is_used() -> None:
+    """What was made of a class is made again after any hook has been registered."""
+
+    class Name(str):
+        __slots__ = ()
+
+    @attrs.frozen
+    class Own(VoiceRecord):
+        called_by: Name | None = None
+
+    body = page({"voiceId": "v", "calledBy": "me"})
+    assert "me" == read_page(body, REQUEST, Own).records[0].called_by
+    converter.register_structure_hook(Name | None, lambda value, _: Name(f"<{value}>"))
+
+    assert "<me>" == read_page(body, REQUEST, Own).records[0].called_by
+
+
+def test_a_pickled_class_has_no_memo() -> None:
+    """A class that is pickled by value, as cloudpickle does, does not carry the readers that are made for it."""
+    read_rows(page({"voiceId": "v"}), VoiceRecord)
+    (memo,) = [value for value in vars(VoiceRecord).values() if isinstance(value, ClassMemo)]
+    copied = pickle.loads(pickle.dumps(memo))  # noqa: S301 -- ours
+
+    assert memo.reader
+    assert copied.reader is copied.registrations is None

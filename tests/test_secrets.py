@@ -5,6 +5,7 @@ import gc
 import json
 import logging
 import pickle
+import random
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ import pytest
 from itnio_voice import (
     APIError,
     Credentials,
+    DecodeError,
     ItnioError,
     Retry,
     TimeRangeError,
@@ -27,6 +29,7 @@ from itnio_voice import (
     Window,
 )
 from itnio_voice import errors as tree
+from itnio_voice.printable import LONGEST
 from itnio_voice.sandbox import Behaviour, Fault, Sandbox
 from itnio_voice.signing import sign
 
@@ -286,3 +289,95 @@ def test_errors_survive_copies(name: str) -> None:
     for twin in (copy.copy(error), copy.deepcopy(error), pickle.loads(pickle.dumps(error))):  # noqa: S301 -- ours
         assert type(twin) is type(error)
         assert (error.args, vars(error)) == (twin.args, vars(twin))
+
+
+@pytest.mark.parametrize("secret", ["sandbox-secret", "base_url", "check the API key", "recording", "HTTP 404 without"])
+async def test_the_librarys_own_sentences_are_not_redacted(secret: str) -> None:
+    """A secret that is a word of an error's own text does not blank it; in what the server sent it is redacted."""
+    session = session_with(lambda _: refusal("-1", f"no {secret} here"), secret)
+    with pytest.raises(APIError) as caught:
+        await session.page(START, END)
+    advice = "(check the API key and secret, and that base_url is the brand's that issued them)"
+    assert f"-1: no *** here {advice}" == str(caught.value)
+
+    session = session_with(lambda _: httpx.Response(404, text=secret), secret)
+    with pytest.raises(ItnioError, match=r"HTTP 404 without an API response body, from https://.* \(check base_url\)"):
+        await session.page(START, END)
+
+    session = session_with(lambda _: httpx.Response(200, json={"status": "0"}), secret)
+    with pytest.raises(ItnioError, match=r"^there is no recording with the id 'x'$"):
+        await session.recording_url("x", source="sip")
+
+    session = session_with(lambda _: record(cost=secret), secret)
+    with pytest.raises(DecodeError) as decode:
+        await session.page(START, END)
+    assert "record v: cost is '***', but an amount such as 0.15 is expected" == str(decode.value)
+    assert "***" == decode.value.value
+
+
+HOSTILE = "\x1b]0;owned\x07 \x9b2J a\nWARNING forged\r \u202etxt.exe\u2066 \u2028 \x85 \u200b"
+
+DAMAGED = b'{"status":"0","data":{"total":1,"records":[{"voiceId":"\\u001b]0;","callee":"\xff"}]}}'
+
+
+async def test_hostile_text_from_a_server(caplog: pytest.LogCaptureFixture) -> None:
+    """Errors and log records hold printable characters only, and what was sent is at hand as data."""
+    caplog.set_level(logging.DEBUG)
+    answers = [
+        refusal(HOSTILE, "why"),
+        refusal("-22", HOSTILE),
+        refusal("-22", [HOSTILE]),
+        record(voiceId=HOSTILE, cost="x"),
+        record(cost=HOSTILE),
+        record(**{HOSTILE: [[[]] * 50] * 50, "cost": {HOSTILE: HOSTILE}}),
+        record(voiceId=HOSTILE * 100, submitTime=HOSTILE * 100),
+        httpx.Response(200, text=HOSTILE * 10),
+        httpx.Response(200, content=DAMAGED),
+        httpx.Response(404, text=HOSTILE),
+        httpx.Response(302, headers={"location": quote(HOSTILE)}),
+    ]
+    errors: list[ItnioError] = []
+    for answer in answers:
+        session = session_with(lambda _, answer=answer: answer, SECRETS["long"])  # type: ignore[misc]
+        for call in (session.page(START, END), session.record(HOSTILE), session.recording_url(HOSTILE, source="sip")):
+            try:
+                await call
+            except ItnioError as error:
+                errors.append(error)
+
+    assert len(errors) > 2 * len(answers)
+    for text in map(str, errors):
+        assert text.isprintable()
+        assert len(text) <= LONGEST
+    assert HOSTILE in {error.status for error in errors if isinstance(error, APIError)}
+    assert HOSTILE in {error.reason for error in errors if isinstance(error, APIError)}
+    assert caplog.records
+    for entry in caplog.records:
+        assert entry.getMessage().isprintable()
+        assert all(value.isprintable() for name, value in vars(entry).items() if "." in name and type(value) is str)
+
+
+def fields_of_our_objects(needle: str) -> list[str]:
+    """Return the types of the objects that hold a text which contains one that is given backwards."""
+    gc.collect()
+    return [
+        type(holder).__name__
+        for holder in gc.get_objects()
+        for value in gc.get_referents(holder)
+        if type(value) in {str, bytes} and needle in (value if type(value) is str else value.decode("latin-1"))[::-1]
+    ]
+
+
+async def test_nothing_holds_the_secret_of_a_session_that_is_gone() -> None:
+    """Neither a cache of `re`, nor anything else that is reachable, after errors that were redacted."""
+
+    async def use(secret: str) -> None:
+        session = session_with(lambda request: refusal("-1", f"{secret} {request.headers['sign']}"), secret)
+        with pytest.raises(ItnioError):
+            await session.page(START, END)
+        await session.aclose()
+
+    backwards = "".join(random.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=32))
+    await use(backwards[::-1])
+
+    assert [] == fields_of_our_objects(backwards)

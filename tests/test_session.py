@@ -1,5 +1,6 @@
 """The face: what it refuses at the call, and the questions that are not streams."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,9 @@ import pytest
 from itnio_voice import (
     Checkpoint,
     Credentials,
+    DecodeError,
+    HTTPStatusError,
+    IncompleteWindowError,
     ParameterError,
     ProtocolError,
     RecordNotFoundError,
@@ -294,3 +298,87 @@ async def test_a_page_beside_long_streams(itnio_sandbox: Sandbox) -> None:
         group.cancel_scope.cancel()
 
     assert between < 60
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["total", "size", "current", "pages"])
+@pytest.mark.parametrize("value", [10**12 + 1, 10**18, 10**19, 10**400, -1, 1.5, 1e300, True, "x", "-1", [1], {"a": 1}])
+async def test_numbers_of_a_page_that_cannot_be(name: str, value: Any) -> None:
+    """A number in an answer that is no number of records or pages is a `DecodeError`, never one of Python's own."""
+    answer = {"total": 1, "size": 100, "current": 1, "pages": 1, "records": [], name: value}
+
+    def serve(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"status": "0", "data": answer})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(serve)) as client:
+        liar = VoiceSession(CREDENTIALS, http_client=client, retry=Retry(attempts=1))
+        for call in (liar.page(START, NOW), liar.records(START, NOW).collect()):
+            with pytest.raises(
+                DecodeError, match=f"{name} is .*, but a whole number from 0 to 1000000000000 is expect"
+            ):
+                await call
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("value", [10**12, 10**11, 10**9, "1000000000000", 5.0])
+async def test_a_total_that_no_account_has(value: Any) -> None:
+    """The largest total that is accepted ends with an error as well, in bounded time and memory."""
+
+    def serve(request: httpx.Request) -> httpx.Response:
+        size = json.loads(request.content)["size"]
+        return httpx.Response(200, json={"status": "0", "data": {"total": value, "size": size, "records": []}})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(serve)) as client:
+        liar = VoiceSession(CREDENTIALS, http_client=client, retry=Retry(attempts=1))
+        assert int(value) == (await liar.page(START, NOW)).total
+        with pytest.raises(IncompleteWindowError):
+            await liar.records(NOW - timedelta(days=2), NOW - timedelta(days=1)).collect()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("value", [10**17, -(10**17), 10**400, 1.5, True, "x", [1]])
+async def test_an_expiry_that_is_no_time(value: Any) -> None:
+    """So it is with the time of a recording's URL."""
+
+    def serve(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"status": "0", "data": {"url": "https://x", "expireTime": value}})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(serve)) as client:
+        liar = VoiceSession(CREDENTIALS, http_client=client, retry=Retry(attempts=1))
+        with pytest.raises(DecodeError, match="expireTime is"):
+            await liar.recording_url("1", source="sip")
+
+
+@pytest.mark.anyio
+async def test_an_error_advises_what_the_call_accepts(itnio_sandbox: Sandbox) -> None:
+    """`page()` has no `expired`, and `records()` splits long ranges itself."""
+    async with session_on(itnio_sandbox) as session:
+        with pytest.raises(TimeRangeError, match="a page covers at most 31 days of about the last two months") as page:
+            await session.page(NOW - timedelta(days=40), NOW)
+        with pytest.raises(TimeRangeError, match=r'starts before the oldest available record: .*expired="skip"'):
+            await session.records(NOW - timedelta(days=80), NOW).collect()
+
+    assert "expired=" not in str(page.value)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (302, "redirects are not followed: check base_url"),
+        (401, "check base_url, and what is between this machine and the API"),
+        (404, "check base_url"),
+        (407, "check the user name and password of the proxy"),
+        (418, "check base_url"),
+        (503, "try again later"),
+    ],
+)
+async def test_an_http_error_names_the_url(code: int, says: str) -> None:
+    """An HTTP error without an API response body says which URL it is from, and what to do."""
+    async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(code))) as client:
+        lost = VoiceSession(CREDENTIALS, base_url="https://x.example/v9", http_client=client, retry=Retry(attempts=1))
+        with pytest.raises(HTTPStatusError) as caught:
+            await lost.record("7")
+
+    what = f"GET /recordGroup/7: HTTP {code} without an API response body, from https://x.example/v9"
+    assert f"{what} ({says})" == str(caught.value)

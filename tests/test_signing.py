@@ -59,8 +59,8 @@ def test_no_secret_shows() -> None:
     [
         ("", "s", "api_key is empty"),
         ("k", "", "api_secret is empty"),
-        (" k", "s", "api_key is empty or has spaces"),
-        ("k", "s\n", "api_secret is empty or has spaces"),
+        (" k", "s", "api_key has spaces"),
+        ("k", "s\n", "api_secret has spaces"),
         (None, "s", "api_key"),
         ("k", 5, "api_secret"),
         ("schlüssel", "s", "header"),
