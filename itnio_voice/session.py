@@ -9,6 +9,7 @@ from typing import Literal, Self, TypedDict, Unpack
 from urllib.parse import quote
 
 from .checkpoint import Checkpoint, fingerprint
+from .clients import HTTPClient
 from .endpoints import RECORDING_URL, endpoint_of
 from .envelope import read_page, read_record, read_recording_url
 from .learned import Learned
@@ -18,7 +19,7 @@ from .plan import Plan
 from .retry import Retry
 from .signing import Credentials
 from .stream import RecordStream
-from .transport import HTTPClient, Question, Transport
+from .transport import Question, Transport
 from .walk import Walk
 from .windows import Window, gaps, whole_seconds
 

@@ -3,20 +3,20 @@
 import json
 import logging
 import re
-import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from ipaddress import ip_address
-from types import ModuleType
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import SplitResult, quote, urlsplit
 
 import anyio
 import attrs
 from attrs.validators import instance_of, optional
 
+from .bodies import ENCODING, Body, receive_body
+from .clients import HTTPClient, forget_cookies, library_of, remove_cookies
 from .errors import (
     APIError,
     HTTPStatusError,
@@ -32,7 +32,7 @@ from .server_clock import ServerClock
 from .signing import Credentials, Signature, sign
 from .slots import Slots
 
-__all__ = ["HTTPClient", "Question", "Transport"]
+__all__ = ["Question", "Transport"]
 
 T = TypeVar("T")
 
@@ -41,21 +41,6 @@ _BLANK = "***"
 _CONTENT_TYPE = "application/json;charset=UTF-8"
 _TELLING = 6
 """So many characters of a secret in a row are a part of it that nobody may see."""
-
-
-class HTTPClient(Protocol):
-    """What is used of an `httpx.AsyncClient` or an `httpx2.AsyncClient`."""
-
-    def build_request(
-        self, method: str, url: Any, *, content: Any = ..., params: Any = ..., headers: Any = ..., timeout: Any = ...
-    ) -> Any:
-        """Build a request."""
-
-    async def send(self, request: Any, *, follow_redirects: Any = ...) -> Any:
-        """Send it, and read the answer."""
-
-    async def aclose(self) -> None:
-        """Close every connection."""
 
 
 @attrs.frozen
@@ -99,16 +84,6 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _library(client: HTTPClient) -> ModuleType:
-    """Return httpx or httpx2, whichever the client's class comes from: its errors are there."""
-    for cls in type(client).__mro__:
-        module = sys.modules[cls.__module__.partition(".")[0]]
-        if getattr(module, "AsyncClient", None) is cls:
-            return module
-    message = f"http_client must be an httpx.AsyncClient or an httpx2.AsyncClient, not {client!r}"
-    raise TypeError(message)
-
-
 @attrs.define(eq=False, kw_only=True, repr=False)
 class Transport:
     """The way to one account's API, for any number of callers at once.
@@ -141,10 +116,10 @@ class Transport:
         if self.client is None:
             from .pool import make_client  # noqa: PLC0415 -- it takes longer to import than all else of the core
 
-            self._http = make_client(self.concurrency)
+            self._http = make_client(self.concurrency, self.base_url)
         else:
             self._http = self.client
-        library = _library(self._http)
+        library = library_of(self._http)
         self._network_errors = (library.RequestError, OSError)
         self._timeouts = library.TimeoutException
         self._gate = Slots(1)
@@ -215,8 +190,9 @@ class Transport:
             answer: Any = None
             outcome = "cancelled"
             try:
-                answer = received = await self._exchange(question, signature, min(self.timeout, attempts.left))
-                result = _judge(received, read)
+                received, body = await self._exchange(question, signature, min(self.timeout, attempts.left))
+                answer = received
+                result = _judge(received, body, read)
                 outcome = "answered"
             except ItnioError as error:
                 outcome = type(error).__name__
@@ -291,11 +267,14 @@ class Transport:
         told = {"itnio.api_key": self.credentials.api_key, "itnio.clock_offset": offset}
         _LOGGER.info(message, offset, extra=told)
 
-    async def _exchange(self, question: Question, signature: Signature, seconds: float) -> Any:
-        """Send one request and read its answer; what the HTTP library raises becomes ours."""
+    async def _exchange(self, question: Question, signature: Signature, seconds: float) -> tuple[Any, Body]:
+        """Send one request and receive its answer; what the HTTP library raises becomes ours."""
         try:
             with anyio.fail_after(seconds):
-                return await self._http.send(self._request(question, signature), follow_redirects=False)
+                request = self._request(question, signature)
+                answer = await self._http.send(request, stream=True, follow_redirects=False)
+                forget_cookies(answer, self._http)
+                return answer, await receive_body(answer)
         except TimeoutError:
             message = f"{question}: no whole answer within {seconds:.3g} s"
             failure: TransportError = RequestTimeoutError(message)
@@ -311,8 +290,9 @@ class Transport:
             "Timestamp": signature.timestamp,
             "Sign": signature.digest,
             "Content-Type": _CONTENT_TYPE,
+            "Accept-Encoding": ENCODING,
         }
-        return self._http.build_request(
+        request = self._http.build_request(
             question.method,
             self.base_url.rstrip("/") + question.path,
             content=question.content,
@@ -320,6 +300,8 @@ class Transport:
             headers=headers,
             timeout=None,
         )
+        remove_cookies(request, self._http)
+        return request
 
 
 def _tell(question: Question, signature: Signature, answer: Any, outcome: str, seconds: float) -> None:
@@ -343,10 +325,10 @@ def _end_connection(answer: Any) -> None:
         end_connection(stream)
 
 
-def _judge(answer: Any, read: Callable[[bytes], T]) -> T:
+def _judge(answer: Any, body: Body, read: Callable[[bytes], T]) -> T:
     """Return what `read` makes of an answer's body, if its HTTP status agrees."""
     try:
-        result = read(answer.content)
+        result = read(body.decode())
     except ProtocolError:
         if answer.is_success:
             raise

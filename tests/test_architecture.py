@@ -16,7 +16,7 @@ FLOORS = {
     **dict.fromkeys(["models", "windows", "signing", "errors"], 1),
     **dict.fromkeys(["checkpoint", "converters", "endpoints", "identity", "learned", "paging", "plan"], 2),
     **dict.fromkeys(["open_window", "outbox", "retry", "rows", "server_clock", "values", "widths", "window_pass"], 2),
-    **dict.fromkeys(["transport", "pool", "slots", "pace", "envelope"], 3),
+    **dict.fromkeys(["bodies", "clients", "transport", "pool", "slots", "pace", "envelope"], 3),
     **dict.fromkeys(["availability", "present", "walk_log"], 3),
     "walk": 4,
     **dict.fromkeys(["stream", "merge"], 5),
