@@ -80,9 +80,6 @@ class NoCookies(CookieJar):
     def extract_cookies(self, response: Any, request: Any) -> None:
         """Keep no cookie of a response."""
 
-    def add_cookie_header(self, request: Any) -> None:
-        """Add no cookie to a request."""
-
 
 def is_direct(host: str, proxies: Mapping[str, str]) -> bool:
     """Return whether a host is this machine, or an address in a network that `NO_PROXY` lists.
