@@ -24,6 +24,8 @@ __all__ = ["read_page", "read_record", "read_recording_url"]
 
 _LOGGER = logging.getLogger(__name__)
 
+_LONGEST_REASON = 2000
+"""Characters of a reason that are searched for what must not be shown. The error carries fewer of them."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SUCCESS = "0"
 # What an error may show of a server's own words: words of letters with few digits, short numbers, and punctuation. The
@@ -260,7 +262,7 @@ def _refusal(status: str, answer: Mapping[str, Any]) -> APIError:
     """Return the error of a status that is not success."""
     kind = REFUSALS.get(status, APIError)
     told = answer.get("reason") or "no reason given"
-    reason = _shown(brief(told) if isinstance(told, dict | list) else str(told))
+    reason = _shown((brief(told) if isinstance(told, dict | list) else str(told))[:_LONGEST_REASON])
     return kind(f"{status:.40}: {reason:.200} ({kind.advice})", status=status, reason=reason)
 
 

@@ -311,3 +311,25 @@ async def test_heads_are_limited(head: bytes, client: Any) -> None:
     assert type(error) is TransportError
     assert "RemoteProtocolError" in str(error)
     assert len(str(error)) < 400
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"status": "-99", "reason": "%s"}' % (b"a1 " * (LARGEST // 4)),
+        b'{"status": "%s", "reason": "x"}' % (b"a1 " * (LARGEST // 4)),
+        b'{"status": "0", "data": {"records": [{"voiceId": "v1", "cost": "%s"}]}}' % (b"x" * (LARGEST // 2)),
+        b'{"status": "0", "data": {"records": [{"voiceId": "%s", "cost": "x"}]}}' % (b"v" * (LARGEST // 2)),
+        b'{"status": "0", "data": {"records": [{"voiceId": "v1", "cost": [1%s]}]}}' % (b",1" * (LARGEST // 8)),
+        b'{"status": "0", "data": {"records": "%s"}}' % (b"x" * (LARGEST // 2)),
+        b"x" * LARGEST,
+    ],
+    ids=["reason", "status", "value", "id", "list", "records", "html"],
+)
+async def test_errors_of_large_answers_are_small(answer: bytes) -> None:
+    """What an error says and carries of an answer is cut before it is searched for secrets."""
+    async with serving(sized(answer)) as server:
+        error = await refusal(server, retry=attrs.evolve(QUICK, attempts=1))
+
+    assert len(str(error)) < 300
+    assert max(len(repr(value)) for value in vars(error).values()) <= 1002
