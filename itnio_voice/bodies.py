@@ -67,15 +67,15 @@ async def receive_body(response: Any) -> Body:
     """
     try:
         if response.is_stream_consumed:
-            return Body(await receive(response.aiter_bytes(), response.headers))
-        content = await receive(response.aiter_raw(), response.headers)
+            return Body(await receive(response, response.aiter_bytes(), response.headers))
+        content = await receive(response, response.aiter_raw(), response.headers)
         return Body(content, response.headers.get("content-encoding", ""))
     finally:
         await response.aclose()
 
 
-async def receive(parts: AsyncIterable[bytes], headers: Mapping[str, str]) -> bytes:
-    """Return the parts of a body as one.
+async def receive(response: Any, parts: AsyncIterable[bytes], headers: Mapping[str, str]) -> bytes:
+    """Return the parts of a response's body as one. The response is closed early if it is too large.
 
     Raises:
         ProtocolError: if its Content-Length or its parts have more than `LARGEST` bytes. Nothing more is received.
@@ -90,18 +90,20 @@ async def receive(parts: AsyncIterable[bytes], headers: Mapping[str, str]) -> by
     async for part in iterator:
         size += len(part)
         if size > LARGEST:
-            await _end(iterator)
+            await _end(iterator, response)
             raise _too_large()
         body.write(part)
     return body.getvalue()
 
 
-async def _end(iterator: AsyncIterator[bytes]) -> None:
-    """Cancel the next read of a body, so that the HTTP library ends it at its innermost generator.
+async def _end(iterator: AsyncIterator[bytes], response: Any) -> None:
+    """Close a response, and cancel the next read, so that the HTTP library ends its body at the innermost generator.
 
-    httpx 0.28 leaves its inner generators to the garbage collector if the outer one is closed.
+    httpx 0.28 leaves its inner generators to the garbage collector if the outer one is closed. The connection is closed
+    first since anyio cancels no task on asyncio that always has data to read.
     """
-    with anyio.CancelScope() as scope:
+    await response.aclose()
+    with suppress(Exception), anyio.CancelScope() as scope:  # libraries raise different errors for a closed connection
         scope.cancel()
         async for _ in iterator:
             pass

@@ -138,7 +138,7 @@ class TimeRangeError(APIError):
 
 
 class ProtocolError(ItnioError):
-    """The answer is not what the API promises: not the vendor's JSON, or not the requested page or record.
+    """The answer is not what the API promises: too large, not the vendor's JSON, or not the requested page or record.
 
     `excerpt` is a short, safe piece of it. It is `transient`, and so was retried, if the answer may have been damaged
     or may belong to another request.

@@ -168,7 +168,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
             )
             headers = httpx.Headers(response.headers)
             try:
-                body = await receive(response.aiter_stream(), headers)
+                body = await receive(response, response.aiter_stream(), headers)
                 # Before the pool gets the connection back, which may hand it on at once.
                 await self._check(response, body, anyio.current_time() - began)
             finally:
