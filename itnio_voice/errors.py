@@ -21,6 +21,7 @@ Wrong arguments are ValueErrors, and using a session or a stream in a way that i
 No error holds a request of the HTTP library, nor anything else that shows a secret or a signature.
 """
 
+import sys
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -47,6 +48,12 @@ __all__ = [
 ]
 
 
+_LONGEST_TEXT = 1000
+"""Characters of each text that an error carries. A server chooses them, and they are searched for secrets."""
+_LARGEST_VALUE = 2**16
+"""Bytes of a value that an error carries: a record has about 6,000."""
+
+
 class ItnioError(Exception):
     """Anything that went wrong between us and the API. `transient`: asking again may help."""
 
@@ -57,15 +64,31 @@ class ItnioError(Exception):
         return printable(super().__str__())
 
 
+def _carried(value: Any) -> Any:
+    """Return a JSON value as an error carries it: unchanged, unless it takes more than `_LARGEST_VALUE` bytes."""
+    room, rest = _LARGEST_VALUE, [value]
+    while rest:
+        item = rest.pop()
+        room -= sys.getsizeof(item)
+        if room < 0:
+            large = f"{type(value).__name__} of more than {_LARGEST_VALUE:,} bytes"
+            return value[:_LONGEST_TEXT] if isinstance(value, str) else large
+        if isinstance(item, dict):
+            rest += [*item, *item.values()]
+        elif isinstance(item, list):
+            rest += item
+    return value
+
+
 class APIError(ItnioError):
-    """The vendor refused the request: `status` is its code as text, `reason` its words."""
+    """The vendor refused the request: `status` is its code, `reason` its words, texts of at most 1,000 characters."""
 
     advice: ClassVar[str] = "the vendor's list of status codes says what it means"
 
     def __init__(self, message: str, *, status: str = "", reason: str = "") -> None:
         super().__init__(message)
-        self.status = status
-        self.reason = reason
+        self.status = status[:_LONGEST_TEXT]
+        self.reason = reason[:_LONGEST_TEXT]
 
 
 class AuthenticationError(APIError):
@@ -120,7 +143,7 @@ class TimeRangeError(APIError):
 
 
 class ProtocolError(ItnioError):
-    """The answer is not what the API promises: not the vendor's JSON, or not the requested page or record.
+    """The answer is not what the API promises: too large, not the vendor's JSON, or not the requested page or record.
 
     `excerpt` is a short, safe piece of it. It is `transient`, and so was retried, if the answer may have been damaged
     or may belong to another request.
@@ -133,13 +156,16 @@ class ProtocolError(ItnioError):
 
 
 class DecodeError(ProtocolError):
-    """A value is not what its field holds: `voice_id` of the record (None outside one), wire name `field`, `value`."""
+    """A value is not what its field holds: `voice_id` of the record (None outside one), wire name `field`, `value`.
+
+    Of a text of more than 64 kB, `value` is the beginning; another value of that size is replaced by its type's name.
+    """
 
     def __init__(self, message: str, *, voice_id: str | None = None, field: str = "", value: Any = None) -> None:
         super().__init__(message)
-        self.voice_id = voice_id
-        self.field = field
-        self.value = value
+        self.voice_id = voice_id and voice_id[:_LONGEST_TEXT]
+        self.field = field[:_LONGEST_TEXT]
+        self.value = _carried(value)
 
 
 class TransportError(ItnioError):

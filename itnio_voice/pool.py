@@ -12,9 +12,11 @@ from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import cache
 from http import HTTPStatus
-from ipaddress import ip_address
+from http.cookiejar import CookieJar
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from operator import attrgetter
 from typing import Any
+from urllib.parse import urlsplit
 from urllib.request import getproxies
 from weakref import WeakKeyDictionary
 
@@ -22,7 +24,9 @@ import anyio
 import httpcore2
 import httpx
 
-__all__ = ["PooledTransport", "end_connection", "make_client", "proxy_mounts"]
+from .bodies import receive
+
+__all__ = ["PooledTransport", "end_connection", "is_direct", "make_client", "proxy_mounts"]
 
 _KEEPALIVE_SECONDS = 30.0
 _POLL_SECONDS = 0.005
@@ -45,24 +49,56 @@ _ERRORS: Mapping[type[Exception], type[httpx.TransportError]] = {
 }
 
 
-def make_client(connections: int) -> httpx.AsyncClient:
-    """Return a client with a pool of at most `connections`, certificates checked, and the environment's proxies.
+def make_client(connections: int, base_url: str | None = None) -> httpx.AsyncClient:
+    """Return a client for one API, with a pool of at most `connections`, certificates checked, and no cookies.
+
+    Requests go through the environment's proxies, but never to this machine, where a base URL may be `http://`: a proxy
+    would see the signature and the records.
 
     Raises:
         ValueError: if a proxy of the environment has a scheme that is not known.
     """
     context = _context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+    proxies = getproxies()
+    direct = base_url is not None and is_direct(urlsplit(base_url).hostname or "", proxies)
     mounts = {
         pattern: PooledTransport(connections, context, httpx.Proxy(proxy)) if proxy else None
-        for pattern, proxy in proxy_mounts(getproxies()).items()
+        for pattern, proxy in ({} if direct else proxy_mounts(proxies)).items()
     }
-    return httpx.AsyncClient(transport=PooledTransport(connections, context), mounts=mounts)
+    return httpx.AsyncClient(transport=PooledTransport(connections, context), mounts=mounts, cookies=NoCookies())
 
 
 @cache
 def _context(*_: str | None) -> ssl.SSLContext:
     """Return what checks certificates by the environment's variables for it: one for all, as making it takes 20 ms."""
     return httpx.create_ssl_context()
+
+
+class NoCookies(CookieJar):
+    """A cookie jar that stays empty, and does not parse what a server sets."""
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        """Keep no cookie of a response."""
+
+
+def is_direct(host: str, proxies: Mapping[str, str]) -> bool:
+    """Return whether a host is this machine, or an address in a network that `NO_PROXY` lists.
+
+    httpx does not read networks. `proxies` are as for `proxy_mounts`.
+    """
+    if host == "localhost":
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or any(address in network for network in _networks(proxies.get("no", "")))
+
+
+def _networks(hosts: str) -> Generator[IPv4Network | IPv6Network]:
+    for host in hosts.split(","):
+        with suppress(ValueError):
+            yield ip_network(host.strip(), strict=False)
 
 
 def proxy_mounts(proxies: Mapping[str, str]) -> dict[str, str | None]:
@@ -130,15 +166,16 @@ class PooledTransport(httpx.AsyncBaseTransport):
                     extensions=request.extensions,
                 )
             )
+            headers = httpx.Headers(response.headers)
             try:
-                body = await response.aread()
+                body = await receive(response, response.aiter_stream(), headers)
                 # Before the pool gets the connection back, which may hand it on at once.
                 await self._check(response, body, anyio.current_time() - began)
             finally:
                 await response.aclose()
         return httpx.Response(
             response.status,
-            headers=response.headers,
+            headers=headers,
             stream=httpx.ByteStream(body),
             extensions={"network_stream": response.extensions["network_stream"]},
         )

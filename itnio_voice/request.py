@@ -1,40 +1,26 @@
 """What is sent: the base URL that a session accepts, and a signed request of an HTTP library."""
 
 import re
-import sys
 from collections.abc import Mapping
 from importlib import import_module
 from ipaddress import ip_address
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 
+from .bodies import ENCODING
+from .clients import HTTPClient, remove_cookies
 from .printable import printable
 from .redaction import redact_users
 from .signing import Signature
 
-__all__ = ["HTTPClient", "Question", "base_url_problem", "build_request", "check_base_url", "library_of"]
+__all__ = ["Question", "base_url_problem", "build_request", "check_base_url"]
 
 _CONTENT_TYPE = "application/json;charset=UTF-8"
 _LONGEST_BASE_URL = 2000
 _HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?", re.IGNORECASE)
 _PORTS = range(1, 65536)
-
-
-class HTTPClient(Protocol):
-    """What is used of an `httpx.AsyncClient` or an `httpx2.AsyncClient`."""
-
-    def build_request(
-        self, method: str, url: Any, *, content: Any = ..., params: Any = ..., headers: Any = ..., timeout: Any = ...
-    ) -> Any:
-        """Build a request."""
-
-    async def send(self, request: Any, *, follow_redirects: Any = ...) -> Any:
-        """Send it, and read the answer."""
-
-    async def aclose(self) -> None:
-        """Close every connection."""
 
 
 @attrs.frozen
@@ -48,16 +34,6 @@ class Question:
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
-
-
-def library_of(client: HTTPClient) -> ModuleType:
-    """Return httpx or httpx2, whichever the client's class comes from: its errors and its URL are there."""
-    for cls in type(client).__mro__:
-        module = sys.modules[cls.__module__.partition(".")[0]]
-        if getattr(module, "AsyncClient", None) is cls:
-            return module
-    message = f"http_client must be an httpx.AsyncClient or an httpx2.AsyncClient, not {client!r}"
-    raise TypeError(message)
 
 
 def check_base_url(url: str, name: str = "base_url", library: ModuleType | None = None) -> None:
@@ -119,8 +95,9 @@ def build_request(client: HTTPClient, base_url: str, question: Question, signatu
         "Timestamp": signature.timestamp,
         "Sign": signature.digest,
         "Content-Type": _CONTENT_TYPE,
+        "Accept-Encoding": ENCODING,
     }
-    return client.build_request(
+    request = client.build_request(
         question.method,
         base_url.rstrip("/") + question.path,
         content=question.content,
@@ -128,3 +105,5 @@ def build_request(client: HTTPClient, base_url: str, question: Question, signatu
         headers=headers,
         timeout=None,
     )
+    remove_cookies(request, client)
+    return request

@@ -9,6 +9,7 @@ from typing import Literal, Self, TypedDict, Unpack
 from urllib.parse import quote
 
 from .checkpoint import Checkpoint, fingerprint
+from .clients import HTTPClient
 from .endpoints import RECORDING_URL, endpoint_of
 from .envelope import read_page, read_record, read_recording_url
 from .errors import TimeRangeError
@@ -16,7 +17,7 @@ from .learned import Learned
 from .models import R, RecordingURL, VoiceRecord
 from .paging import LARGEST_PAGE, Page, PageRequest
 from .plan import Plan
-from .request import HTTPClient, Question, check_base_url
+from .request import Question, check_base_url
 from .retry import Retry
 from .signing import Credentials, credentials_problem
 from .stream import RecordStream

@@ -12,6 +12,8 @@ import anyio
 import attrs
 from attrs.validators import instance_of, optional
 
+from .bodies import Body, receive_body
+from .clients import HTTPClient, forget_cookies, library_of
 from .errors import (
     APIError,
     HTTPStatusError,
@@ -26,7 +28,7 @@ from .event_loop import OneEventLoop
 from .pace import Pace
 from .printable import Message, get_logger
 from .redaction import redact_error, without_frames
-from .request import HTTPClient, Question, build_request, check_base_url, library_of
+from .request import Question, build_request, check_base_url
 from .retry import Attempts, Retry, count, positive
 from .server_clock import ServerClock
 from .signing import Credentials, Signature, sign
@@ -80,12 +82,12 @@ class Transport:
     _closed: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
+        check_base_url(self.base_url, library=self.client and library_of(self.client))
         if self.client is None:
-            self._http = _make_client(self.concurrency)
+            self._http = _make_client(self.concurrency, self.base_url)
         else:
             self._http = self.client
         library = library_of(self._http)
-        check_base_url(self.base_url, library=library)
         self._network_errors = (library.RequestError, library.InvalidURL, OSError)
         self._timeouts = library.TimeoutException
         self._gate = Slots(1)
@@ -166,8 +168,9 @@ class Transport:
             outcome = "cancelled"
             handled = sys.exception()  # the caller's: its frames are not ours to remove
             try:
-                answer = received = await self._exchange(question, signature, min(self.timeout, attempts.left))
-                result = self._judge(question, received, read)
+                received, body = await self._exchange(question, signature, min(self.timeout, attempts.left))
+                answer = received
+                result = self._judge(question, received, body, read)
                 outcome = "answered"
             except ItnioError as error:
                 outcome = type(error).__name__
@@ -216,10 +219,10 @@ class Transport:
             self._pace.end(turn)
             self._slots.release()
 
-    def _judge(self, question: Question, answer: Any, read: Callable[[bytes], T]) -> T:
+    def _judge(self, question: Question, answer: Any, body: Body, read: Callable[[bytes], T]) -> T:
         """Return what `read` makes of an answer's body, if its HTTP status agrees."""
         try:
-            result = read(answer.content)
+            result = read(body.decode())
         except ProtocolError:
             if answer.is_success:
                 raise
@@ -260,13 +263,14 @@ class Transport:
         told = {"itnio.api_key": self.credentials.api_key, "itnio.clock_offset": offset}
         _LOGGER.info(message, offset, extra=told)
 
-    async def _exchange(self, question: Question, signature: Signature, seconds: float) -> Any:
-        """Send one request and read its answer; what the HTTP library raises becomes ours."""
+    async def _exchange(self, question: Question, signature: Signature, seconds: float) -> tuple[Any, Body]:
+        """Send one request and receive its answer; what the HTTP library raises becomes ours."""
         try:
             with anyio.fail_after(seconds):
-                return await self._http.send(
-                    build_request(self._http, self.base_url, question, signature), follow_redirects=False
-                )
+                request = build_request(self._http, self.base_url, question, signature)
+                answer = await self._http.send(request, stream=True, follow_redirects=False)
+                forget_cookies(answer, self._http)
+                return answer, await receive_body(answer)
         except TimeoutError:
             failure: TransportError = RequestTimeoutError(
                 Message(f"{{request}}: no complete answer within {seconds:.3g} s", request=question)
@@ -299,7 +303,7 @@ def _end_connection(answer: Any) -> None:
         end_connection(stream)
 
 
-def _make_client(connections: int) -> HTTPClient:
+def _make_client(connections: int, base_url: str) -> HTTPClient:
     """Return a client of our own.
 
     Raises:
@@ -308,7 +312,7 @@ def _make_client(connections: int) -> HTTPClient:
     from .pool import make_client  # noqa: PLC0415 -- it takes longer to import than all else of the core
 
     try:
-        return make_client(connections)
+        return make_client(connections, base_url)
     except OSError:
         raise  # a file of certificates
     except Exception as error:  # noqa: BLE001 -- of httpx, and of what it needs for some proxies

@@ -78,6 +78,10 @@ class Oversized:
     def __repr__(self) -> str:
         return self.digits
 
+    def __sizeof__(self) -> int:
+        """Return the size with the digits, by which errors bound what they carry."""
+        return super().__sizeof__() + len(self.digits)
+
 
 def number(digits: str) -> Decimal | Oversized:
     """Return the digits of a JSON number as a `Decimal`."""

@@ -15,10 +15,10 @@ PACKAGE = Path(itnio_voice.__file__).parent
 FLOORS = {
     **dict.fromkeys(["models", "windows", "signing", "printable", "event_loop", "errors"], 1),
     **dict.fromkeys(
-        ["checkpoint", "converters", "endpoints", "identity", "learned", "paging", "plan", "redaction", "request"], 2
+        ["checkpoint", "converters", "endpoints", "identity", "learned", "paging", "plan", "redaction", "clients"], 2
     ),
     **dict.fromkeys(["open_window", "outbox", "retry", "rows", "server_clock", "values", "widths", "window_pass"], 2),
-    **dict.fromkeys(["transport", "pool", "slots", "pace", "envelope"], 3),
+    **dict.fromkeys(["bodies", "request", "transport", "pool", "slots", "pace", "envelope"], 3),
     **dict.fromkeys(["availability", "present", "walk_log"], 3),
     "walk": 4,
     **dict.fromkeys(["stream", "merge"], 5),

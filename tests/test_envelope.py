@@ -440,11 +440,11 @@ def test_refusals_carry_no_data(data: Any) -> None:
 
 
 def test_a_reason_is_kept_whole_and_told_short() -> None:
-    """A long reason is shortened in the error's text only."""
+    """A reason of up to 1,000 characters is shortened in the error's text only."""
     with pytest.raises(APIError) as caught:
-        read(json.dumps({"status": "-22", "reason": "why " * 500}).encode())
+        read(json.dumps({"status": "-22", "reason": "why " * 250}).encode())
 
-    assert "why " * 500 == caught.value.reason
+    assert "why " * 250 == caught.value.reason
     assert len(str(caught.value)) < 400
 
 

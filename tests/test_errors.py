@@ -5,6 +5,7 @@ import inspect
 import pickle
 import re
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -137,3 +138,33 @@ def test_what_passes(error: ItnioError, transient: bool) -> None:
     assert transient is error.transient
     if isinstance(error, HTTPStatusError):
         assert transient is is_passing(error.status_code)
+
+
+LARGE = 10 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("value", "carried"),
+    [
+        ("x" * LARGE, "x" * 1000),
+        ("x" * 2000, "x" * 2000),
+        ([1] * LARGE, "list of more than 65,536 bytes"),
+        ({"a": [{"b": "x" * LARGE}]}, "dict of more than 65,536 bytes"),
+        ({"x" * LARGE: 1}, "dict of more than 65,536 bytes"),
+        (Decimal("1" * LARGE), "Decimal of more than 65,536 bytes"),
+        ({"voiceId": "v1", "cost": [None, {"a": 1.5}]}, {"voiceId": "v1", "cost": [None, {"a": 1.5}]}),
+    ],
+    ids=["text", "short-text", "list", "nested", "name", "number", "record"],
+)
+def test_large_values_are_cut(value: Any, carried: Any) -> None:
+    """An error carries a value of up to 64 kB, and of a larger one what it is."""
+    assert carried == DecodeError("m", value=value).value
+
+
+def test_long_texts_are_cut() -> None:
+    """Texts that a server chooses are cut at 1,000 characters."""
+    refusal = APIError("m", status="s" * LARGE, reason="r" * LARGE)
+    unreadable = DecodeError("m", voice_id="v" * LARGE, field="f" * LARGE)
+
+    assert ("s" * 1000, "r" * 1000) == (refusal.status, refusal.reason)
+    assert ("v" * 1000, "f" * 1000) == (unreadable.voice_id, unreadable.field)

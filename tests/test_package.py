@@ -105,6 +105,14 @@ def licences_of(name: str) -> set[str]:
     return licences(f"{told.get('license_expression')} {classifiers} {told.get('license', '')!s:.60}")
 
 
+@pytest.mark.parametrize(("name", "version"), [("httpx", "1.0.dev6"), ("httpx", "1.0"), ("httpcore2", "3.0")])
+def test_next_majors_are_excluded(name: str, version: str) -> None:
+    """Versions that lack names which the package uses are not installed, not even as pre-releases."""
+    requirements = {requirement.name: requirement for requirement in map(Requirement, PROJECT["dependencies"])}
+
+    assert not requirements[name].specifier.contains(version, prereleases=True)
+
+
 def test_licences_are_listed() -> None:
     """Each package of the core, and each that an extra names, is in the documentation with its licence."""
     rows = re.findall(r"^\| ([a-z0-9-]+) \| ([^|]+) \|", (ROOT / "docs" / "licences.md").read_text(), re.MULTILINE)

@@ -65,7 +65,9 @@ async def _ask(account: Account) -> dict[str, Verdict]:
         heard.append((response.headers.get("date"), time.time()))
 
     verdicts = {}
-    async with make_client(1) as client:
+    with usage():
+        client = make_client(1, account.base_url)
+    async with client:
         client.event_hooks = {"response": [hear]}
         with usage():
             session = account.session(http_client=client, retry=Retry(attempts=1))
