@@ -68,7 +68,7 @@ class PageKeys:
 
 
 def page_keys(
-    records: Sequence[CallRecord], shared_ids: set[Hashable], times: Sequence[str | None] | None = None
+    records: Sequence[CallRecord], shared_ids: set[Hashable], times: Sequence[str] | None = None
 ) -> PageKeys:
     """Return the keys of an answer's records; ids that are found to be shared are added to `shared_ids`.
 
@@ -84,9 +84,10 @@ def page_keys(
         pairs = zip(ids, records, strict=True)
         keys = [content(record) if name is None or name in shared else name for name, record in pairs]
         distinct = set(keys)
+    texts: Sequence[str | None] = times or ()
     if not times or not times[0].endswith(_OFFSET):
-        times = list(map(_submit_time, records))
-    marks = list(map(hash, zip(times, [record.callee for record in records], strict=True)))
+        texts = list(map(_submit_time, records))
+    marks = list(map(hash, zip(texts, [record.callee for record in records], strict=True)))
     return PageKeys(keys, ids, marks, len(distinct) < len(keys), shared)
 
 

@@ -82,7 +82,7 @@ class Transport:
     _closed: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        check_base_url(self.base_url, library=self.client and library_of(self.client))
+        check_base_url(self.base_url, library=None if self.client is None else library_of(self.client))
         if self.client is None:
             self._http = _make_client(self.concurrency, self.base_url)
         else:
