@@ -10,10 +10,14 @@ import pyarrow as pa
 
 from ..values import amount, brief, instant, integer, text
 
-__all__ = ["COLUMNS", "Column", "check_names", "check_types"]
+__all__ = ["COLUMNS", "AdvisedError", "Column", "check_names", "check_types"]
 
 _UNIT = Decimal("1E-18")
 _EXACT = Context(prec=38, traps=[Inexact, InvalidOperation])
+
+
+class AdvisedError(ValueError):
+    """An error whose text says what to do."""
 
 
 @attrs.frozen

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BufferedReader
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import pyarrow as pa
@@ -75,14 +75,17 @@ def _json_lines(file: BufferedReader) -> Tables:
 
 def _objects(file: BufferedReader) -> Iterator[Mapping[str, Any]]:
     """Yield the JSON object of each line."""
-    while line := file.readline(LONGEST_LINE):
-        if len(line) == LONGEST_LINE:
-            message = f"a line is longer than {LONGEST_LINE:,} bytes"
-            raise ValueError(message)
-        row = json.loads(line)
+    for number in count(1):
+        line = file.readline(LONGEST_LINE)
+        if not line:
+            return
+        try:
+            row = json.loads(line) if len(line) < LONGEST_LINE else None
+        except (ValueError, RecursionError):
+            row = None
         if not isinstance(row, dict):
-            message = f"a line is {brief(row)} instead of a JSON object"
-            raise ValueError(message)  # noqa: TRY004 -- a wrong value like any other
+            message = f"line {number:,} is not a JSON object of at most {LONGEST_LINE:,} bytes: {brief(line[:99])}"
+            raise ValueError(message)  # noqa: TRY004 -- a wrong file like any other
         yield row
 
 

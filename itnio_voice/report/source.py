@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from ..values import printable
-from .columns import COLUMNS, check_types
+from .columns import COLUMNS, AdvisedError, check_types
 from .exported import READERS, Tables
 from .warehouse import attach, quoted
 
@@ -32,7 +32,7 @@ _DUCKDB, _MAGIC = b"DUCK", slice(8, 12)
 _CHECKPOINT = 500_000
 """Rows after which the rows in memory are compressed, to about a tenth."""
 _LONGEST_REASON = 400
-_HINT = ". A report reads files of `itnio-voice export` and DuckDB databases of `itnio-voice sync`"
+_HINT = "; make a file with `itnio-voice export`, or a DuckDB database with `itnio-voice sync`"
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, source: Path, dataset: str | No
         else:
             message = f"it is neither a DuckDB database nor named {', '.join(READERS)}"
             raise ValueError(message)
-    connection.execute("SET lock_configuration = true")
+    connection.execute("SET enable_external_access = false; SET lock_configuration = true")
     values = ", ".join(f"{name}::{column.sql} AS {name}" for name, column in COLUMNS.items())
     connection.execute(f"CREATE VIEW calls AS SELECT {values} FROM ({rows})")
 
@@ -104,9 +104,10 @@ def _errors_of(source: Path) -> Generator[None]:
         yield
     except (duckdb.OutOfMemoryException, MemoryError) as error:
         raise OSError(errno.ENOMEM, "not enough memory for the records of this file", str(source)) from error
-    except (duckdb.Error, pa.ArrowException, ValueError, RecursionError, OSError) as error:
+    except (duckdb.Error, pa.ArrowException, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        reason = printable(str(error).strip().partition("\n")[0])
-        message = f"{printable(str(source))} cannot be read: {reason:.{_LONGEST_REASON}}{_HINT}"
+        reason = printable(str(error).strip().partition("\n")[0].rstrip("."))
+        message = f"{printable(str(source))} cannot be read: {reason:.{_LONGEST_REASON}}"
+        message += "" if isinstance(error, AdvisedError) else _HINT
         raise ValueError(message) from error

@@ -1,6 +1,7 @@
 """The tables of call records in a DuckDB database that `sync` fills, attached read-only."""
 
 import base64
+import errno
 import json
 import zlib
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import duckdb
 
 from ..values import printable
-from .columns import check_names, check_types
+from .columns import AdvisedError, check_names, check_types
 
 __all__ = ["attach", "quoted"]
 
@@ -25,8 +26,8 @@ def attach(connection: duckdb.DuckDBPyConnection, source: Path, dataset: str | N
     """Attach a database, and return the query that returns the rows of its call records.
 
     Raises:
-        ValueError: if it has no call records, no completed load, or several datasets to choose from.
-        OSError: if another process writes to it.
+        AdvisedError: if it has no call records, no completed load, or several datasets to choose from.
+        BlockingIOError: if another process writes to it.
     """
     try:
         connection.execute(f"ATTACH {quoted(str(source))} AS warehouse (READ_ONLY, TYPE duckdb)")
@@ -34,7 +35,7 @@ def attach(connection: duckdb.DuckDBPyConnection, source: Path, dataset: str | N
         if "Could not set lock on file" not in str(error):
             raise
         message = "another process is using the database: try again when it has finished"
-        raise OSError(message) from error
+        raise BlockingIOError(errno.EAGAIN, message, str(source)) from error
     connection.execute("SET enable_external_access = false")
     tables = _tables(connection)
     found = _choose(connection, tables, dataset)
@@ -76,14 +77,14 @@ def _choose(connection: duckdb.DuckDBPyConnection, tables: Tables, dataset: str 
     if not named:
         where = f" in the dataset {dataset!r}" if dataset else ""
         message = f"there is no table {' or '.join(_TABLES)}{where}: fill it with `itnio-voice sync`"
-        raise ValueError(message)
+        raise AdvisedError(message)
     complete = [name for name in named if _has_been_synced(connection, name, named[name])]
     if not complete:
         message = "no sync has been completed: run `itnio-voice sync` again, and see what it reports"
-        raise ValueError(message)
+        raise AdvisedError(message)
     if len(complete) > 1:
         message = f"there are several datasets: choose one of {', '.join(map(printable, complete))} with --dataset"
-        raise ValueError(message)
+        raise AdvisedError(message)
     return complete[0]
 
 

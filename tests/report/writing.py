@@ -62,6 +62,7 @@ def as_duckdb(
     `finished` is whether the load has been completed, and `accounts` are those that have been read.
     """
     path = folder / "calls.duckdb"
+    dataset = dataset.replace('"', '""')
     tables = {"voice_records" if of is VoiceRecord else "sip_records": records}
     if of is VoiceRecord:
         tables["sip_records"] = []
