@@ -37,7 +37,7 @@ def charts(figures: Figures) -> dict[str, dict[str, Any]]:
             if row["currency"] == currency
         ]
         made[f"Cost by destination in {name}"] = _bars(
-            _labelled(rows, "destination"), "cost", "destination", name, order="place", tooltip="exact"
+            _labelled(rows, "destination"), "cost", "destination", "cost", order="place", tooltip="exact"
         )
     made["Keys pressed"] = _bars(_labelled(figures.by_key, "key"), "calls", "key", "calls", order="key")
     return {title: _specification(chart) for title, chart in made.items() if chart}
@@ -116,7 +116,8 @@ def _bars(
         _of(rows)
         .mark_bar(color=BLUE, opacity=0.85, height={"band": 0.7})
         .encode(
-            x=alt.X(f"{value}:Q", title=unit, axis=alt.Axis(tickCount=5, domain=False)),
+            # Without `stack`, Vega looks rows up by their texts in an object: "constructor" would be found in it.
+            x=alt.X(f"{value}:Q", title=unit, stack=None, axis=alt.Axis(tickCount=5, domain=False)),
             y=alt.Y(f"{name}:N", title=None, sort=sort, axis=alt.Axis(ticks=False)),
             tooltip=[f"{name}:N", shown],
         )

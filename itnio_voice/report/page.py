@@ -4,6 +4,7 @@ import html
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -59,11 +60,15 @@ def _page(figures: Figures, source: str, at: datetime) -> str:
         charts="\n".join(_place(number, title) for number, title in enumerate(shown)) or _EMPTY,
         definitions="\n".join(_definition(name, text) for name, text in DEFINITIONS.items()),
         specifications=_script(list(shown.values())),
-        library=vl_convert.javascript_bundle(_GLOBAL),
+        library=_library(),
     )
 
 
-_GLOBAL = "globalThis.vegaEmbed = vegaEmbed;"
+@cache
+def _library() -> str:
+    """Return the script that draws the charts."""
+    return vl_convert.javascript_bundle("globalThis.vegaEmbed = vegaEmbed;")
+
 
 _EMPTY = '<p class="empty">There are no calls in this file.</p>'
 
