@@ -285,7 +285,7 @@ async def test_token(sandbox: Sandbox, accounts: Path, monkeypatch: pytest.Monke
     with Server(load("web_app").app) as server:
         async with client_of(server) as client:
             wrong = ["", "right", "Bearer", "Bearer wrong", "Bearer right right", "Bearer ü", "Basic right"]
-            headers = [{}, *({"Authorization": value.encode("latin-1")} for value in wrong)]
+            headers = [{}, *({b"Authorization": value.encode("latin-1")} for value in wrong)]
             refused = [await client.get(path, params=RANGE, headers=header) for header in headers]
             assert [] == sandbox.requests
             right = await client.get(path, params=RANGE, headers={"Authorization": "bearer right"})
@@ -323,7 +323,7 @@ async def test_proxy_without_a_token(sandbox: Sandbox, server: Server, header: s
 async def test_only_this_machine_without_a_token(client: tuple[str, int] | None, expected: bool) -> None:
     """Without a token, the address of a client is a loopback address."""
     module = load("web_app")
-    scope = {"type": "http", "method": "GET", "path": "/totals", "headers": [], "client": client}
+    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/totals", "headers": [], "client": client}
 
     assert expected is module.may_read(module.Request(scope))
 

@@ -28,7 +28,7 @@ def as_parquet(folder: Path, records: Sequence[Any], of: type[Any] = VoiceRecord
 def as_arrow(folder: Path, records: Sequence[Any], of: type[Any] = VoiceRecord) -> Path:
     """Write an Arrow IPC file."""
     path = folder / "calls.arrow"
-    with ipc.new_file(path, schema(of)) as writer:
+    with ipc.new_file(str(path), schema(of)) as writer:
         writer.write_batch(record_batch(records, of))
     return path
 
@@ -66,7 +66,7 @@ def as_duckdb(
     tables = {"voice_records" if of is VoiceRecord else "sip_records": records}
     if of is VoiceRecord:
         tables["sip_records"] = []
-    done = {name: {"done": {account: {} for account in accounts}} for name in tables}
+    done: dict[str, Any] = {name: {"done": {account: {} for account in accounts}} for name in tables}
     state = json.dumps({"sources": {"itnio_voice": {"resources": done}}})
     with duckdb.connect(str(path)) as connection:
         for table_schema in (dataset, f"{dataset}_staging"):
