@@ -1,9 +1,14 @@
 """Call records over HTTP: a web app that keeps one session for each of its accounts, for as long as it lives.
 
-    GET /health                                   is the app there? It asks nobody.
-    GET /accounts/{account}/calls                 one page, as the vendor has it: start, end, page
+    GET /health                                   whether the app runs; sends no request to the vendor
+    GET /accounts/{account}/calls                 one page, as the vendor has it: start, end, page, size
     GET /accounts/{account}/calls.ndjson          all records of a range, a JSON object a line: start, end
     GET /totals                                   calls and cost of each account: start, end
+
+IT HAS NO USERS AND NO PERMISSIONS: whoever is let in reads the records of every account. Without WEB_APP_TOKEN it is a
+demo that answers this machine only. With it, each request needs the header `Authorization: Bearer <token>`. Put the
+authentication of your own into `may_read`. The app speaks plain HTTP: terminate TLS in front of it. It answers to the
+host names in WEB_APP_HOSTS, separated by commas, by default those of this machine.
 
 `start` and `end` are times with an offset, such as 2026-10-01T00:00:00Z. A range that ends after the server's time
 cannot be read to its end: `calls.ndjson` then ends with an error, and `totals` names the account in `partial`. The
@@ -15,12 +20,14 @@ Starlette, for it is what FastAPI is made of, has nothing to say about records t
 response on chunk by chunk; the routes read the same in either.
 """
 
+import ipaddress
 import logging
 import os
+import secrets
 from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from http import HTTPStatus
 from typing import Any
@@ -30,8 +37,9 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -57,6 +65,17 @@ from itnio_voice.windows import Window, gaps, whole_seconds
 
 LOGGER = logging.getLogger("web_app")
 
+TOKEN = os.environ.get("WEB_APP_TOKEN", "")
+HOSTS = os.environ.get("WEB_APP_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
+
+LONGEST_RANGE = timedelta(days=62)
+"""The vendor keeps records for two months."""
+LARGEST_PAGE = 100
+DEEPEST_RECORD = 10_000
+"""The number of records up to the last one of a page: the vendor's work grows with it."""
+LONGEST_TIME = 40
+"""Characters of a time in a query."""
+
 STATUSES: dict[type[Exception], HTTPStatus] = {
     RecordNotFoundError: HTTPStatus.NOT_FOUND,
     TimeRangeError: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -67,7 +86,12 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
     TransportError: HTTPStatus.BAD_GATEWAY,
     ItnioError: HTTPStatus.BAD_GATEWAY,
 }
-"""What an error of the library is to a client: of an error's classes, the nearest that is here."""
+"""The status of an error of the library: that of the nearest of its classes."""
+
+HINTS: dict[type[Exception], str] = {
+    TimeRangeError: "the range is too long, older than the records that the vendor keeps, or ends in the future",
+}
+"""What a client can do about an error."""
 
 
 @asynccontextmanager
@@ -81,16 +105,20 @@ async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, Any]]:
 
 
 async def health(_: Request) -> Response:
-    """Say that the app is there, whether or not the vendor is: restarting the app would not bring the vendor back."""
+    """Answer that the app runs, whether or not the vendor does: restarting the app would not restart the vendor."""
     return JSONResponse({"status": "ok"})
 
 
 async def one_page(request: Request) -> Response:
     """Answer with one page of a range."""
     session, (start, end) = session_of(request), range_of(request)
-    with told_to_the_client():
-        current = int(request.query_params.get("page", "1"))
-        page = await session.page(start, end, current=current)
+    current = number_of(request, "page", default=1, most=DEEPEST_RECORD)
+    size = number_of(request, "size", default=LARGEST_PAGE, most=LARGEST_PAGE)
+    if current * size > DEEPEST_RECORD:
+        message = f"page * size must be at most {DEEPEST_RECORD}, not {current * size}: choose a shorter range"
+        raise HTTPException(HTTPStatus.BAD_REQUEST, message)
+    with errors_of_arguments():
+        page = await session.page(start, end, current=current, page_size=size)
     records = [record.to_dict() for record in page.records]
     return JSONResponse({"total": page.total, "pages": page.pages, "page": page.current, "records": records})
 
@@ -98,7 +126,7 @@ async def one_page(request: Request) -> Response:
 async def all_records(request: Request) -> Response:
     """Answer with all records of a range, page by page as they come and as fast as the client takes them."""
     session, (start, end) = session_of(request), range_of(request)
-    with told_to_the_client():
+    with errors_of_arguments():
         stream = session.records(start, end)
     pages = stream.pages()
     # The first page now, so that an error that comes at once is still a status.
@@ -117,7 +145,7 @@ async def ndjson(
 ) -> AsyncIterator[bytes]:
     """Yield pages as lines. The next is read when the client has taken this one.
 
-    An error ends the connection before the body is at its end, so no client takes a part for the whole.
+    An error ends the connection before the body is at its end, so a client sees an error and not a shorter answer.
     """
     while page:
         yield json_lines(page.records)
@@ -142,7 +170,7 @@ async def totals(request: Request) -> Response:
     """Answer from all accounts, read at once. One that fails is named, and does not hold up the others."""
     start, end = range_of(request)
     sessions: dict[str, VoiceSession] = request.state.sessions
-    with told_to_the_client():
+    with errors_of_arguments():
         streams = {name: session.records(start, end) for name, session in sessions.items()}
         merged = merge(streams, on_error="collect")
     calls = Counter[str]()
@@ -176,24 +204,42 @@ def session_of(request: Request) -> VoiceSession:
 
 
 def range_of(request: Request) -> tuple[datetime, datetime]:
-    """Return the range that a query asks for."""
-    return time_of(request, "start"), time_of(request, "end")
+    """Return the range of a query, if it is not too long."""
+    start, end = time_of(request, "start"), time_of(request, "end")
+    if end - start > LONGEST_RANGE:
+        message = f"the range must be at most {LONGEST_RANGE.days} days, not {(end - start).days}"
+        raise HTTPException(HTTPStatus.BAD_REQUEST, message)
+    return start, end
 
 
 def time_of(request: Request, name: str) -> datetime:
     """Return a time of a query."""
     text = request.query_params.get(name, "")
     try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        # A plus sign in a query is a space, unless it is written as %2B.
-        message = f"{name} must be a time such as 2026-10-01T00:00:00Z or 2026-10-01T08:00:00%2B08:00, not {text!r}"
-        raise HTTPException(HTTPStatus.BAD_REQUEST, message) from None
+        at = datetime.fromisoformat(text)
+        if at.utcoffset() is not None:
+            return at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    # A plus sign in a query is a space, unless it is written as %2B.
+    example = "2026-10-01T00:00:00Z or 2026-10-01T08:00:00%2B08:00"
+    message = f"{name} must be a time with an offset, such as {example}, not {text[:LONGEST_TIME]!r}"
+    raise HTTPException(HTTPStatus.BAD_REQUEST, message)
+
+
+def number_of(request: Request, name: str, *, default: int, most: int) -> int:
+    """Return a number of a query, from 1 to `most`."""
+    text = request.query_params.get(name, str(default))
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(most)) else 0
+    if not 1 <= number <= most:
+        message = f"{name} must be a number from 1 to {most}, not {text[:LONGEST_TIME]!r}"
+        raise HTTPException(HTTPStatus.BAD_REQUEST, message)
+    return number
 
 
 @contextmanager
-def told_to_the_client() -> Iterator[None]:
-    """Tell the client what is wrong with the arguments that came from it."""
+def errors_of_arguments() -> Iterator[None]:
+    """Answer an error of the client's arguments with its text."""
     try:
         yield
     except ValueError as error:
@@ -201,22 +247,57 @@ def told_to_the_client() -> Iterator[None]:
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
-    """Answer with the status of an error. Its words are for the log: they may name records and accounts."""
+    """Answer with the status of an error. Its text is for the log: it may name records and accounts."""
     status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
     LOGGER.warning("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
     wait = error.retry_after if isinstance(error, HTTPStatusError) else None
     headers = {} if wait is None else {"Retry-After": f"{wait:.0f}"}
-    return JSONResponse({"error": type(error).__name__}, status, headers)
+    hints = [hint for kind, hint in HINTS.items() if isinstance(error, kind)]
+    return JSONResponse({"error": type(error).__name__, **({"message": hints[0]} if hints else {})}, status, headers)
 
 
-class EndWithClient:
-    """Ends what is done for a client when the client has gone. For an app whose requests have no bodies."""
+def may_read(request: Request) -> bool:
+    """Return whether a request may read the records of all accounts. Put your own authentication here.
+
+    With a token, the request must carry it. Without one, it must come from this machine, and not through a proxy: a
+    proxy on this machine would pass on requests from everywhere.
+    """
+    if TOKEN:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and secrets.compare_digest(token.encode(), TOKEN.encode())
+    if request.client is None or {"forwarded", "x-forwarded-for"} & {*request.headers}:
+        return False
+    try:
+        return ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
+
+
+class RequireReader:
+    """Refuses requests that may not read records. `/health` needs no token."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the app until it has answered, or there is nobody to answer."""
+        """Run the app for a request that may read records."""
+        app = self._app
+        if scope["type"] == "http" and scope["path"] != "/health" and not may_read(Request(scope)):
+            words = "a token is needed: send it as Authorization: Bearer <token>"
+            if not TOKEN:
+                words = "without WEB_APP_TOKEN, this app answers only the machine that it runs on"
+            app = PlainTextResponse(words, HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": "Bearer"})
+        await app(scope, receive, send)
+
+
+class EndWithClient:
+    """Cancels the work for a client that has disconnected. For an app whose requests have no bodies."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the app until it has answered or the client has disconnected."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -245,11 +326,16 @@ app = Starlette(
         Route("/accounts/{account}/calls.ndjson", all_records),
         Route("/totals", totals),
     ],
-    middleware=[Middleware(EndWithClient)],
+    middleware=[
+        Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False),
+        Middleware(RequireReader),
+        Middleware(EndWithClient),
+    ],
     exception_handlers={ItnioError: answer_error},
     lifespan=lifespan,
 )
 
 if __name__ == "__main__":
-    # Streams that are still running ten seconds after SIGTERM are cut off: no client takes a part for the whole.
+    # Streams that are still running ten seconds after SIGTERM are cut off, in the middle of a chunked body: a client
+    # sees an error and not a shorter answer.
     uvicorn.run(app, port=int(os.environ.get("PORT", "8000")), timeout_graceful_shutdown=10)

@@ -100,16 +100,19 @@ def sync(
 
 @app.command
 def report(
-    source: Annotated[Path, Parameter(help="A file that `export` or `sync` wrote: .parquet or DuckDB's.")],
+    source: Annotated[
+        Path, Parameter(help="A file of `export` (.parquet, .arrow, .csv, .jsonl), or a DuckDB database of `sync`.")
+    ],
     /,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"], help="The page.")] = Path("report.html"),
     timezone: Annotated[str, Parameter(help="The time zone of days and hours.")] = "UTC",
+    dataset: Annotated[str | None, Parameter(help="The dataset to report, if the database has several.")] = None,
 ) -> None:
-    """Write a page that shows what the records say, and print its headline figures."""
+    """Write a page of charts of the records, and print its headline figures."""
     from . import report as command  # noqa: PLC0415
 
-    command.run(source, output, timezone=timezone)
+    command.run(source, output, timezone=timezone, dataset=dataset)
 
 
 @app.command

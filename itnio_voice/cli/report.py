@@ -1,19 +1,44 @@
-"""A report of what a file's records say: a page, and its headline on the terminal."""
+"""A report of a file's call records: a page, and its headline figures on the terminal."""
 
+import errno
+import os
 from pathlib import Path
 
 from rich.console import Console
 
 from ..report import headline_table, read_figures, write_page
-from .options import usage, zone_of
+from .options import UsageError, usage, zone_of
+from .progress import say
 
 __all__ = ["run"]
 
 
-def run(source: Path, output: Path, *, timezone: str) -> None:
+def run(source: Path, output: Path, *, timezone: str, dataset: str | None) -> None:
     """Write the page, and print the headline figures."""
     with usage():
         zone_of(timezone)
-        figures = read_figures(source, timezone=timezone)
+        _check_output(output, source)
+        figures = read_figures(source, timezone=timezone, dataset=dataset)
     write_page(figures, output, source=source.name)
     Console().print(headline_table(figures.headline))
+    say(f"wrote {output}: {figures.headline.calls:,} records of {source}")
+
+
+def _check_output(output: Path, source: Path) -> None:
+    """Check that the page replaces neither the source nor anything else that is not a file, before the source is read.
+
+    Raises:
+        UsageError: if it would replace the source.
+        OSError: if it cannot be written there.
+    """
+    if not output.parent.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(output.parent))
+    if not output.exists():
+        return
+    if output.samefile(source):
+        message = f"--output {output} is the file that is read: choose another name for the page"
+        raise UsageError(message)
+    if output.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
+    if not output.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(output))

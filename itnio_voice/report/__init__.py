@@ -1,4 +1,4 @@
-"""What call records say, as one HTML file that opens offline. Behind the extra `report`."""
+"""A report of call records as one HTML file that opens offline. Behind the extra `report`."""
 
 from ..extras import needs
 

@@ -5,39 +5,41 @@ from typing import Any
 import altair as alt
 
 from .figures import Figures, Rows
+from .labels import digits, label, labels
 
 __all__ = ["charts"]
 
 BLUE, ORANGE = "#2f6690", "#e07a3f"
 SCALE = ["#eef3f7", "#9dbbd2", "#2f6690", "#16324a"]
 ROW = 24
-"""Pixels of a bar that lies."""
+"""Height of a horizontal bar, in pixels."""
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 Chart = alt.Chart | alt.LayerChart
 
 
 def charts(figures: Figures) -> dict[str, dict[str, Any]]:
-    """Return the specification of each chart that has something to show, by its title."""
-    by_destination = figures.by_destination
+    """Return the specification of each chart that has data, by its title."""
+    by_destination = _labelled(figures.by_destination, "destination")
     made: dict[str, Chart | None] = {
         "Calls and answer-seizure ratio by day": _by_day(figures.by_day),
         f"Calls by weekday and hour ({figures.timezone})": _by_hour(figures.by_hour),
         "Average call duration by destination": _bars(by_destination, "acd", "destination", "seconds", order="place"),
         "Post-dial delay by destination": _bars(by_destination, "pdd", "destination", "seconds", order="place"),
-        "Termination codes": _bars(_labelled(figures.by_code), "calls", "label", "calls"),
+        "Termination codes": _bars(_labelled(_with_reason(figures.by_code), "code"), "calls", "code", "calls"),
     }
-    for currency in dict.fromkeys(row["currency"] for row in figures.by_currency):
+    currencies = list(dict.fromkeys(row["currency"] for row in figures.by_currency))
+    for currency, name in zip(currencies, labels(currencies), strict=True):
         # Only the length of a bar is a float: the text that it shows is the exact amount.
         rows = [
-            {**row, "cost": float(row["cost"]), "exact": f"{row['cost'].normalize():f} {currency}"}
+            {**row, "currency": name, "cost": float(row["cost"]), "exact": f"{digits(row['cost'])} {name}"}
             for row in figures.by_currency
             if row["currency"] == currency
         ]
-        made[f"Cost by destination in {currency}"] = _bars(
-            rows, "cost", "destination", currency, order="place", tooltip="exact"
+        made[f"Cost by destination in {name}"] = _bars(
+            _labelled(rows, "destination"), "cost", "destination", "cost", order="place", tooltip="exact"
         )
-    made["Keys pressed"] = _bars(figures.by_key, "calls", "key", "calls", order="key")
+    made["Keys pressed"] = _bars(_labelled(figures.by_key, "key"), "calls", "key", "calls", order="key")
     return {title: _specification(chart) for title, chart in made.items() if chart}
 
 
@@ -67,13 +69,13 @@ def _of(rows: Rows) -> alt.Chart:
 def _by_day(rows: Rows) -> Chart | None:
     if not rows:
         return None
-    # Days are text here: as times they would move with the time zone of whoever reads the page.
+    # Days are text here: as times they would be shown in the browser's time zone.
     day = alt.X(
         "day:O",
         title=None,
         axis=alt.Axis(labelExpr="slice(datum.value, 5)", labelAngle=0, labelOverlap=True, labelSeparation=14),
     )
-    told = [
+    tooltips = [
         alt.Tooltip("day:O"),
         alt.Tooltip("calls:Q", format=",d"),
         alt.Tooltip("asr:Q", title="ASR", format=".1%"),
@@ -81,7 +83,7 @@ def _by_day(rows: Rows) -> Chart | None:
     bars: alt.Chart = (
         _of(rows)
         .mark_bar(color=BLUE, opacity=0.85)
-        .encode(x=day, y=alt.Y("calls:Q", title="calls", axis=alt.Axis(format=",d", titleColor=BLUE)), tooltip=told)
+        .encode(x=day, y=alt.Y("calls:Q", title="calls", axis=alt.Axis(format=",d", titleColor=BLUE)), tooltip=tooltips)
     )
     line: alt.Chart = (
         _of(rows)
@@ -94,7 +96,7 @@ def _by_day(rows: Rows) -> Chart | None:
                 scale=alt.Scale(domain=[0, 1]),
                 axis=alt.Axis(format=".0%", titleColor=ORANGE, grid=False),
             ),
-            tooltip=told,
+            tooltip=tooltips,
         )
     )
     both: Chart = alt.LayerChart(layer=[bars, line]).resolve_scale(y="independent").properties(height=260)
@@ -104,26 +106,32 @@ def _by_day(rows: Rows) -> Chart | None:
 def _bars(
     rows: Rows, value: str, name: str, unit: str, *, order: str | None = None, tooltip: str | None = None
 ) -> Chart | None:
-    """Return bars that lie, one for each row that has a value."""
+    """Return horizontal bars, one for each row that has a value."""
     rows = [row for row in rows if row[value] is not None]
     if not rows:
         return None
     sort: Any = alt.EncodingSortField(order) if order else None
-    told = f"{tooltip}:N" if tooltip else alt.Tooltip(f"{value}:Q", title=unit, format=",.4~f")
+    shown = f"{tooltip}:N" if tooltip else alt.Tooltip(f"{value}:Q", title=unit, format=",.4~f")
     bars: alt.Chart = (
         _of(rows)
         .mark_bar(color=BLUE, opacity=0.85, height={"band": 0.7})
         .encode(
-            x=alt.X(f"{value}:Q", title=unit, axis=alt.Axis(tickCount=5, domain=False)),
+            # Without `stack`, Vega looks rows up by their texts in an object: "constructor" would be found in it.
+            x=alt.X(f"{value}:Q", title=unit, stack=None, axis=alt.Axis(tickCount=5, domain=False)),
             y=alt.Y(f"{name}:N", title=None, sort=sort, axis=alt.Axis(ticks=False)),
-            tooltip=[f"{name}:N", told],
+            tooltip=[f"{name}:N", shown],
         )
     )
     return bars.properties(height=ROW * len(rows))
 
 
-def _labelled(rows: Rows) -> Rows:
-    return [{**row, "label": f"{row['code']} {row['reason']}".strip()} for row in rows]
+def _labelled(rows: Rows, name: str) -> Rows:
+    """Return rows whose texts of one column are labels. Rows with one label would be drawn as one bar."""
+    return [{**row, name: text} for row, text in zip(rows, labels(row[name] for row in rows), strict=True)]
+
+
+def _with_reason(rows: Rows) -> Rows:
+    return [{"code": f"{row['code']} {label(row['reason'])}".strip(), "calls": row["calls"]} for row in rows]
 
 
 def _by_hour(rows: Rows) -> Chart | None:

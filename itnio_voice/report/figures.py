@@ -1,4 +1,4 @@
-"""What the records say, in figures: each is a query."""
+"""The figures of call records: each is a query."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -13,7 +13,10 @@ from .source import opened
 __all__ = ["MOST", "Figures", "Headline", "read_figures"]
 
 MOST = 12
-"""So many destinations and codes are told apart; the others are one."""
+"""Destinations, codes, keys and currencies that are shown one by one."""
+
+MOST_DAYS = 1000
+"""Days that are shown. Days without calls are shown if all days are fewer than these."""
 
 _HEADLINE = """
     SELECT count(*) AS calls,
@@ -28,17 +31,23 @@ _HEADLINE = """
 """
 _COST = f"""
     SELECT coalesce(currency, '{USUAL_CURRENCY}') AS currency, sum(cost) AS cost FROM calls
-    WHERE cost IS NOT NULL GROUP BY 1 ORDER BY 1
+    WHERE cost IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1
 """
-_BY_DAY = """
+_BY_DAY = f"""
     WITH days AS (
         SELECT submit_time::DATE AS day, count(*) AS calls, count(answer_time) / count(*) AS asr
         FROM calls WHERE submit_time IS NOT NULL GROUP BY 1
+    ), span AS (
+        SELECT min(day) AS first, max(day) AS last FROM days
     ), every AS (
-        SELECT unnest(generate_series(min(day), max(day), INTERVAL 1 DAY))::DATE AS day FROM days
+        SELECT day FROM days
+        UNION
+        SELECT unnest(generate_series(first, last, INTERVAL 1 DAY))::DATE FROM span WHERE last - first < {MOST_DAYS}
+    ), latest AS (
+        SELECT day FROM every ORDER BY day DESC LIMIT {MOST_DAYS}
     )
     SELECT strftime(day, '%Y-%m-%d') AS day, coalesce(calls, 0) AS calls, asr
-    FROM every LEFT JOIN days USING (day) ORDER BY 1
+    FROM latest LEFT JOIN days USING (day) ORDER BY latest.day
 """
 _BY_DESTINATION = f"""
     WITH ranked AS (
@@ -60,10 +69,13 @@ _BY_CODE = f"""
 """
 _BY_CURRENCY = f"""
     WITH sums AS (
-        SELECT code, coalesce(currency, '{USUAL_CURRENCY}') AS currency, sum(cost) AS cost
+        SELECT code, coalesce(currency, '{USUAL_CURRENCY}') AS currency, sum(cost) AS cost, count(*) AS calls
         FROM calls WHERE cost IS NOT NULL GROUP BY 1, 2
+    ), commonest AS (
+        SELECT currency FROM sums GROUP BY currency ORDER BY sum(calls) DESC, currency LIMIT {MOST}
     ), ranked AS (
-        SELECT *, row_number() OVER (PARTITION BY currency ORDER BY cost DESC, code) AS place FROM sums
+        SELECT *, row_number() OVER (PARTITION BY currency ORDER BY cost DESC, code) AS place
+        FROM sums SEMI JOIN commonest USING (currency)
     )
     SELECT CASE WHEN place <= {MOST} THEN coalesce(code, 'unknown') ELSE 'all others' END AS destination,
            least(place, {MOST} + 1) AS place, currency, sum(cost) AS cost
@@ -73,9 +85,12 @@ _BY_HOUR = """
     SELECT isodow(submit_time) AS weekday, hour(submit_time) AS hour, count(*) AS calls
     FROM calls WHERE submit_time IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2
 """
-_BY_KEY = """
-    SELECT feedback_value AS key, count(*) AS calls
-    FROM calls WHERE feedback_value <> '-1' GROUP BY 1 ORDER BY 1
+_BY_KEY = f"""
+    WITH keys AS (
+        SELECT feedback_value AS key, count(*) AS calls
+        FROM calls WHERE feedback_value <> '-1' GROUP BY 1 ORDER BY calls DESC, key LIMIT {MOST}
+    )
+    SELECT * FROM keys ORDER BY key
 """
 _TABLES = {
     "by_day": _BY_DAY,
@@ -91,9 +106,10 @@ Rows = list[dict[str, Any]]
 
 @attrs.frozen(kw_only=True)
 class Headline:
-    """The figures of all records; None where there is nothing to divide. Durations and delays are seconds.
+    """The figures of all records. Durations and delays are seconds; a ratio or mean without a divisor is None.
 
-    `first` and `last` are the minutes of the first and the last call, in the time zone of the report.
+    `first` and `last` are the minutes of the first and the last call, in the time zone of the report. `cost` is the sum
+    of each currency, the one with the most records first.
     """
 
     calls: int
@@ -109,7 +125,7 @@ class Headline:
 
 @attrs.frozen(kw_only=True)
 class Figures:
-    """What a file's records say: the headline, and a table of rows for each chart."""
+    """The figures of a file: the headline, and a table of rows for each chart."""
 
     timezone: str
     headline: Headline
@@ -121,16 +137,16 @@ class Figures:
     by_key: Rows
 
 
-def read_figures(source: Path, *, timezone: str = "UTC") -> Figures:
-    """Read the figures of a Parquet file that was exported, or of a DuckDB file that is synced.
+def read_figures(source: Path, *, timezone: str = "UTC", dataset: str | None = None) -> Figures:
+    """Read the figures of an exported file (.parquet, .arrow, .csv, .jsonl) or of a DuckDB database that `sync` fills.
 
-    Days and hours are those of the time zone.
+    Days and hours are those of the time zone. `dataset` is the schema of a database that has several.
 
     Raises:
-        ValueError: if the file holds no call records.
-        OSError: if it is not there.
+        ValueError: if the file does not hold call records, or the time zone is unknown.
+        OSError: if it cannot be opened, or another process writes to the database.
     """
-    with opened(source, timezone=timezone) as connection:
+    with opened(source, timezone=timezone, dataset=dataset) as connection:
 
         def rows(query: str) -> Rows:
             cursor = connection.execute(query)

@@ -1,9 +1,11 @@
-"""The figures of all records, as words for the page and the terminal alike."""
+"""The headline figures, as texts for the page and for the terminal."""
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
-from .figures import Headline
+from .figures import MOST, Headline
+from .labels import digits, labels
 
 __all__ = ["NOTHING", "headline_table", "worded"]
 
@@ -11,7 +13,9 @@ NOTHING = "–"
 
 
 def worded(headline: Headline) -> dict[str, str]:
-    """Return each figure by its name."""
+    """Return the text of each figure, by its name."""
+    shown = dict(zip(labels(headline.cost), headline.cost.values(), strict=True))
+    others = list(shown)[MOST:]
     ratio, length, delay = headline.answer_seizure_ratio, headline.average_call_duration, headline.post_dial_delay
     return {
         "Calls": f"{headline.calls:,}",
@@ -20,15 +24,16 @@ def worded(headline: Headline) -> dict[str, str]:
         "Average call duration (ACD)": NOTHING if length is None else f"{length:.1f} s",
         "Post-dial delay (PDD)": NOTHING if delay is None else f"{delay:.1f} s",
         "Billed": f"{headline.billed_minutes:,.1f} min",
-        **{f"Cost in {currency}": f"{cost.normalize():,f}" for currency, cost in headline.cost.items()},
+        **{f"Cost in {name}": digits(cost, ",") for name, cost in list(shown.items())[:MOST]},
+        **({"Cost in other currencies": f"{len(others):,} currencies, not shown"} if others else {}),
     }
 
 
 def headline_table(headline: Headline) -> Table:
-    """Return the figures as a table for the terminal."""
+    """Return the headline figures as a table for the terminal."""
     table = Table(show_header=False, box=SIMPLE_HEAD)
     table.add_column()
     table.add_column(justify="right")
     for name, text in worded(headline).items():
-        table.add_row(name, text)
+        table.add_row(Text(name), Text(text))
     return table

@@ -4,6 +4,7 @@ import html
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -15,6 +16,7 @@ from ..atomic import new_file
 from .charts import charts
 from .figures import Figures
 from .headline import NOTHING, worded
+from .labels import label
 
 __all__ = ["write_page"]
 
@@ -28,15 +30,15 @@ DEFINITIONS: Mapping[str, str] = {
         " of which both times are known and in order."
     ),
     "Billed": "The sum of charged durations.",
-    "Cost": "The sum of costs, exact, for each currency on its own. Records that name none are in USD.",
+    "Cost": "The sum of costs, exact, for each currency on its own. Records without a currency are in USD.",
 }
 
 WIDE = ("Calls and", "Calls by")
-"""How the titles of charts begin that take the whole width."""
+"""The beginnings of the titles of charts that are as wide as the page."""
 
 
 def write_page(figures: Figures, output: Path, *, source: str, at: datetime | None = None) -> None:
-    """Write the page; it appears whole or not at all. `source` is what the records came from, `at` now unless told.
+    """Write the page atomically. `source` names where the records come from; `at` is by default the present.
 
     Raises:
         OSError: if the file cannot be written.
@@ -52,17 +54,21 @@ def _page(figures: Figures, source: str, at: datetime) -> str:
     period = f"{headline.first or NOTHING} to {headline.last or NOTHING} ({figures.timezone})"
     return Template((files("itnio_voice.report") / "page.html").read_text("utf-8")).substitute(
         period=html.escape(period),
-        source=html.escape(source),
+        source=html.escape(label(source)),
         made=f"{at:%Y-%m-%d %H:%M} UTC",
         cards="\n".join(_card(name, text) for name, text in worded(headline).items()),
         charts="\n".join(_place(number, title) for number, title in enumerate(shown)) or _EMPTY,
         definitions="\n".join(_definition(name, text) for name, text in DEFINITIONS.items()),
         specifications=_script(list(shown.values())),
-        library=vl_convert.javascript_bundle(_GLOBAL),
+        library=_library(),
     )
 
 
-_GLOBAL = "globalThis.vegaEmbed = vegaEmbed;"
+@cache
+def _library() -> str:
+    """Return the script that draws the charts."""
+    return vl_convert.javascript_bundle("globalThis.vegaEmbed = vegaEmbed;")
+
 
 _EMPTY = '<p class="empty">There are no calls in this file.</p>'
 
@@ -81,5 +87,5 @@ def _place(number: int, title: str) -> str:
 
 
 def _script(value: Any) -> str:
-    """Return a value as JSON that no text in it can lead out of its script."""
+    """Return a value as JSON that contains neither `</script>` nor a character outside ASCII."""
     return json.dumps(value).replace("<", "\\u003c")

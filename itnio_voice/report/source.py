@@ -1,67 +1,113 @@
-"""The records of a Parquet or DuckDB file, as one DuckDB view `calls` that has every column."""
+"""The call records of a file, as the DuckDB table or view `calls`.
 
+A file is opened by its exact name: no pattern, partition or URL in it is interpreted, and DuckDB loads no extension.
+"""
+
+import errno
+import os
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+
+from ..values import printable
+from .columns import COLUMNS, AdvisedError, check_types
+from .exported import READERS, Tables
+from .warehouse import attach, quoted
 
 __all__ = ["opened"]
 
-_TABLES = ("voice_records", "sip_records")
-
-_COLUMNS = {
-    **dict.fromkeys(["code", "currency", "feedback_value", "termination_code", "termination_reason"], "VARCHAR"),
-    **dict.fromkeys(["submit_time", "call_time", "ringing_time", "answer_time"], "TIMESTAMPTZ"),
-    **dict.fromkeys(["call_duration", "charged_duration"], "BIGINT"),
-    "cost": "DECIMAL(38, 18)",
+_CONFIGURATION: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "python_enable_replacements": "false",
+    "temp_directory": "",  # a file that does not fit into memory is an error, and leaves nothing behind
 }
-"""What the queries use: a file may lack what its kind of record does not have."""
+_SQL_COLUMNS = ", ".join(f"{name} {column.sql}" for name, column in COLUMNS.items())
+_DUCKDB, _MAGIC = b"DUCK", slice(8, 12)
+"""How a DuckDB database begins, and where."""
+_CHECKPOINT = 500_000
+"""Rows after which the rows in memory are compressed, to about a tenth."""
+_LONGEST_REASON = 400
+_HINT = "; make a file with `itnio-voice export`, or a DuckDB database with `itnio-voice sync`"
 
 
 @contextmanager
-def opened(source: Path, *, timezone: str) -> Generator[duckdb.DuckDBPyConnection]:
-    """Open a file read-only, its records as the view `calls`, days and hours in a time zone.
+def opened(source: Path, *, timezone: str, dataset: str | None = None) -> Generator[duckdb.DuckDBPyConnection]:
+    """Open a file read-only, its records as `calls`, days and hours in a time zone.
 
     Raises:
-        ValueError: if it holds no call records.
-        OSError: if it is not there.
+        ValueError: if it does not hold call records, or the time zone is unknown.
+        OSError: if it cannot be opened.
     """
-    if not source.is_file():
-        raise FileNotFoundError(source)
-    with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
-        connection.execute(f"SET TimeZone = {_quoted(timezone)}")
-        missing = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
-        connection.execute(f"CREATE TABLE nothing ({missing})")
+    with duckdb.connect(config=_CONFIGURATION) as connection:
         try:
-            tables = _parquet(source) if source.suffix.lower() == ".parquet" else _attached(connection, source)
-            united = " UNION ALL BY NAME ".join(f"SELECT * FROM {table}" for table in ("nothing", *tables))
-            columns = ", ".join(f"{name}::{kind} AS {name}" for name, kind in _COLUMNS.items())
-            connection.execute(f"CREATE VIEW calls AS SELECT {columns} FROM ({united})")
-            yield connection
+            connection.execute(f"SET TimeZone = {quoted(timezone)}")
         except duckdb.Error as error:
-            message = f"{source} is no Parquet or DuckDB file of call records: {str(error).partition(chr(10))[0]}"
+            message = f"{timezone!r} is not a time zone of DuckDB: write one such as UTC or Europe/Berlin"
             raise ValueError(message) from error
+        with _errors_of(source):
+            _fill(connection, source, dataset)
+            yield connection
 
 
-def _parquet(source: Path) -> list[str]:
-    return [f"read_parquet({_quoted(str(source))})"]
+def _fill(connection: duckdb.DuckDBPyConnection, source: Path, dataset: str | None) -> None:
+    """Make `calls` of a file's rows."""
+    connection.execute(f"ATTACH ':memory:' AS report (COMPRESS); USE report; CREATE TABLE read ({_SQL_COLUMNS})")
+    _check_file(source)
+    with source.open("rb") as file:
+        if tables := READERS.get(source.suffix.lower()):
+            _insert(connection, tables(file))
+            rows = "SELECT * FROM read"
+        elif file.read(_MAGIC.stop)[_MAGIC] == _DUCKDB:
+            # An absolute path is neither a URL nor a name that DuckDB has a meaning for.
+            rows = f"SELECT * FROM read UNION ALL BY NAME {attach(connection, source.absolute(), dataset)}"
+        else:
+            message = f"it is neither a DuckDB database nor named {', '.join(READERS)}"
+            raise ValueError(message)
+    connection.execute("SET enable_external_access = false; SET lock_configuration = true")
+    values = ", ".join(f"{name}::{column.sql} AS {name}" for name, column in COLUMNS.items())
+    connection.execute(f"CREATE VIEW calls AS SELECT {values} FROM ({rows})")
 
 
-def _attached(connection: duckdb.DuckDBPyConnection, source: Path) -> list[str]:
-    """Attach a database, and return its tables of call records."""
-    connection.execute(f"ATTACH {_quoted(str(source))} AS warehouse (READ_ONLY)")
-    query = "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'warehouse' ORDER BY ALL"
-    found = [
-        f'warehouse."{schema.replace(chr(34), chr(34) * 2)}"."{table}"'
-        for schema, table in connection.execute(query).fetchall()
-        if table in _TABLES and not schema.endswith("_staging")
-    ]
-    if not found:
-        message = f"{source} has no table {' or '.join(_TABLES)}: fill it with `itnio-voice sync`"
-        raise ValueError(message)
-    return found
+def _check_file(source: Path) -> None:
+    """Raise an OSError for what is not a file: a FIFO, for one, would be waited for."""
+    mode = source.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(source))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(source))
 
 
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _insert(connection: duckdb.DuckDBPyConnection, tables: Tables) -> None:
+    """Insert Arrow tables into `read`, and check the types of the first one's columns."""
+    unpacked = 0
+    for number, table in enumerate(tables):
+        connection.register("rows", table)
+        if not number:
+            check_types({row[0]: row[1] for row in connection.execute("DESCRIBE rows").fetchall()})
+        connection.execute("INSERT INTO read BY NAME FROM rows")
+        connection.unregister("rows")
+        unpacked += table.num_rows
+        if unpacked >= _CHECKPOINT:
+            connection.execute("CHECKPOINT report")
+            unpacked = 0
+
+
+@contextmanager
+def _errors_of(source: Path) -> Generator[None]:
+    """Raise the errors of DuckDB and Arrow as a ValueError or an OSError that names the file."""
+    try:
+        yield
+    except (duckdb.OutOfMemoryException, MemoryError) as error:
+        raise OSError(errno.ENOMEM, "not enough memory for the records of this file", str(source)) from error
+    except (duckdb.Error, pa.ArrowException, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        reason = printable(str(error).strip().partition("\n")[0].rstrip("."))
+        message = f"{printable(str(source))} cannot be read: {reason:.{_LONGEST_REASON}}"
+        message += "" if isinstance(error, AdvisedError) else _HINT
+        raise ValueError(message) from error
