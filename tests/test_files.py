@@ -43,10 +43,15 @@ def _columns(table: pa.Table) -> list[dict[str, Any]]:
 
 READ: Mapping[str, Callable[[Path], list[dict[str, Any]]]] = {
     ".parquet": lambda path: _columns(parquet.read_table(path)),
-    ".arrow": lambda path: _columns(ipc.open_file(str(path)).read_all()),
-    ".jsonl": lambda path: [json.loads(line) for line in path.read_text().splitlines()],
     ".csv": lambda path: list(csv.DictReader(path.read_text().splitlines())),
+    ".jsonl": lambda path: [json.loads(line) for line in path.read_text().splitlines()],
+    ".arrow": lambda path: _columns(ipc.open_file(str(path)).read_all()),
 }
+
+
+def test_formats_are_the_endings_that_tests_read() -> None:
+    """Each format is read back here."""
+    assert [f".{name}" for name in FORMATS] == list(READ)
 
 
 def amounts(rows: list[dict[str, Any]]) -> dict[str, Decimal]:
@@ -62,7 +67,7 @@ async def expected(session: VoiceSession, of: type[Any] = VoiceRecord) -> dict[s
 
 
 @pytest.mark.parametrize("of", [VoiceRecord, SipRecord])
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", READ)
 async def test_every_format(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str, of: type[Any]) -> None:
     """Each format holds each record once, with its cost to the last digit, under the attributes' names."""
     output = tmp_path / f"calls{suffix}"
@@ -76,7 +81,7 @@ async def test_every_format(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str,
     assert [output.name] == os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", READ)
 async def test_nothing(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str) -> None:
     """A range without records is a file that can be read."""
     output = tmp_path / f"calls{suffix}"
@@ -149,7 +154,7 @@ async def test_several_accounts(tmp_path: Path) -> None:
             await session.aclose()
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", READ)
 async def test_a_failure_leaves_the_file_before(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str) -> None:
     """What fails leaves neither half a file nor any other trace; a file that was there stays."""
     output = tmp_path / f"calls{suffix}"
@@ -190,10 +195,10 @@ class Blocking(Journal):
         super().add(*arguments)
         self.ended |= self.method == "add"
 
-    def finish(self) -> None:
+    def finish(self, digest: str) -> None:
         """Finish."""
         self._block("finish")
-        super().finish()
+        super().finish(digest)
         self.ended |= self.method == "finish"
 
     def _block(self, method: str) -> None:
@@ -244,7 +249,7 @@ async def test_an_export_whose_state_cannot_be_written(itnio_sandbox: Sandbox, t
             await export({"any": session.records(LONG_AGO)}, tmp_path / "calls.csv", journal)
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", READ)
 async def test_a_window_that_is_not_read_to_its_end(suffix: str, tmp_path: Path) -> None:
     """A file is finished only when its window is covered. A later export reads the rest, and the file has both."""
     output, clock = tmp_path / f"calls{suffix}", time.time() - 7200
@@ -280,9 +285,12 @@ async def test_expired_time_does_not_keep_a_file_unfinished(itnio_sandbox: Sandb
 async def test_killed(tmp_path: Path, suffix: str) -> None:
     """Killed at random instants and begun again by the same command, an export has every record once in the end."""
     output, chance = tmp_path / f"calls{suffix}", random.Random(suffix)
-    with Sandbox(records=3000, behaviour=Behaviour(latency=0.02, max_span=timedelta(days=3))) as sandbox:
+    with Sandbox(
+        records=3000, end=END - timedelta(minutes=2), behaviour=Behaviour(latency=0.02, max_span=timedelta(days=3))
+    ) as sandbox:
         environment = environment_of(sandbox)
-        command = [sys.executable, "-m", "itnio_voice", "export", "61d", "-o", str(output), "--resume"]
+        period = [(END - timedelta(days=61)).isoformat(), (END - timedelta(minutes=1)).isoformat()]
+        command = [sys.executable, "-m", "itnio_voice", "export", *period, "-o", str(output), "--resume"]
         for _ in range(KILLS):
             requests = len(sandbox.requests) + chance.randint(1, 30)
             with subprocess.Popen(command, env=environment) as process:  # noqa: S603

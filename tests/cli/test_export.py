@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,16 +21,22 @@ from itnio_voice.sandbox import Behaviour, Fault, Sandbox
 
 from .conftest import ServerTime
 
+END = datetime.now(UTC).replace(microsecond=0)
+PAST = [(END - timedelta(days=61)).isoformat(), END.isoformat()]
+"""A range that does not move on."""
+
 COMMAND = [sys.executable, "-m", "itnio_voice", "export"]
 
 
 def test_one_command(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file has every record, and nothing is told where there is no terminal."""
+    """A file has every record; where there is no terminal, one line says how many and where."""
     assert 0 == run(["export", "61d", "-o", str(tmp_path / "calls.parquet")])
 
     assert sandbox.ids() == set(parquet.read_table(tmp_path / "calls.parquet")["voice_id"].to_pylist())
     assert ["calls.parquet"] == [path.name for path in tmp_path.iterdir()]
-    assert ("", "") == capsys.readouterr()
+    assert re.fullmatch(
+        r"itnio-voice: 150 records in [0-9.]+ s: \S*calls.parquet has [0-9,]+ bytes\n", capsys.readouterr().err
+    )
 
 
 def test_several_accounts(sandbox: Sandbox, accounts: Path, tmp_path: Path) -> None:
@@ -43,18 +51,96 @@ def test_several_accounts(sandbox: Sandbox, accounts: Path, tmp_path: Path) -> N
 
 
 def test_finished(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On a finished output `--resume` changes and asks nothing; without the output it begins anew."""
+    """On a finished output `--resume` changes and requests nothing; without the output it begins again."""
     output = tmp_path / "calls.csv"
-    words = ["export", "61d", "-o", str(output), "--resume"]
+    words = ["export", *PAST, "-o", str(output), "--resume"]
     assert 0 == run(words)
-    before, asked = output.read_bytes(), len(sandbox.requests)
-    assert (0, before, asked) == (run(words), output.read_bytes(), len(sandbox.requests))
+    before, requests = output.read_bytes(), len(sandbox.requests)
+    assert (0, before, requests) == (run(words), output.read_bytes(), len(sandbox.requests))
     assert "calls.csv is finished" in capsys.readouterr().err
     output.unlink()
-    sandbox.insert({"voiceId": "late", "submitTime": (datetime.now(UTC) - timedelta(minutes=5)).isoformat()})
+    sandbox.insert({"voiceId": "late", "submitTime": (END - timedelta(minutes=5)).isoformat()})
     assert 0 == run(words)
+    assert "was finished and is not there: exporting it again" in capsys.readouterr().err
     assert "late" in output.read_text()
     assert output.read_text().count("\n") == before.count(b"\n") + 1
+
+
+def test_an_output_that_another_export_replaced_is_exported_again(
+    sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A state counts only for the output that it describes: for other content, the export is repeated."""
+    output = tmp_path / "calls.csv"
+    words = ["export", *PAST, "-o", str(output), "--resume"]
+    assert 0 == run(words)
+    right = output.read_bytes()
+    assert 0 == run(["export", "1d", "-o", str(output)])
+    assert right != output.read_bytes()
+    capsys.readouterr()
+
+    assert 0 == run(words)
+    assert "was changed since it was finished: exporting it again" in capsys.readouterr().err
+    assert right == output.read_bytes()
+    output.write_bytes(right[:-2] + b"!\n")  # of the same size
+    os.utime(output, ns=(0, 0))
+    assert 0 == run(words)
+    assert right == output.read_bytes()
+    assert sandbox.ids() == set(ids_of(output))
+
+
+def test_a_finished_output_can_be_moved_with_its_state(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An output that is copied or moved together with its state is finished at its new place, too."""
+    words = ["export", *PAST, "--resume", "-o"]
+    assert 0 == run([*words, str(tmp_path / "calls.csv")])
+    (tmp_path / "new").mkdir()
+    for name in ("calls.csv", "calls.csv.state"):
+        shutil.copy(tmp_path / name, tmp_path / "new" / name.replace("calls", "moved"))
+    sandbox.reset_requests()
+
+    assert 0 == run([*words, str(tmp_path / "new" / "moved.csv")])
+    assert [] == sandbox.requests
+
+
+def test_a_relative_range_that_has_moved_on_is_exported_again(
+    skewed: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A day later the same command with `1d` writes the records of the new range, and only those."""
+    now, output = datetime.now(UTC), tmp_path / "calls.csv"
+    insert(skewed, now - timedelta(hours=47), now - timedelta(hours=25), now - timedelta(hours=1))
+    words = ["export", "1d", "-o", str(output), "--resume"]
+    with monkeypatch.context() as yesterday:
+        yesterday.setattr("itnio_voice.cli.options.datetime", DayBefore)
+        assert 0 == run([*words[:2], "0d", *words[2:]])
+        assert ["a", "b"] == ids_of(output)
+    capsys.readouterr()
+
+    assert 0 == run([*words[:2], "0d", *words[2:]])
+    assert ["c"] == ids_of(output)
+    assert "has the records of an earlier range: exporting it again" in capsys.readouterr().err
+
+
+def test_a_stopped_relative_range_continues_with_the_first_start(
+    skewed: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that was stopped continues from the start that `1d` was then, up to the present."""
+    now, output = datetime.now(UTC), tmp_path / "calls.csv"
+    insert(skewed, now - timedelta(hours=47), now - timedelta(hours=25), now - timedelta(hours=1))
+    skewed.behaviour = Behaviour(max_span=timedelta(hours=4))
+    words = ["export", "1d", "-o", str(output), "--resume", "--concurrency", "1"]
+    with monkeypatch.context() as yesterday:
+        yesterday.setattr("itnio_voice.cli.options.datetime", DayBefore)
+        refuse_from(skewed, 14)
+        assert 1 == run(words)
+        assert not output.exists()
+    skewed.on_request, skewed.behaviour = None, Behaviour()
+    capsys.readouterr()
+
+    assert 0 == run(words)
+    assert ["a", "b", "c"] == ids_of(output)
+    errors = capsys.readouterr().err
+    assert "1 records for" in errors
+    assert f"have been read: continuing with {(now - timedelta(days=2)).date().isoformat()}" in errors
+    assert "3 records (2 of this run) in" in errors
 
 
 @pytest.mark.usefixtures("sandbox")
@@ -84,12 +170,7 @@ def test_gone_on_with(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.Monk
     """What has been read is not read again; for another account of the same name it is not gone on with."""
     words = ["export", "61d", "-o", str(tmp_path / "calls.csv"), "--resume", "--concurrency", "1"]
     sandbox.behaviour = Behaviour(max_span=timedelta(days=4))
-
-    def refuse(sandbox: Sandbox, number: int) -> None:
-        if number == 12:
-            sandbox.behaviour = Behaviour(allowed_addresses=())
-
-    sandbox.on_request = refuse
+    refuse_from(sandbox, 12)
     assert 1 == run(words)
     assert ["calls.csv.state"] == [path.name for path in tmp_path.iterdir()]
     sandbox.behaviour = Behaviour()
@@ -109,7 +190,7 @@ def test_gone_on_with(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_place_that_is_none(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder that is not there is exit code 1, before anything is asked."""
     assert 1 == run(["export", "61d", "-o", str(tmp_path / "none" / "calls.csv")])
-    assert "NotADirectoryError" in capsys.readouterr().err
+    assert "is not a folder. Create it, or choose another one" in capsys.readouterr().err
     assert [] == sandbox.requests
 
 
@@ -127,6 +208,25 @@ def test_interrupted(sandbox: Sandbox, tmp_path: Path) -> None:
     assert [] == list(tmp_path.iterdir())
 
 
+def refuse_from(sandbox: Sandbox, request: int) -> None:
+    """Let a sandbox refuse its requests from one on, by number."""
+
+    def refuse(sandbox: Sandbox, number: int) -> None:
+        if number == request:
+            sandbox.behaviour = Behaviour(allowed_addresses=())
+
+    sandbox.on_request = refuse
+
+
+class DayBefore(datetime):
+    """The clock of the command line, a day ago."""
+
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:
+        """Return the time."""
+        return datetime.now(tz) - timedelta(days=1)
+
+
 # Clocks
 
 CLOCKS = pytest.mark.parametrize("ahead", [-7200, 0, 7200])
@@ -136,6 +236,12 @@ def ids_of(output: Path) -> list[str]:
     """Return the ids in a file, in order."""
     with output.open(newline="") as file:
         return sorted(row["voice_id"] for row in csv.DictReader(file))
+
+
+def warnings(errors: str) -> str:
+    """Return standard error without the lines that say what was written and what is continued."""
+    usual = re.compile(r"records .*in [0-9.]+ s: |: continuing with ")
+    return "".join(line for line in errors.splitlines(keepends=True) if not usual.search(line))
 
 
 def insert(sandbox: Sandbox, *times: datetime) -> None:
@@ -158,7 +264,7 @@ def test_a_later_run_reads_what_was_in_the_future(
     for _ in range(2):
         assert 0 == run(words)
         assert ["a", "b"] == ids_of(output)
-        errors = capsys.readouterr().err
+        errors = warnings(capsys.readouterr().err)
         assert errors.startswith("itnio-voice: read up to ")
         assert errors.endswith(f"; run the command again after {end.isoformat()} for the rest\n")
         assert 1 == errors.count("\n")
@@ -167,10 +273,10 @@ def test_a_later_run_reads_what_was_in_the_future(
     server_time.ahead += 7200
     assert 0 == run(words)
     assert ["a", "b", "c"] == ids_of(output)
-    assert "" == capsys.readouterr().err
+    assert "" == warnings(capsys.readouterr().err)
     skewed.reset_requests()
     assert 0 == run(words)
-    assert "is finished" in capsys.readouterr().err
+    assert "is finished" in (capsys.readouterr().err)
     assert [] == skewed.requests
 
 
@@ -183,15 +289,13 @@ def test_now_by_a_clock_that_is_ahead(
     words = ["export", "1d", "-o", str(output), "--resume"]
     insert(skewed, server_time.after(-60))
     assert 0 == run(words)
-    assert "; run the command again after " in capsys.readouterr().err
+    assert "; run the command again after " in warnings(capsys.readouterr().err)
     insert(skewed, server_time.after(600))
     server_time.ahead = 0
 
     assert 0 == run(words)
     assert ["a", "b"] == ids_of(output)
-    assert "" == capsys.readouterr().err
-    assert 0 == run(words)
-    assert "is finished" in capsys.readouterr().err
+    assert "" == warnings(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("resume", [[], ["--resume"]])
@@ -204,7 +308,7 @@ def test_now_by_a_clock_that_is_behind(
 
     assert 0 == run(["export", "1d", "-o", str(tmp_path / "calls.csv"), *resume])
     assert ["a", "b"] == ids_of(tmp_path / "calls.csv")
-    assert "" == capsys.readouterr().err
+    assert "" == warnings(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("end", ["2100-01-01", "now"])
@@ -221,7 +325,7 @@ def test_without_resume_the_rest_is_reported(
 
     assert ["a"] == ids_of(output)
     assert done.stderr.startswith("itnio-voice: read up to ")
-    assert 1 == done.stderr.count("\n")
+    assert 1 == warnings(done.stderr).count("\n")
     assert "again" not in done.stderr
 
 
@@ -252,7 +356,7 @@ def test_a_range_within_a_second(
 
     assert 0 == run(["export", start.isoformat(), end.isoformat(), "-o", str(output), *resume])
     assert [] == ids_of(output)
-    assert ("", []) == (capsys.readouterr().err, skewed.requests)
+    assert ("", []) == (warnings(capsys.readouterr().err), skewed.requests)
 
 
 @CLOCKS
@@ -273,7 +377,7 @@ def test_a_past_range_with_a_wrong_clock(
     output = tmp_path / "calls.csv"
     assert 0 == run(["export", start.isoformat(), end.isoformat(), "-o", str(output), *resume])
     assert ["a", "b", "c"] == ids_of(output)
-    assert "" == capsys.readouterr().err
+    assert "" == warnings(capsys.readouterr().err)
 
 
 DAYS = 5 * 86400
@@ -296,5 +400,5 @@ def test_a_clock_that_is_days_off(
     words = ["export", server_time.after(-86400).isoformat(), server_time.after(-3600).isoformat()]
 
     assert 1 == run([*words, "-o", str(tmp_path / "calls.csv"), "--resume"])
-    assert "set this machine's clock" in capsys.readouterr().err
+    assert "set this machine's clock" in warnings(capsys.readouterr().err)
     assert not (tmp_path / "calls.csv").exists()
