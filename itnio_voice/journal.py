@@ -22,12 +22,9 @@ __all__ = ["Journal"]
 _SCHEMA = (
     "CREATE TABLE export (asked TEXT, settled TEXT, records INTEGER, digest TEXT, seal TEXT)",
     "CREATE TABLE chunks (id INTEGER PRIMARY KEY, stream TEXT, records INTEGER, checkpoint TEXT, chunk, seal TEXT)",
-    # Without it the chunks would be sorted, all of them in memory.
-    "CREATE INDEX by_stream ON chunks (stream, id)",
 )
 
-CHUNKS = "SELECT chunk FROM chunks ORDER BY stream, id"
-_ROWS = "SELECT stream, records, checkpoint, chunk, seal FROM chunks ORDER BY id"
+_ROWS = "SELECT id, stream, records, checkpoint, chunk, seal FROM chunks ORDER BY id"
 
 _IN_USE = "is in use by another export. Wait until that has ended, or choose another output"
 _PROBLEMS = {
@@ -44,6 +41,8 @@ _PRIMARY = 0xFF
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _PRIVATE = 0o600
+_SMALLEST = 512
+"""The size of the smallest page of SQLite, in bytes."""
 
 
 class Journal:
@@ -67,6 +66,7 @@ class Journal:
         self._records = 0
         self._digest: str | None = None
         self._checkpoints: dict[str, Checkpoint] = {}
+        self._ids: dict[str, list[int]] = {}
         if path:
             _make_private(path)
         with self._clear():
@@ -124,13 +124,11 @@ class Journal:
         """
         seal = _seal(self._seal, stream, records, str(checkpoint), chunk)
         with self._clear(), self._database:
-            self._database.execute(
+            added = self._database.execute(
                 "INSERT INTO chunks (stream, records, checkpoint, chunk, seal) VALUES (?, ?, ?, ?, ?)",
                 (stream, records, str(checkpoint), chunk, seal),
             )
-        self._seal = seal
-        self._checkpoints[stream] = checkpoint
-        self._records += records
+        self._take(added.lastrowid, stream, records, checkpoint, seal)
 
     def chunks(self) -> Iterator[bytes]:
         """Yield all chunks: stream by stream, each in its order.
@@ -138,8 +136,10 @@ class Journal:
         Raises:
             OSError: if the file cannot be read.
         """
-        with self._clear():
-            for (chunk,) in self._database.execute(CHUNKS):
+        for stream in sorted(self._ids):
+            for number in self._ids[stream]:
+                with self._clear():
+                    (chunk,) = self._database.execute("SELECT chunk FROM chunks WHERE id = ?", [number]).fetchone()
                 yield chunk
 
     def finish(self, digest: str) -> None:
@@ -171,6 +171,14 @@ class Journal:
         self._settled, self._records, self._digest = settled, records, digest
         self._seal = _seal(*header)
         self._checkpoints.clear()
+        self._ids.clear()
+
+    def _take(self, number: int | None, stream: str, records: int, checkpoint: Checkpoint, seal: str) -> None:
+        """Note a row of the file."""
+        self._seal = seal
+        self._checkpoints[stream] = checkpoint
+        self._ids.setdefault(stream, []).append(number or 0)
+        self._records += records
 
     def _lock(self, asked: str, settled: str) -> None:
         """Lock the file, and create the tables of a new one."""
@@ -197,13 +205,11 @@ class Journal:
         try:
             self._settled = json.loads(settled)
             others = _differences(json.loads(self._asked), json.loads(json.dumps(asked)))
-            for stream, records, checkpoint, chunk, seal in self._database.execute(_ROWS):
+            for number, stream, records, checkpoint, chunk, seal in self._database.execute(_ROWS):
                 if not isinstance(chunk, bytes) or seal != _seal(self._seal, stream, records, checkpoint, chunk):
                     problem = "a chunk of records was changed or is missing"
                     raise self._damaged(problem)
-                self._seal = seal
-                self._checkpoints[stream] = Checkpoint.parse(checkpoint)
-                self._records += records
+                self._take(number, stream, records, Checkpoint.parse(checkpoint), seal)
         except (AttributeError, TypeError, ValueError) as error:
             raise self._damaged(str(error)) from error
         if others:
@@ -218,15 +224,12 @@ class Journal:
         """Raise the errors of SQLite with a message that names the file and says what to do."""
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             problem = _PROBLEMS.get(getattr(error, "sqlite_errorcode", 0) & _PRIMARY)
             raise OSError(f"{self._name} {problem} ({error})") if problem else self._damaged(str(error)) from error
 
     def _damaged(self, problem: str) -> OSError:
-        return OSError(
-            f"{self._name} is damaged, or not the state of an export ({problem}): delete it to start afresh, "
-            "or choose another output"
-        )
+        return _damaged(self._name, problem)
 
 
 def _make_private(path: Path) -> None:
@@ -241,17 +244,27 @@ def _make_private(path: Path) -> None:
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _PRIVATE))
         except FileExistsError:
-            mode = path.lstat().st_mode
-            if not stat.S_ISREG(mode):
+            found = path.lstat()
+            if not stat.S_ISREG(found.st_mode):
                 message = f"{path} is not a regular file, so it is not the state of an export: delete it"
                 raise OSError(message) from None
-            if os.name == "posix" and mode & _OTHERS:
+            if 0 < found.st_size < _SMALLEST:  # SQLite would overwrite it
+                raise _damaged(str(path), "it is too small") from None
+            if os.name == "posix" and found.st_mode & _OTHERS:
                 path.chmod(_PRIVATE)
     except OSError as error:
         if error.errno is None:
             raise
         message = f"{path}, the state of the export, cannot be written: {error.strerror}"
         raise type(error)(message) from error
+
+
+def _damaged(name: str, problem: str) -> OSError:
+    shown = repr(problem)[1:-1]  # it may quote what the file holds
+    return OSError(
+        f"{name} is damaged, or not the state of an export ({shown:.160}): delete it to start afresh, "
+        "or choose another output"
+    )
 
 
 def _seal(*values: object) -> str:

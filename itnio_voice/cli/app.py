@@ -198,6 +198,9 @@ def sandbox(
         threading.Event().wait()
 
 
+app.meta.suppress_keyboard_interrupt = False
+
+
 @app.meta.default
 def _launch(*words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], debug: bool = False) -> None:
     """Run a command.
