@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
@@ -28,10 +28,20 @@ from .models import CallRecord
 from .stream import RecordStream
 from .windows import Window, gaps
 
-__all__ = ["FORMATS", "Format", "Kind", "digest_of", "export", "format_of"]
+__all__ = ["FORMATS", "Format", "Kind", "Writable", "digest_of", "export", "format_of"]
 
 Chunks = Callable[[], Iterable[bytes]]
 """Chunks that can be read repeatedly."""
+
+
+class Writable(Protocol):
+    """A binary file that is open for writing, such as `sys.stdout.buffer`. It need not be able to seek."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write bytes."""
+
+    def flush(self) -> object:
+        """Write what is buffered."""
 
 
 @attrs.frozen
@@ -59,7 +69,7 @@ class Format:
 
 async def export(
     streams: Mapping[str, RecordStream[Any]],
-    output: Path | IO[bytes],
+    output: Path | Writable,
     journal: Journal,
     *,
     form: str | None = None,
@@ -98,7 +108,7 @@ async def export(
     await _finish_in_thread(_write, writer, output, kind, journal, is_complete)
 
 
-def format_of(output: Path | IO[bytes], form: str | None = None, *, csv_safe: bool = False) -> Format:
+def format_of(output: Path | Writable, form: str | None = None, *, csv_safe: bool = False) -> Format:
     """Return a format by its name, or else by the ending of a file's name.
 
     Raises:
@@ -149,7 +159,7 @@ async def _finish_in_thread(function: Callable[..., None], *arguments: object) -
         raise errors[0]
 
 
-def _write(form: Format, output: Path | IO[bytes], kind: Kind, journal: Journal, is_complete: bool) -> None:  # noqa: FBT001 -- called in a thread
+def _write(form: Format, output: Path | Writable, kind: Kind, journal: Journal, is_complete: bool) -> None:  # noqa: FBT001 -- called in a thread
     with new_file(output) if isinstance(output, Path) else _copied_to(output) as file:
         form.write(file, kind, journal.chunks)
         file.flush()
@@ -160,7 +170,7 @@ def _write(form: Format, output: Path | IO[bytes], kind: Kind, journal: Journal,
 
 
 @contextmanager
-def _copied_to(output: IO[bytes]) -> Generator[io.BufferedWriter]:
+def _copied_to(output: Writable) -> Generator[io.BufferedWriter]:
     """Open a temporary file that is copied to an output when the block ends: not all writers can write to a pipe."""
     with tempfile.TemporaryFile("wb") as file:
         yield file

@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import io
 import json
 import os
 import random
@@ -24,7 +25,7 @@ from pyarrow import ipc, parquet
 
 from itnio_voice import Credentials, ItnioError, SipRecord, VoiceRecord, VoiceSession, Window
 from itnio_voice.arrow import schema
-from itnio_voice.files import FORMATS, export
+from itnio_voice.files import FORMATS, digest_of, export
 from itnio_voice.journal import Journal
 from itnio_voice.sandbox import Behaviour, Fault, Sandbox
 
@@ -178,6 +179,53 @@ async def test_wrong_places(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
                 await export({"any": session.records(LONG_AGO)}, tmp_path / name, journal)
 
     assert [] == itnio_sandbox.requests
+
+
+async def test_csv_safe_is_for_csv(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
+    """`csv_safe` changes CSV, and is an error with another format, before anything is requested."""
+    async with session_on(itnio_sandbox) as session:
+        for form in FORMATS.keys() - {"csv"}:
+            with Journal() as journal, pytest.raises(ValueError, match=f"the format csv only, not with {form}"):
+                await export({"any": session.records(LONG_AGO)}, tmp_path / f"calls.{form}", journal, csv_safe=True)
+        assert [] == itnio_sandbox.requests
+        with Journal() as journal:
+            await export({"any": session.records(LONG_AGO)}, tmp_path / "calls.csv", journal, csv_safe=True)
+        rows = READ[".csv"](tmp_path / "calls.csv")
+        assert await expected(session) == amounts(rows)
+    assert "'-1" in {row["feedback_value"] for row in rows}
+
+
+@pytest.mark.parametrize("suffix", READ)
+async def test_a_file_that_is_open(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str) -> None:
+    """A file that is open for writing needs a format's name; it need not be able to seek."""
+    async with session_on(itnio_sandbox) as session:
+        with Journal() as journal, (tmp_path / "calls").open("wb") as output:
+            with pytest.raises(ValueError, match="the format must be one of parquet, csv, jsonl, arrow, not None"):
+                await export({"any": session.records(LONG_AGO)}, output, journal)
+            stream = session.records(LONG_AGO, END)
+            await export({"any": stream}, OnlyWrite(output), journal, form=suffix.removeprefix("."))
+        assert itnio_sandbox.ids(LONG_AGO, END) == amounts(READ[suffix](tmp_path / "calls")).keys()
+
+
+class OnlyWrite(io.BufferedIOBase):
+    """A file like a pipe."""
+
+    def __init__(self, file: io.BufferedWriter) -> None:
+        self._file = file
+
+    def write(self, data: Any) -> int:
+        """Write bytes."""
+        return self._file.write(data)
+
+
+async def test_the_journal_counts_records_and_knows_the_output(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
+    """After an export the journal has the number of records and the digest of the file."""
+    async with session_on(itnio_sandbox) as session:
+        with Journal() as journal:
+            await export({"any": session.records(LONG_AGO, END)}, tmp_path / "calls.csv", journal)
+            assert len(itnio_sandbox.ids(LONG_AGO, END)) == journal.records
+            assert digest_of(tmp_path / "calls.csv") == journal.digest
+    assert digest_of(tmp_path / "none") is None
 
 
 class Blocking(Journal):

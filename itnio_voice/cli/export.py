@@ -6,14 +6,14 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import attrs
 
 from ..accounts import Account
 from ..atomic import check_place
 from ..checkpoint import fingerprint
-from ..files import digest_of, export, format_of
+from ..files import Writable, digest_of, export, format_of
 from ..journal import Journal
 from .options import NOW, Range, ReadingOptions, UsageError, are_named, usage
 from .progress import Bar, say, tell_skipped, tell_unread
@@ -70,7 +70,7 @@ class Target:
             raise UsageError(message)
 
     @contextmanager
-    def opened(self) -> Generator[Path | IO[bytes]]:
+    def opened(self) -> Generator[Path | Writable]:
         """Give the file's path, or standard output."""
         if self.is_file:
             yield self.output

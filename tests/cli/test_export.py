@@ -17,6 +17,7 @@ import pytest
 from pyarrow import parquet
 
 from itnio_voice.cli.app import run
+from itnio_voice.journal import Journal
 from itnio_voice.sandbox import Behaviour, Fault, Sandbox
 
 from .conftest import ServerTime
@@ -222,7 +223,7 @@ class DayBefore(datetime):
     """The clock of the command line, a day ago."""
 
     @classmethod
-    def now(cls, tz: Any = None) -> datetime:
+    def now(cls, tz: Any = None) -> Any:
         """Return the time."""
         return datetime.now(tz) - timedelta(days=1)
 
@@ -402,3 +403,222 @@ def test_a_clock_that_is_days_off(
     assert 1 == run([*words, "-o", str(tmp_path / "calls.csv"), "--resume"])
     assert "set this machine's clock" in warnings(capsys.readouterr().err)
     assert not (tmp_path / "calls.csv").exists()
+
+
+# Several commands at once, signals, and wrong places
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_no_call_data(
+    number: signal.Signals, code: int, ignored: bool, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """SIGTERM ends an export as SIGINT does, also in a background job, which starts with SIGINT ignored."""
+    sandbox.behaviour = Behaviour(latency=0.3)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if ignored else signal.getsignal(signal.SIGINT)
+    try:
+        process = subprocess.Popen(  # noqa: S603
+            [*COMMAND, "61d", "-o", str(tmp_path / "calls.csv")], stderr=subprocess.PIPE
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
+        while not sandbox.requests:
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, errors = process.communicate()
+
+    assert (code, b"") == (process.returncode, errors)
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_signal_while_the_file_is_written(tmp_path: Path) -> None:
+    """A part file is removed, too, when SIGTERM interrupts the writing of it."""
+    script = (
+        "import signal, sys; from pathlib import Path; from itnio_voice.atomic import new_file\n"
+        "from itnio_voice.cli.signals import interruptible\n"
+        "with interruptible(), new_file(Path(sys.argv[1])) as file:\n"
+        "    file.write(b'call data'); file.flush(); signal.raise_signal(signal.SIGTERM)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "calls.csv")], check=False)  # noqa: S603
+
+    assert 143 == done.returncode
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_two_exports_at_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Two exports into one output each write a complete file."""
+    sandbox.behaviour = Behaviour(latency=0.2)
+    output = tmp_path / "calls.csv"
+    runs = [subprocess.Popen([*COMMAND, *PAST, "-o", str(output)], stderr=subprocess.DEVNULL) for _ in range(2)]  # noqa: S603
+
+    assert [0, 0] == [process.wait() for process in runs]
+    assert sandbox.ids() == set(ids_of(output))
+    assert ["calls.csv"] == os.listdir(tmp_path)
+
+
+def test_two_resumed_exports_at_once(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """While an export uses a state, another one ends with an error that says so."""
+    with Journal(tmp_path / "calls.csv.state"):
+        assert 1 == run(["export", *PAST, "-o", str(tmp_path / "calls.csv"), "--resume"])
+
+    assert "calls.csv.state is in use by another export. Wait until that has ended" in capsys.readouterr().err
+    assert [] == sandbox.requests
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_a_state_of_another_account_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A finished export of another account with the same name is not taken for this account's."""
+    words = ["export", *PAST, "-o", str(tmp_path / "calls.csv"), "--resume"]
+    assert 0 == run(words)
+    monkeypatch.setenv("ITNIO_API_KEY", "us-key")
+    monkeypatch.setenv("ITNIO_API_SECRET", "us-secret")
+
+    assert 2 == run(words)
+    assert "is the state of another export (accounts: " in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_a_damaged_state_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A state that cannot be used is exit code 1 and a line that names it; the output stays."""
+    output = tmp_path / "calls.csv"
+    words = ["export", *PAST, "-o", str(output), "--resume"]
+    assert 0 == run(words)
+    before = output.read_bytes()
+    (tmp_path / "calls.csv.state").write_bytes(b"x" * 5000)
+    capsys.readouterr()
+
+    assert 1 == run(words)
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"itnio-voice: {output}.state is damaged, or not the state of an export (")
+    assert errors.endswith("delete it to start afresh, or choose another output\n")
+    assert before == output.read_bytes()
+
+
+def test_a_full_disk(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Where no more can be written, one line says so; the previous output stays, and the same command continues."""
+    output = tmp_path / "calls.csv"
+    output.write_text("before")
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "from itnio_voice.__main__ import main; main()"
+    )
+    for resume in ([], ["--resume"]):
+        command = [sys.executable, "-c", script, "export", *PAST, "-o", str(output), *resume]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        assert (1, 1) == (done.returncode, done.stderr.count("\n"))
+        assert re.match(r"itnio-voice: (\S*calls.csv\S*|The temporary file of the export) cannot be ", done.stderr)
+        assert "before" == output.read_text()
+        assert not list(tmp_path.glob(".*"))
+
+    assert 0 == run(["export", *PAST, "-o", str(output), "--resume"])
+    assert sandbox.ids() == set(ids_of(output))
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_errors_in_the_words_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An output that cannot be written is named, without names of Python's."""
+    (tmp_path / "folder.csv").mkdir()
+    for output, told in [
+        (tmp_path / "folder.csv", f"{tmp_path}/folder.csv is a folder: choose the name of a file"),
+        (Path("/none/calls.csv"), "/none/calls.csv cannot be written: /none is not a folder. Create it, or choose"),
+        (tmp_path / f"{'n' * 252}.csv", "n.csv cannot be written: File name too long"),
+    ]:
+        for resume in ([], ["--resume"]):
+            assert 1 == run(["export", "1d", "-o", str(output), *resume])
+            errors = capsys.readouterr().err
+            assert told in errors
+            assert not re.search(r"Error|Errno|\.part", errors)
+    assert ["folder.csv"] == os.listdir(tmp_path)
+
+
+# Standard output, formats and progress
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "arrow"])
+def test_standard_output(form: str, sandbox: Sandbox, tmp_path: Path) -> None:
+    """`-o -` writes the file to standard output, and all else to standard error."""
+    done = subprocess.run([*COMMAND, *PAST, "-o", "-", "--format", form], capture_output=True, check=True)  # noqa: S603
+    assert 0 == run(["export", *PAST, "-o", str(tmp_path / "calls"), "--format", form])
+
+    assert (tmp_path / "calls").read_bytes() == done.stdout
+    assert re.fullmatch(rb"itnio-voice: 150 records in [0-9.]+ s: to standard output\n", done.stderr)
+    assert sandbox.ids()
+
+
+def test_standard_output_whose_reader_ends(sandbox: Sandbox) -> None:
+    """A reader that has enough ends the command quietly."""
+    sandbox.insert(*({"voiceId": f"x{number}", "submitTime": END.isoformat()} for number in range(500)))
+    command = [*COMMAND, *PAST, "-o", "-", "--format", "jsonl", "--quiet"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # noqa: S603
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline().startswith(b"{")
+        process.stdout.close()
+        errors = process.stderr.read()
+
+    assert (141, b"") == (process.returncode, errors)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (["-o", "-"], "add --format csv, for example"),
+        (["-o", "-", "--format", "csv", "--resume"], "--resume needs a file"),
+        (["-o", "calls.jsonl", "--csv-safe"], "goes with the format csv only, not with jsonl"),
+        (["-o", "-", "--format", "xlsx"], "xlsx"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    case: tuple[list[str], str],
+    sandbox: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """They are wrong usage, before anything is requested or written."""
+    words, told = case
+    monkeypatch.chdir(tmp_path)
+    assert 2 == run(["export", "1d", *words])
+    assert told in capsys.readouterr().err
+    assert ([], []) == (sandbox.requests, list(tmp_path.iterdir()))
+
+
+def test_a_binary_format_is_not_written_to_a_terminal(sandbox: Sandbox) -> None:
+    """Parquet on a terminal is wrong usage; CSV is not."""
+    for form, code in [("parquet", 2), ("arrow", 2), ("csv", 0)]:
+        terminal, screen = os.openpty()
+        try:
+            done = subprocess.run(  # noqa: S603
+                [*COMMAND, "1d", "-o", "-", "--format", form], stdout=screen, stderr=subprocess.PIPE, check=False
+            )
+        finally:
+            os.close(screen)
+            os.close(terminal)
+        assert code == done.returncode
+        assert (code == 2) == (b"binary and standard output is a terminal" in done.stderr)
+    assert sandbox.requests
+
+
+def test_csv_safe(skewed: Sandbox, server_time: ServerTime, tmp_path: Path) -> None:
+    """`--csv-safe` makes text inert that a spreadsheet would run, and a state without it is that of another export."""
+    skewed.insert({"voiceId": "a", "callee": "=1+1", "cost": "-0.5", "submitTime": server_time.after(-60).isoformat()})
+    output = tmp_path / "calls.csv"
+    words = ["export", "1d", "-o", str(output), "--resume"]
+    for option, expected in ([], "=1+1"), (["--csv-safe"], "'=1+1"):
+        assert 0 == run([*words, *option])
+        with output.open(newline="") as file:
+            (row,) = csv.DictReader(file)
+        assert (expected, "-0.5") == (row["callee"], row["cost"])
+        assert 2 == run([*words, *([] if option else ["--csv-safe"])])
+        (tmp_path / "calls.csv.state").unlink()
+
+
+def test_quiet(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With `--quiet` an export that succeeds prints nothing."""
+    for _ in range(2):
+        assert 0 == run(["export", *PAST, "-o", str(tmp_path / "calls.csv"), "--resume", "--quiet"])
+    assert ("", "") == capsys.readouterr()
+    assert sandbox.ids() == set(ids_of(tmp_path / "calls.csv"))
