@@ -27,7 +27,7 @@ def new_file(output: Path) -> Generator[io.BufferedWriter]:
     Raises:
         OSError: if `output` cannot be written.
     """
-    with _clear(output):
+    with _readable_errors(output):
         _check(output)
         name = f".{output.name[:_LONGEST]}."
         descriptor, path = tempfile.mkstemp(prefix=name, suffix=".part", dir=output.parent)
@@ -50,7 +50,7 @@ def check_place(output: Path) -> None:
     Raises:
         OSError: if it cannot.
     """
-    with _clear(output):
+    with _readable_errors(output):
         _check(output)
         with tempfile.TemporaryFile(dir=output.parent):
             pass
@@ -69,7 +69,7 @@ def _check(output: Path) -> None:
 
 
 @contextmanager
-def _clear(output: Path) -> Generator[None]:
+def _readable_errors(output: Path) -> Generator[None]:
     """Raise the errors of the operating system with a message that names the output instead of the part file."""
     try:
         yield

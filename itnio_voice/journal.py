@@ -69,10 +69,10 @@ class Journal:
         self._ids: dict[str, list[int]] = {}
         if path:
             _make_private(path)
-        with self._clear():
+        with self._readable_errors():
             self._database = sqlite3.connect(path or "", timeout=0, check_same_thread=False)
         try:
-            with self._clear():
+            with self._readable_errors():
                 self._lock(json.dumps(asked, sort_keys=True), json.dumps(settled, sort_keys=True))
                 self._read(asked)
         except BaseException:
@@ -123,7 +123,7 @@ class Journal:
             OSError: if the file cannot be written; the chunk is then not in it.
         """
         seal = _seal(self._seal, stream, records, str(checkpoint), chunk)
-        with self._clear(), self._database:
+        with self._readable_errors(), self._database:
             added = self._database.execute(
                 "INSERT INTO chunks (stream, records, checkpoint, chunk, seal) VALUES (?, ?, ?, ?, ?)",
                 (stream, records, str(checkpoint), chunk, seal),
@@ -138,7 +138,7 @@ class Journal:
         """
         for stream in sorted(self._ids):
             for number in self._ids[stream]:
-                with self._clear():
+                with self._readable_errors():
                     (chunk,) = self._database.execute("SELECT chunk FROM chunks WHERE id = ?", [number]).fetchone()
                 yield chunk
 
@@ -163,7 +163,7 @@ class Journal:
     def _replace(self, settled: dict[str, str], records: int, digest: str | None) -> None:
         """Replace what is known of the export, and delete its chunks."""
         header = (self._asked, json.dumps(settled, sort_keys=True), records, digest)
-        with self._clear(), self._database:
+        with self._readable_errors(), self._database:
             self._database.execute("DELETE FROM chunks")
             self._database.execute(
                 "UPDATE export SET asked = ?, settled = ?, records = ?, digest = ?, seal = ?", (*header, _seal(*header))
@@ -220,7 +220,7 @@ class Journal:
             raise ValueError(message)
 
     @contextmanager
-    def _clear(self) -> Generator[None]:
+    def _readable_errors(self) -> Generator[None]:
         """Raise the errors of SQLite with a message that names the file and says what to do."""
         try:
             yield

@@ -6,7 +6,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
@@ -18,12 +18,10 @@ from ..journal import Journal
 from .options import NOW, Range, ReadingOptions, UsageError, are_named, usage
 from .progress import Bar, say, tell_skipped, tell_unread
 
-__all__ = ["FormatName", "run"]
+__all__ = ["Target", "run"]
 
 STATE = ".state"
 STANDARD_OUTPUT = Path("-")
-
-FormatName = Literal["parquet", "arrow", "csv", "jsonl"]
 
 
 @attrs.frozen
@@ -31,7 +29,7 @@ class Target:
     """Where the records go, and in which format."""
 
     output: Path
-    form: FormatName | None = None
+    form: str | None = None
     csv_safe: bool = False
     resume: bool = False
 
