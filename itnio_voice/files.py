@@ -1,22 +1,23 @@
-"""Records into a file that is whole or not there: Parquet, Arrow (both need the extra `arrow`), CSV, JSON lines.
+"""Records into a file that is complete or not there: Parquet, Arrow (both need the extra `arrow`), CSV, JSON lines.
 
 Each window of records becomes a chunk of bytes in a journal, and once all are there the file is written out of them. So
 an export can be stopped at any instant and go on, and memory holds a few windows, however many records there are.
 """
 
-import errno
+import hashlib
 import io
-import os
+import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
 import attrs
 
-from .atomic import new_file
+from .atomic import check_place, new_file
 from .journal import Journal
 from .lines import csv_header, csv_lines, json_lines
 from .merge import merge
@@ -24,87 +25,111 @@ from .models import CallRecord
 from .stream import RecordStream
 from .windows import Window, gaps
 
-__all__ = ["FORMATS", "Format", "Kind", "export", "format_of"]
+__all__ = ["FORMATS", "Format", "Kind", "Writable", "digest_of", "export", "format_of"]
 
 Chunks = Callable[[], Iterable[bytes]]
 """Chunks that can be read repeatedly."""
 
 
+class Writable(Protocol):
+    """A binary file that is open for writing, such as `sys.stdout.buffer`. It need not be able to seek."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write bytes."""
+
+    def flush(self) -> object:
+        """Write what is buffered."""
+
+
 @attrs.frozen
 class Kind:
-    """What a file holds: a kind of record, and whether each is told with the account that it belongs to."""
+    """What a file holds: a kind of record, with a column for the account or not, and with inert text or not."""
 
     of: type[CallRecord]
-    account: bool
+    account: bool = False
+    csv_safe: bool = False
 
 
 @attrs.frozen
 class Format:
-    """How records, with their account if it is to be told, become a chunk, and how a file is written out of chunks."""
+    """How records, with the name of their account if it is a column, become a chunk, and chunks become a file."""
 
-    chunk: Callable[[Sequence[CallRecord], type[CallRecord], str | None], bytes]
+    chunk: Callable[[Sequence[CallRecord], Kind, str | None], bytes]
     write: Callable[[io.BufferedWriter, Kind, Chunks], None]
+    is_text: bool = False
 
 
 async def export(
     streams: Mapping[str, RecordStream[Any]],
-    output: Path,
+    output: Path | Writable,
     journal: Journal,
     *,
+    form: str | None = None,
     account: bool = False,
+    csv_safe: bool = False,
     window: Window | None = None,
     told: Callable[[], None] = lambda: None,
 ) -> None:
-    """Read streams, one for each account, and write them into a file in the format of its name's ending.
+    """Read streams, one for each account, and write them into a file.
 
-    What the journal has is not read again: the streams are made with `resume=journal.checkpoint(name)`. The file
-    appears once all is read, at once; until then there is none, or the one before. With `account`, its name is a
-    column. `window` is the range that the file must cover. While a stream has not read it all, because it ends in the
-    server's future, the file is written but the journal is not finished: a later export reads the rest and writes the
-    file again, with all records. `told` is called for each window.
+    `form` is the format: parquet, arrow, csv or jsonl; without it, the ending of the output's name. A binary file that
+    is open for writing needs it. What the journal has is not read again: the streams are made with
+    `resume=journal.checkpoint(name)`. The file appears at once when all has been read. Until then there is none, or the
+    previous one. With `account`, its name is a column. `csv_safe` puts an apostrophe before text that a spreadsheet
+    would run as a formula, and goes with CSV only. `window` is the range that the file must cover. While a stream has
+    not read it all, because it ends in the server's future, the file is written but the journal is not finished: a
+    later export reads the rest and writes the file again, with all records. `told` is called for each window.
 
     Raises:
-        ValueError: for an ending that is no format's.
+        ValueError: for an unknown format, or `csv_safe` with another one than CSV.
         OSError: if a file cannot be written.
         ItnioError: as the streams do, and for a value that has no room in its column.
     """
-    form = format_of(output)
-    await anyio.to_thread.run_sync(_check_place, output)
-    kind = Kind(next(iter(streams.values())).of, account)
+    writer = format_of(output, form, csv_safe=csv_safe)
+    if isinstance(output, Path):
+        await anyio.to_thread.run_sync(check_place, output)
+    kind = Kind(next(iter(streams.values())).of, account, csv_safe)
     async with merge({name: stream.windows() for name, stream in streams.items()}, buffer=1) as merged:
         async for name, batch in merged:
             told()
-            chunk = await anyio.to_thread.run_sync(form.chunk, batch.records, kind.of, name if account else None)
-            await _finish_in_thread(journal.add, name, chunk, batch.checkpoint)
+            chunk = await anyio.to_thread.run_sync(writer.chunk, batch.records, kind, name if account else None)
+            await _finish_in_thread(journal.add, name, chunk, batch.checkpoint, len(batch.records))
     is_complete = window is None or not any(
         gaps(window, (*stream.checkpoint.done, *stream.skipped)) for stream in streams.values()
     )
-    await _finish_in_thread(_write, form, output, kind, journal, is_complete)
+    await _finish_in_thread(_write, writer, output, kind, journal, is_complete)
 
 
-def format_of(output: Path) -> Format:
-    """Return the format of a file's name.
+def format_of(output: Path | Writable, form: str | None = None, *, csv_safe: bool = False) -> Format:
+    """Return a format by its name, or else by the ending of a file's name.
 
     Raises:
-        ValueError: for an ending that is none's.
+        ValueError: for an unknown format, or `csv_safe` with another one than CSV.
         MissingExtraError: for a columnar format without the extra `arrow`.
     """
+    name, problem = form, f"the format must be one of {', '.join(FORMATS)}, not {form!r}"
+    if form is None and isinstance(output, Path):
+        name = output.suffix.lower().removeprefix(".")
+        problem = f"{output} must end with one of {', '.join(f'.{each}' for each in FORMATS)}, or its format be named"
+    if name is None or name not in FORMATS:
+        raise ValueError(problem)
+    if csv_safe and name != "csv":
+        message = f"text that is safe in spreadsheets goes with the format csv only, not with {name}"
+        raise ValueError(message)
+    return FORMATS[name]()
+
+
+def digest_of(output: Path) -> str | None:
+    """Return the digest of a file's content; None if there is no such file.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
     try:
-        form = FORMATS[output.suffix.lower()]
-    except KeyError:
-        message = f"{output} must end with one of {', '.join(FORMATS)}, which tells the format"
-        raise ValueError(message) from None
-    return form()
-
-
-def _check_place(output: Path) -> None:
-    """Find out whether a file can be written, before anything is asked for it."""
-    if output.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
-    if not output.parent.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(output.parent))
-    with tempfile.TemporaryFile(dir=output.parent):
-        pass
+        with output.open("rb") as file:
+            return _digest(file)
+    except FileNotFoundError:
+        return None
 
 
 async def _finish_in_thread(function: Callable[..., None], *arguments: object) -> None:
@@ -127,22 +152,45 @@ async def _finish_in_thread(function: Callable[..., None], *arguments: object) -
         raise errors[0]
 
 
-def _write(form: Format, output: Path, kind: Kind, journal: Journal, is_complete: bool) -> None:  # noqa: FBT001 -- called in a thread
-    with new_file(output) as file:
+def _write(form: Format, output: Path | Writable, kind: Kind, journal: Journal, is_complete: bool) -> None:  # noqa: FBT001 -- called in a thread
+    with new_file(output) if isinstance(output, Path) else _copied_to(output) as file:
         form.write(file, kind, journal.chunks)
+        file.flush()
+        with _reread(file) as written:
+            digest = _digest(written)
     if is_complete:
-        journal.finish()
+        journal.finish(digest)
+
+
+@contextmanager
+def _copied_to(output: Writable) -> Generator[io.BufferedWriter]:
+    """Open a temporary file that is copied to an output when the block ends: not all writers can write to a pipe."""
+    with tempfile.TemporaryFile("wb") as file:
+        yield file
+        with _reread(file) as written:
+            shutil.copyfileobj(written, output)
+        output.flush()
+
+
+def _reread(file: io.BufferedWriter) -> io.BufferedReader:
+    """Open a file that is being written, from its first byte on."""
+    file.seek(0)
+    return open(file.fileno(), "rb", closefd=False)
+
+
+def _digest(file: io.BufferedReader) -> str:
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # Text
 
 
-def _json_chunk(records: Sequence[CallRecord], _: type[CallRecord], account: str | None) -> bytes:
+def _json_chunk(records: Sequence[CallRecord], _: Kind, account: str | None) -> bytes:
     return json_lines(records, account=account)
 
 
-def _csv_chunk(records: Sequence[CallRecord], _: type[CallRecord], account: str | None) -> bytes:
-    return csv_lines(records, account=account)
+def _csv_chunk(records: Sequence[CallRecord], kind: Kind, account: str | None) -> bytes:
+    return csv_lines(records, account=account, safe=kind.csv_safe)
 
 
 def _write_json(file: io.BufferedWriter, _: Kind, chunks: Chunks) -> None:
@@ -176,9 +224,9 @@ def _arrow() -> Format:
 
 
 FORMATS: Mapping[str, Callable[[], Format]] = {
-    ".parquet": _parquet,
-    ".csv": lambda: Format(_csv_chunk, _write_csv),
-    ".jsonl": lambda: Format(_json_chunk, _write_json),
-    ".arrow": _arrow,
+    "parquet": _parquet,
+    "csv": lambda: Format(_csv_chunk, _write_csv, is_text=True),
+    "jsonl": lambda: Format(_json_chunk, _write_json, is_text=True),
+    "arrow": _arrow,
 }
-"""The format of each ending; a function, since those of columns need an extra."""
+"""The formats by their names, which are also the endings of files. Functions: those of columns need an extra."""

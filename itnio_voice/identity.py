@@ -67,9 +67,7 @@ class PageKeys:
         return {mark for name, mark in zip(self.ids, self.marks, strict=True) if name == voice_id}
 
 
-def page_keys(
-    records: Sequence[CallRecord], shared_ids: set[Hashable], times: Sequence[str] | None = None
-) -> PageKeys:
+def page_keys(records: Sequence[CallRecord], shared_ids: set[Hashable], times: Sequence[str] | None = None) -> PageKeys:
     """Return the keys of an answer's records; ids that are found to be shared are added to `shared_ids`.
 
     `times` are the submit times in ISO 8601, if they are at hand. They are used where their offset is the vendor's.

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -11,6 +12,9 @@ import attrs
 from .models import CallRecord
 
 __all__ = ["csv_header", "csv_lines", "json_lines"]
+
+_FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
+"""How text begins that a spreadsheet would run as a formula, also in the full-width forms of these characters."""
 
 
 def json_lines(records: Iterable[CallRecord], *, account: str | None = None) -> bytes:
@@ -24,14 +28,28 @@ def csv_header(of: type[CallRecord], *, account: bool = False) -> bytes:
     return _encoded(",".join(["account", *names] if account else names) + "\r\n")
 
 
-def csv_lines(records: Iterable[CallRecord], *, account: str | None = None) -> bytes:
-    """Return a line for each record, as RFC 4180 has it; what is missing is empty, and `extra` is JSON."""
+def csv_lines(records: Iterable[CallRecord], *, account: str | None = None, safe: bool = False) -> bytes:
+    """Return a line for each record, as RFC 4180 has it; what is missing is empty, and `extra` is JSON.
+
+    With `safe`, an apostrophe comes before text that a spreadsheet would run as a formula (OWASP, CSV injection): text
+    that begins with = + - @, also after white space, or with a tab or a line break. Numbers and times stay as they are.
+    All cells are quoted, for a spreadsheet may take another character than the comma for the separator.
+    """
     text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    for row in _rows(records, account):
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL if safe else csv.QUOTE_MINIMAL)
+    for record in records:
+        (row,) = _rows([record], account)
         row["extra"] = _json(row["extra"]) if row["extra"] else None
+        if safe:
+            # Amounts and times are text in a row, but not in the record. The account is in the row only.
+            texts = {name: text for name, text in row.items() if isinstance(getattr(record, name, text), str)}
+            row.update({name: _inert(text) for name, text in texts.items()})
         writer.writerow(row.values())
     return _encoded(text.getvalue())
+
+
+def _inert(text: str) -> str:
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def _rows(records: Iterable[CallRecord], account: str | None) -> Iterator[dict[str, Any]]:

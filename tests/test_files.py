@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import io
 import json
 import os
 import random
@@ -24,7 +25,7 @@ from pyarrow import ipc, parquet
 
 from itnio_voice import Credentials, ItnioError, SipRecord, VoiceRecord, VoiceSession, Window
 from itnio_voice.arrow import schema
-from itnio_voice.files import FORMATS, export
+from itnio_voice.files import FORMATS, digest_of, export
 from itnio_voice.journal import Journal
 from itnio_voice.sandbox import Behaviour, Fault, Sandbox
 
@@ -43,10 +44,15 @@ def _columns(table: pa.Table) -> list[dict[str, Any]]:
 
 READ: Mapping[str, Callable[[Path], list[dict[str, Any]]]] = {
     ".parquet": lambda path: _columns(parquet.read_table(path)),
-    ".arrow": lambda path: _columns(ipc.open_file(str(path)).read_all()),
-    ".jsonl": lambda path: [json.loads(line) for line in path.read_text().splitlines()],
     ".csv": lambda path: list(csv.DictReader(path.read_text().splitlines())),
+    ".jsonl": lambda path: [json.loads(line) for line in path.read_text().splitlines()],
+    ".arrow": lambda path: _columns(ipc.open_file(str(path)).read_all()),
 }
+
+
+def test_formats_are_the_endings_that_tests_read() -> None:
+    """Each format is read back here."""
+    assert [f".{name}" for name in FORMATS] == list(READ)
 
 
 def amounts(rows: list[dict[str, Any]]) -> dict[str, Decimal]:
@@ -62,7 +68,7 @@ async def expected(session: VoiceSession, of: type[Any] = VoiceRecord) -> dict[s
 
 
 @pytest.mark.parametrize("of", [VoiceRecord, SipRecord])
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", READ)
 async def test_every_format(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str, of: type[Any]) -> None:
     """Each format holds each record once, with its cost to the last digit, under the attributes' names."""
     output = tmp_path / f"calls{suffix}"
@@ -76,7 +82,7 @@ async def test_every_format(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str,
     assert [output.name] == os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", READ)
 async def test_nothing(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str) -> None:
     """A range without records is a file that can be read."""
     output = tmp_path / f"calls{suffix}"
@@ -149,7 +155,7 @@ async def test_several_accounts(tmp_path: Path) -> None:
             await session.aclose()
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", READ)
 async def test_a_failure_leaves_the_file_before(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str) -> None:
     """What fails leaves neither half a file nor any other trace; a file that was there stays."""
     output = tmp_path / f"calls{suffix}"
@@ -175,6 +181,53 @@ async def test_wrong_places(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
     assert [] == itnio_sandbox.requests
 
 
+async def test_csv_safe_is_for_csv(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
+    """`csv_safe` changes CSV, and is an error with another format, before anything is requested."""
+    async with session_on(itnio_sandbox) as session:
+        for form in FORMATS.keys() - {"csv"}:
+            with Journal() as journal, pytest.raises(ValueError, match=f"the format csv only, not with {form}"):
+                await export({"any": session.records(LONG_AGO)}, tmp_path / f"calls.{form}", journal, csv_safe=True)
+        assert [] == itnio_sandbox.requests
+        with Journal() as journal:
+            await export({"any": session.records(LONG_AGO)}, tmp_path / "calls.csv", journal, csv_safe=True)
+        rows = READ[".csv"](tmp_path / "calls.csv")
+        assert await expected(session) == amounts(rows)
+    assert "'-1" in {row["feedback_value"] for row in rows}
+
+
+@pytest.mark.parametrize("suffix", READ)
+async def test_a_file_that_is_open(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str) -> None:
+    """A file that is open for writing needs a format's name; it need not be able to seek."""
+    async with session_on(itnio_sandbox) as session:
+        with Journal() as journal, (tmp_path / "calls").open("wb") as output:
+            with pytest.raises(ValueError, match="the format must be one of parquet, csv, jsonl, arrow, not None"):
+                await export({"any": session.records(LONG_AGO)}, output, journal)
+            stream = session.records(LONG_AGO, END)
+            await export({"any": stream}, OnlyWrite(output), journal, form=suffix.removeprefix("."))
+        assert itnio_sandbox.ids(LONG_AGO, END) == amounts(READ[suffix](tmp_path / "calls")).keys()
+
+
+class OnlyWrite(io.BufferedIOBase):
+    """A file like a pipe."""
+
+    def __init__(self, file: io.BufferedWriter) -> None:
+        self._file = file
+
+    def write(self, data: Any) -> int:
+        """Write bytes."""
+        return self._file.write(data)
+
+
+async def test_the_journal_counts_records_and_knows_the_output(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
+    """After an export the journal has the number of records and the digest of the file."""
+    async with session_on(itnio_sandbox) as session:
+        with Journal() as journal:
+            await export({"any": session.records(LONG_AGO, END)}, tmp_path / "calls.csv", journal)
+            assert len(itnio_sandbox.ids(LONG_AGO, END)) == journal.records
+            assert digest_of(tmp_path / "calls.csv") == journal.digest
+    assert digest_of(tmp_path / "none") is None
+
+
 class Blocking(Journal):
     """A journal that waits in one of its methods, in whatever thread calls it."""
 
@@ -190,10 +243,10 @@ class Blocking(Journal):
         super().add(*arguments)
         self.ended |= self.method == "add"
 
-    def finish(self) -> None:
+    def finish(self, digest: str) -> None:
         """Finish."""
         self._block("finish")
-        super().finish()
+        super().finish(digest)
         self.ended |= self.method == "finish"
 
     def _block(self, method: str) -> None:
@@ -244,7 +297,7 @@ async def test_an_export_whose_state_cannot_be_written(itnio_sandbox: Sandbox, t
             await export({"any": session.records(LONG_AGO)}, tmp_path / "calls.csv", journal)
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", READ)
 async def test_a_window_that_is_not_read_to_its_end(suffix: str, tmp_path: Path) -> None:
     """A file is finished only when its window is covered. A later export reads the rest, and the file has both."""
     output, clock = tmp_path / f"calls{suffix}", time.time() - 7200
@@ -280,9 +333,12 @@ async def test_expired_time_does_not_keep_a_file_unfinished(itnio_sandbox: Sandb
 async def test_killed(tmp_path: Path, suffix: str) -> None:
     """Killed at random instants and begun again by the same command, an export has every record once in the end."""
     output, chance = tmp_path / f"calls{suffix}", random.Random(suffix)
-    with Sandbox(records=3000, behaviour=Behaviour(latency=0.02, max_span=timedelta(days=3))) as sandbox:
+    with Sandbox(
+        records=3000, end=END - timedelta(minutes=2), behaviour=Behaviour(latency=0.02, max_span=timedelta(days=3))
+    ) as sandbox:
         environment = environment_of(sandbox)
-        command = [sys.executable, "-m", "itnio_voice", "export", "61d", "-o", str(output), "--resume"]
+        period = [(END - timedelta(days=61)).isoformat(), (END - timedelta(minutes=1)).isoformat()]
+        command = [sys.executable, "-m", "itnio_voice", "export", *period, "-o", str(output), "--resume"]
         for _ in range(KILLS):
             requests = len(sandbox.requests) + chance.randint(1, 30)
             with subprocess.Popen(command, env=environment) as process:  # noqa: S603

@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,3 +46,51 @@ def test_what_is_no_text() -> None:
     assert record.to_dict() == json.loads(json_lines([record]))
     assert b"a\\ud800" in csv_lines([record])
     assert ["eu", "a\ud800"] == list(json.loads(json_lines([record], account="eu")).values())[:3:2]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+4912", "'+4912"),
+        ("-1", "'-1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("\rx", "'\rx"),
+        ("\nx", "'\nx"),
+        ("  =1", "'  =1"),
+        ("\u00a0@x", "'\u00a0@x"),
+        ("\uff1d1", "'\uff1d1"),
+        ("'=1", "'=1"),
+        ("a=1", "a=1"),
+        (" ", " "),
+        ("", ""),
+        ("12", "12"),
+    ],
+)
+def test_safe_csv(text: str, expected: str) -> None:
+    """Text that a spreadsheet would run gets an apostrophe, in the account's name too; other text stays."""
+    (row,) = csv.reader(
+        io.StringIO(csv_lines([VoiceRecord(callee=text)], account=text, safe=True).decode(), newline="")
+    )
+    columns = dict(zip(["account", *VoiceRecord().to_dict()], row, strict=True))
+
+    assert (expected, expected) == (columns["account"], columns["callee"])
+    assert text.encode() in csv_lines([VoiceRecord(callee=text)])
+
+
+def test_safe_csv_keeps_numbers_times_and_json() -> None:
+    """Numbers and times stay as they are, and `extra` is JSON, which begins with a brace."""
+    record = VoiceRecord(
+        cost=Decimal("-0.50"), call_duration=-3, call_time=datetime(2026, 9, 1, tzinfo=UTC), extra={"=a": "=b"}
+    )
+    (row,) = csv.reader(io.StringIO(csv_lines([record], safe=True).decode()))
+    (usual,) = csv.reader(io.StringIO(csv_lines([record]).decode()))
+
+    assert usual == row
+    assert {"-0.50", "-3", '{"=a":"=b"}'} <= set(row)
+
+
+def test_safe_csv_quotes_all_cells() -> None:
+    """A spreadsheet with another separator does not cut a formula out of a cell."""
+    assert b'"a;=1"' in csv_lines([VoiceRecord(callee="a;=1")], safe=True)

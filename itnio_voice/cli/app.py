@@ -1,16 +1,18 @@
 """The commands and their exit codes: 0 done, 1 an error of the API or the network, 2 wrong usage, 130 interrupted.
 
+As usual in a shell, 141 means that the reader of standard output has ended, and 143 that the command was terminated.
+
 What a command runs is imported when it is run: each needs other extras.
 """
 
+import errno
 import logging
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import anyio
 from cyclopts import App, CycloptsError, Parameter
@@ -19,10 +21,10 @@ from cyclopts.validators import Number
 from ..errors import ItnioError
 from .options import AccountOptions, AskingOptions, Moment, ReadingOptions, UsageError
 from .progress import say
+from .signals import READER_ENDED, interruptible
 
 __all__ = ["app", "run"]
 
-INTERRUPTED = 130
 _RAISE: dict[str, Any] = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
 
 Count = Annotated[int, Parameter(validator=Number(gte=0))]
@@ -61,18 +63,36 @@ def export(
     /,
     *,
     output: Annotated[
-        Path, Parameter(name=["--output", "-o"], help="A file that ends with .parquet, .csv, .jsonl or .arrow.")
+        Path,
+        Parameter(
+            name=["--output", "-o"],
+            help="A file that ends with .parquet, .csv, .jsonl or .arrow, or - for standard output.",
+            allow_leading_hyphen=True,
+        ),
     ],
+    format: Annotated[  # noqa: A002 -- the option's name
+        Literal["parquet", "arrow", "csv", "jsonl"] | None, Parameter(help="The format. Default: the file's ending.")
+    ] = None,
+    csv_safe: Annotated[
+        bool,
+        Parameter(help="CSV: put ' before text that a spreadsheet would run as a formula.", negative=""),
+    ] = False,
     resume: Annotated[
         bool,
-        Parameter(help="Note beside it what has been read, and go on where the same command was stopped.", negative=""),
+        Parameter(
+            help="Keep what has been read in FILE.state. The same command continues where it was stopped, with the "
+            "START of the first run. A finished file is left as it is, unless it was changed or a START or END such as "
+            "1d or now has moved on: then it is exported again.",
+            negative="",
+        ),
     ] = False,
     reading: ReadingOptions = _READING,
 ) -> None:
-    """Write records into a file, which is whole once it is there."""
+    """Write records into a file, which is complete once it is there, or to standard output."""
     from . import export as command  # noqa: PLC0415
 
-    anyio.run(partial(command.run, start, end, output, reading, resume=resume))
+    target = command.Target(output, format, csv_safe=csv_safe, resume=resume)
+    anyio.run(command.run, start, end, target, reading)
 
 
 @app.command
@@ -174,6 +194,9 @@ def sandbox(
     command.run(port=port, records=records, sip_records=sip_records, seed=seed, api_key=api_key, account=account or ())
 
 
+app.meta.suppress_keyboard_interrupt = False
+
+
 @app.meta.default
 def _launch(*words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], debug: bool = False) -> None:
     """Run a command.
@@ -191,13 +214,28 @@ def _launch(*words: Annotated[str, Parameter(show=False, allow_leading_hyphen=Tr
     except BrokenPipeError:
         # Whoever reads has had enough. What is left in the buffer would fail again at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        sys.exit(READER_ENDED)
     except (ItnioError, OSError, UsageError) as error:
         if debug:
             traceback.print_exception(error)
-        usage = isinstance(error, UsageError)
-        say(str(error) if usage else f"{type(error).__name__}: {error}")
-        sys.exit(2 if usage else 1)
+        say(_worded(error))
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+
+
+def _worded(error: Exception) -> str:
+    """Return an error as a line, without Python's own words for the errors of the operating system."""
+    if isinstance(error, ItnioError):
+        return f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and error.strerror:
+        place = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{place}{_ADVICE.get(error.errno or 0, '')}"
+    return str(error)
+
+
+_ADVICE = {
+    errno.EMFILE: ": raise the limit of open files, for example with ulimit -n 256",
+    errno.ENOSPC: ": free some space, and run the command again",
+}
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -206,12 +244,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     for name in ("itnio_voice", "stamina"):
         logging.getLogger(name).addHandler(logging.NullHandler())
     try:
-        app.meta(arguments, **_RAISE)
+        with interruptible():
+            app.meta(arguments, **_RAISE)
     except CycloptsError as error:
         say(str(error))
         return 2
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except SystemExit as end:
         return int(end.code or 0)
     return 0

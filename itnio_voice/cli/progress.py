@@ -18,8 +18,9 @@ __all__ = ["Bar", "say", "tell_skipped", "tell_unread"]
 class Bar:
     """Records read and expected, their rate, the time left and the windows; only on a terminal, and if it is wanted."""
 
-    def __init__(self, streams: Iterable[RecordStream[Any]] = (), *, quiet: bool = False) -> None:
+    def __init__(self, streams: Iterable[RecordStream[Any]] = (), *, quiet: bool = False, before: int = 0) -> None:
         self.streams = list(streams)
+        self._before = before
         self._bar = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -42,7 +43,8 @@ class Bar:
         """Show how far the streams have come now."""
         if self._bar.disable:
             return
-        read, total, text = summed_up([stream.progress for stream in self.streams], self._bar.tasks[0].elapsed or 0)
+        progress = [stream.progress for stream in self.streams]
+        read, total, text = summed_up(progress, self._bar.tasks[0].elapsed or 0, before=self._before)
         self._bar.update(self._task, completed=read, total=total, told=text)
 
     def tell(self, text: str) -> None:
@@ -51,18 +53,20 @@ class Bar:
             self._bar.console.print(text, markup=False)
 
 
-def summed_up(streams: Sequence[Progress], seconds: float) -> tuple[int, int | None, str]:
+def summed_up(streams: Sequence[Progress], seconds: float, *, before: int = 0) -> tuple[int, int | None, str]:
     """Return how many records of all streams have been read, how many there are (None if not known), and that as text.
 
-    rich's own columns forget the rate whenever the total changes, which it does.
+    `before` counts the records that an earlier run has read. rich's own columns forget the rate whenever the total
+    changes, which it does.
     """
-    read = sum(progress.records for progress in streams)
+    new = sum(progress.records for progress in streams)
+    read = before + new
     expected = [progress.expected for progress in streams]
-    total = None if None in expected else max(read, sum(filter(None, expected)))
+    total = None if None in expected else max(read, before + sum(filter(None, expected)))
     done = sum(progress.windows_done for progress in streams)
     planned = sum(progress.windows_planned for progress in streams)
-    rate = read / max(seconds, 0.001)
-    left = "" if total is None or not read else f" {timedelta(seconds=round((total - read) / rate))} left"
+    rate = new / max(seconds, 0.001)
+    left = "" if total is None or not new else f" {timedelta(seconds=round((total - read) / rate))} left"
     of_all = "" if total is None else f"/{total:,}"
     return read, total, f"{read:,}{of_all} {rate:,.0f}/s{left} window {done}/{planned}"
 

@@ -1,11 +1,13 @@
 """The commands, as they are typed."""
 
+import errno
 import re
 import shlex
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -82,6 +84,40 @@ def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixtu
     finally:
         del command_line.app["fail"]
     assert capsys.readouterr().err in {"itnio-voice: ServerError: -18: busy\n", ""}
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError("calls.csv is a folder"), "calls.csv is a folder"),
+        (OSError(errno.EMFILE, "Too many open files", "/lib/x.py"), "Too many open files (/lib/x.py): raise the limit"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device: free some space"),
+        (PermissionError(errno.EACCES, "Permission denied", "a.csv"), "Permission denied (a.csv)"),
+    ],
+)
+def test_errors_of_the_system(error: OSError, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An error of the operating system is one line, without names of Python's."""
+
+    def fail() -> None:
+        raise error
+
+    command_line.app.command(fail, name="fail")
+    try:
+        assert 1 == command_line.run(["fail"])
+    finally:
+        del command_line.app["fail"]
+    assert capsys.readouterr().err.startswith(f"itnio-voice: {line}")
+
+
+def test_a_command_leaves_the_handlers_of_signals() -> None:
+    """After a command the process has the handlers that it had; outside the main thread they are not touched."""
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    assert 2 == command_line.run(["nonsense"])
+    thread = threading.Thread(target=command_line.run, args=[["nonsense"]])
+    thread.start()
+    thread.join()
+
+    assert before == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
 
 
 def test_as_a_module() -> None:

@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,20 +17,27 @@ import pytest
 from pyarrow import parquet
 
 from itnio_voice.cli.app import run
+from itnio_voice.journal import Journal
 from itnio_voice.sandbox import Behaviour, Fault, Sandbox
 
 from .conftest import ServerTime
+
+END = datetime.now(UTC).replace(microsecond=0)
+PAST = [(END - timedelta(days=61)).isoformat(), END.isoformat()]
+"""A range that does not move on."""
 
 COMMAND = [sys.executable, "-m", "itnio_voice", "export"]
 
 
 def test_one_command(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file has every record, and nothing is told where there is no terminal."""
+    """A file has every record; where there is no terminal, one line says how many and where."""
     assert 0 == run(["export", "61d", "-o", str(tmp_path / "calls.parquet")])
 
     assert sandbox.ids() == set(parquet.read_table(tmp_path / "calls.parquet")["voice_id"].to_pylist())
     assert ["calls.parquet"] == [path.name for path in tmp_path.iterdir()]
-    assert ("", "") == capsys.readouterr()
+    assert re.fullmatch(
+        r"itnio-voice: 150 records in [0-9.]+ s: \S*calls.parquet has [0-9,]+ bytes\n", capsys.readouterr().err
+    )
 
 
 def test_several_accounts(sandbox: Sandbox, accounts: Path, tmp_path: Path) -> None:
@@ -43,18 +52,96 @@ def test_several_accounts(sandbox: Sandbox, accounts: Path, tmp_path: Path) -> N
 
 
 def test_finished(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On a finished output `--resume` changes and asks nothing; without the output it begins anew."""
+    """On a finished output `--resume` changes and requests nothing; without the output it begins again."""
     output = tmp_path / "calls.csv"
-    words = ["export", "61d", "-o", str(output), "--resume"]
+    words = ["export", *PAST, "-o", str(output), "--resume"]
     assert 0 == run(words)
-    before, asked = output.read_bytes(), len(sandbox.requests)
-    assert (0, before, asked) == (run(words), output.read_bytes(), len(sandbox.requests))
+    before, requests = output.read_bytes(), len(sandbox.requests)
+    assert (0, before, requests) == (run(words), output.read_bytes(), len(sandbox.requests))
     assert "calls.csv is finished" in capsys.readouterr().err
     output.unlink()
-    sandbox.insert({"voiceId": "late", "submitTime": (datetime.now(UTC) - timedelta(minutes=5)).isoformat()})
+    sandbox.insert({"voiceId": "late", "submitTime": (END - timedelta(minutes=5)).isoformat()})
     assert 0 == run(words)
+    assert "was finished and is not there: exporting it again" in capsys.readouterr().err
     assert "late" in output.read_text()
     assert output.read_text().count("\n") == before.count(b"\n") + 1
+
+
+def test_an_output_that_another_export_replaced_is_exported_again(
+    sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A state counts only for the output that it describes: for other content, the export is repeated."""
+    output = tmp_path / "calls.csv"
+    words = ["export", *PAST, "-o", str(output), "--resume"]
+    assert 0 == run(words)
+    right = output.read_bytes()
+    assert 0 == run(["export", "1d", "-o", str(output)])
+    assert right != output.read_bytes()
+    capsys.readouterr()
+
+    assert 0 == run(words)
+    assert "was changed since it was finished: exporting it again" in capsys.readouterr().err
+    assert right == output.read_bytes()
+    output.write_bytes(right[:-2] + b"!\n")  # of the same size
+    os.utime(output, ns=(0, 0))
+    assert 0 == run(words)
+    assert right == output.read_bytes()
+    assert sandbox.ids() == set(ids_of(output))
+
+
+def test_a_finished_output_can_be_moved_with_its_state(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An output that is copied or moved together with its state is finished at its new place, too."""
+    words = ["export", *PAST, "--resume", "-o"]
+    assert 0 == run([*words, str(tmp_path / "calls.csv")])
+    (tmp_path / "new").mkdir()
+    for name in ("calls.csv", "calls.csv.state"):
+        shutil.copy(tmp_path / name, tmp_path / "new" / name.replace("calls", "moved"))
+    sandbox.reset_requests()
+
+    assert 0 == run([*words, str(tmp_path / "new" / "moved.csv")])
+    assert [] == sandbox.requests
+
+
+def test_a_relative_range_that_has_moved_on_is_exported_again(
+    skewed: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A day later the same command with `1d` writes the records of the new range, and only those."""
+    now, output = datetime.now(UTC), tmp_path / "calls.csv"
+    insert(skewed, now - timedelta(hours=47), now - timedelta(hours=25), now - timedelta(hours=1))
+    words = ["export", "1d", "-o", str(output), "--resume"]
+    with monkeypatch.context() as yesterday:
+        yesterday.setattr("itnio_voice.cli.options.datetime", DayBefore)
+        assert 0 == run([*words[:2], "0d", *words[2:]])
+        assert ["a", "b"] == ids_of(output)
+    capsys.readouterr()
+
+    assert 0 == run([*words[:2], "0d", *words[2:]])
+    assert ["c"] == ids_of(output)
+    assert "has the records of an earlier range: exporting it again" in capsys.readouterr().err
+
+
+def test_a_stopped_relative_range_continues_with_the_first_start(
+    skewed: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that was stopped continues from the start that `1d` was then, up to the present."""
+    now, output = datetime.now(UTC), tmp_path / "calls.csv"
+    insert(skewed, now - timedelta(hours=47), now - timedelta(hours=25), now - timedelta(hours=1))
+    skewed.behaviour = Behaviour(max_span=timedelta(hours=4))
+    words = ["export", "1d", "-o", str(output), "--resume", "--concurrency", "1"]
+    with monkeypatch.context() as yesterday:
+        yesterday.setattr("itnio_voice.cli.options.datetime", DayBefore)
+        refuse_from(skewed, 14)
+        assert 1 == run(words)
+        assert not output.exists()
+    skewed.on_request, skewed.behaviour = None, Behaviour()
+    capsys.readouterr()
+
+    assert 0 == run(words)
+    assert ["a", "b", "c"] == ids_of(output)
+    errors = capsys.readouterr().err
+    assert "1 records for" in errors
+    assert f"have been read: continuing with {(now - timedelta(days=2)).date().isoformat()}" in errors
+    assert "3 records (2 of this run) in" in errors
 
 
 @pytest.mark.usefixtures("sandbox")
@@ -84,12 +171,7 @@ def test_gone_on_with(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.Monk
     """What has been read is not read again; for another account of the same name it is not gone on with."""
     words = ["export", "61d", "-o", str(tmp_path / "calls.csv"), "--resume", "--concurrency", "1"]
     sandbox.behaviour = Behaviour(max_span=timedelta(days=4))
-
-    def refuse(sandbox: Sandbox, number: int) -> None:
-        if number == 12:
-            sandbox.behaviour = Behaviour(allowed_addresses=())
-
-    sandbox.on_request = refuse
+    refuse_from(sandbox, 12)
     assert 1 == run(words)
     assert ["calls.csv.state"] == [path.name for path in tmp_path.iterdir()]
     sandbox.behaviour = Behaviour()
@@ -109,7 +191,7 @@ def test_gone_on_with(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_place_that_is_none(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder that is not there is exit code 1, before anything is asked."""
     assert 1 == run(["export", "61d", "-o", str(tmp_path / "none" / "calls.csv")])
-    assert "NotADirectoryError" in capsys.readouterr().err
+    assert "is not a folder. Create it, or choose another one" in capsys.readouterr().err
     assert [] == sandbox.requests
 
 
@@ -127,6 +209,25 @@ def test_interrupted(sandbox: Sandbox, tmp_path: Path) -> None:
     assert [] == list(tmp_path.iterdir())
 
 
+def refuse_from(sandbox: Sandbox, request: int) -> None:
+    """Let a sandbox refuse its requests from one on, by number."""
+
+    def refuse(sandbox: Sandbox, number: int) -> None:
+        if number == request:
+            sandbox.behaviour = Behaviour(allowed_addresses=())
+
+    sandbox.on_request = refuse
+
+
+class DayBefore(datetime):
+    """The clock of the command line, a day ago."""
+
+    @classmethod
+    def now(cls, tz: Any = None) -> Any:
+        """Return the time."""
+        return datetime.now(tz) - timedelta(days=1)
+
+
 # Clocks
 
 CLOCKS = pytest.mark.parametrize("ahead", [-7200, 0, 7200])
@@ -136,6 +237,12 @@ def ids_of(output: Path) -> list[str]:
     """Return the ids in a file, in order."""
     with output.open(newline="") as file:
         return sorted(row["voice_id"] for row in csv.DictReader(file))
+
+
+def warnings(errors: str) -> str:
+    """Return standard error without the lines that say what was written and what is continued."""
+    usual = re.compile(r"records .*in [0-9.]+ s: |: continuing with ")
+    return "".join(line for line in errors.splitlines(keepends=True) if not usual.search(line))
 
 
 def insert(sandbox: Sandbox, *times: datetime) -> None:
@@ -158,7 +265,7 @@ def test_a_later_run_reads_what_was_in_the_future(
     for _ in range(2):
         assert 0 == run(words)
         assert ["a", "b"] == ids_of(output)
-        errors = capsys.readouterr().err
+        errors = warnings(capsys.readouterr().err)
         assert errors.startswith("itnio-voice: read up to ")
         assert errors.endswith(f"; run the command again after {end.isoformat()} for the rest\n")
         assert 1 == errors.count("\n")
@@ -167,10 +274,10 @@ def test_a_later_run_reads_what_was_in_the_future(
     server_time.ahead += 7200
     assert 0 == run(words)
     assert ["a", "b", "c"] == ids_of(output)
-    assert "" == capsys.readouterr().err
+    assert "" == warnings(capsys.readouterr().err)
     skewed.reset_requests()
     assert 0 == run(words)
-    assert "is finished" in capsys.readouterr().err
+    assert "is finished" in (capsys.readouterr().err)
     assert [] == skewed.requests
 
 
@@ -183,15 +290,13 @@ def test_now_by_a_clock_that_is_ahead(
     words = ["export", "1d", "-o", str(output), "--resume"]
     insert(skewed, server_time.after(-60))
     assert 0 == run(words)
-    assert "; run the command again after " in capsys.readouterr().err
+    assert "; run the command again after " in warnings(capsys.readouterr().err)
     insert(skewed, server_time.after(600))
     server_time.ahead = 0
 
     assert 0 == run(words)
     assert ["a", "b"] == ids_of(output)
-    assert "" == capsys.readouterr().err
-    assert 0 == run(words)
-    assert "is finished" in capsys.readouterr().err
+    assert "" == warnings(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("resume", [[], ["--resume"]])
@@ -204,7 +309,7 @@ def test_now_by_a_clock_that_is_behind(
 
     assert 0 == run(["export", "1d", "-o", str(tmp_path / "calls.csv"), *resume])
     assert ["a", "b"] == ids_of(tmp_path / "calls.csv")
-    assert "" == capsys.readouterr().err
+    assert "" == warnings(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("end", ["2100-01-01", "now"])
@@ -221,7 +326,7 @@ def test_without_resume_the_rest_is_reported(
 
     assert ["a"] == ids_of(output)
     assert done.stderr.startswith("itnio-voice: read up to ")
-    assert 1 == done.stderr.count("\n")
+    assert 1 == warnings(done.stderr).count("\n")
     assert "again" not in done.stderr
 
 
@@ -252,7 +357,7 @@ def test_a_range_within_a_second(
 
     assert 0 == run(["export", start.isoformat(), end.isoformat(), "-o", str(output), *resume])
     assert [] == ids_of(output)
-    assert ("", []) == (capsys.readouterr().err, skewed.requests)
+    assert ("", []) == (warnings(capsys.readouterr().err), skewed.requests)
 
 
 @CLOCKS
@@ -273,7 +378,7 @@ def test_a_past_range_with_a_wrong_clock(
     output = tmp_path / "calls.csv"
     assert 0 == run(["export", start.isoformat(), end.isoformat(), "-o", str(output), *resume])
     assert ["a", "b", "c"] == ids_of(output)
-    assert "" == capsys.readouterr().err
+    assert "" == warnings(capsys.readouterr().err)
 
 
 DAYS = 5 * 86400
@@ -296,5 +401,224 @@ def test_a_clock_that_is_days_off(
     words = ["export", server_time.after(-86400).isoformat(), server_time.after(-3600).isoformat()]
 
     assert 1 == run([*words, "-o", str(tmp_path / "calls.csv"), "--resume"])
-    assert "set this machine's clock" in capsys.readouterr().err
+    assert "set this machine's clock" in warnings(capsys.readouterr().err)
     assert not (tmp_path / "calls.csv").exists()
+
+
+# Several commands at once, signals, and wrong places
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_no_call_data(
+    number: signal.Signals, code: int, ignored: bool, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """SIGTERM ends an export as SIGINT does, also in a background job, which starts with SIGINT ignored."""
+    sandbox.behaviour = Behaviour(latency=0.3)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if ignored else signal.getsignal(signal.SIGINT)
+    try:
+        process = subprocess.Popen(  # noqa: S603
+            [*COMMAND, "61d", "-o", str(tmp_path / "calls.csv")], stderr=subprocess.PIPE
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
+        while not sandbox.requests:
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, errors = process.communicate()
+
+    assert (code, b"") == (process.returncode, errors)
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_signal_while_the_file_is_written(tmp_path: Path) -> None:
+    """A part file is removed, too, when SIGTERM interrupts the writing of it."""
+    script = (
+        "import signal, sys; from pathlib import Path; from itnio_voice.atomic import new_file\n"
+        "from itnio_voice.cli.signals import interruptible\n"
+        "with interruptible(), new_file(Path(sys.argv[1])) as file:\n"
+        "    file.write(b'call data'); file.flush(); signal.raise_signal(signal.SIGTERM)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "calls.csv")], check=False)  # noqa: S603
+
+    assert 143 == done.returncode
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_two_exports_at_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Two exports into one output each write a complete file."""
+    sandbox.behaviour = Behaviour(latency=0.2)
+    output = tmp_path / "calls.csv"
+    runs = [subprocess.Popen([*COMMAND, *PAST, "-o", str(output)], stderr=subprocess.DEVNULL) for _ in range(2)]  # noqa: S603
+
+    assert [0, 0] == [process.wait() for process in runs]
+    assert sandbox.ids() == set(ids_of(output))
+    assert ["calls.csv"] == os.listdir(tmp_path)
+
+
+def test_two_resumed_exports_at_once(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """While an export uses a state, another one ends with an error that says so."""
+    with Journal(tmp_path / "calls.csv.state"):
+        assert 1 == run(["export", *PAST, "-o", str(tmp_path / "calls.csv"), "--resume"])
+
+    assert "calls.csv.state is in use by another export. Wait until that has ended" in capsys.readouterr().err
+    assert [] == sandbox.requests
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_a_state_of_another_account_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A finished export of another account with the same name is not taken for this account's."""
+    words = ["export", *PAST, "-o", str(tmp_path / "calls.csv"), "--resume"]
+    assert 0 == run(words)
+    monkeypatch.setenv("ITNIO_API_KEY", "us-key")
+    monkeypatch.setenv("ITNIO_API_SECRET", "us-secret")
+
+    assert 2 == run(words)
+    assert "is the state of another export (accounts: " in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_a_damaged_state_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A state that cannot be used is exit code 1 and a line that names it; the output stays."""
+    output = tmp_path / "calls.csv"
+    words = ["export", *PAST, "-o", str(output), "--resume"]
+    assert 0 == run(words)
+    before = output.read_bytes()
+    (tmp_path / "calls.csv.state").write_bytes(b"x" * 5000)
+    capsys.readouterr()
+
+    assert 1 == run(words)
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"itnio-voice: {output}.state is damaged, or not the state of an export (")
+    assert errors.endswith("delete it to start afresh, or choose another output\n")
+    assert before == output.read_bytes()
+
+
+def test_a_full_disk(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Where no more can be written, one line says so; the previous output stays, and the same command continues."""
+    output = tmp_path / "calls.csv"
+    output.write_text("before")
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "from itnio_voice.__main__ import main; main()"
+    )
+    for resume in ([], ["--resume"]):
+        command = [sys.executable, "-c", script, "export", *PAST, "-o", str(output), *resume]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        assert (1, 1) == (done.returncode, done.stderr.count("\n"))
+        assert re.match(r"itnio-voice: (\S*calls.csv\S*|The temporary file of the export) cannot be ", done.stderr)
+        assert "before" == output.read_text()
+        assert not list(tmp_path.glob(".*"))
+
+    assert 0 == run(["export", *PAST, "-o", str(output), "--resume"])
+    assert sandbox.ids() == set(ids_of(output))
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_errors_in_the_words_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An output that cannot be written is named, without names of Python's."""
+    (tmp_path / "folder.csv").mkdir()
+    for output, told in [
+        (tmp_path / "folder.csv", f"{tmp_path}/folder.csv is a folder: choose the name of a file"),
+        (Path("/none/calls.csv"), "/none/calls.csv cannot be written: /none is not a folder. Create it, or choose"),
+        (tmp_path / f"{'n' * 252}.csv", "n.csv cannot be written: File name too long"),
+    ]:
+        for resume in ([], ["--resume"]):
+            assert 1 == run(["export", "1d", "-o", str(output), *resume])
+            errors = capsys.readouterr().err
+            assert told in errors
+            assert not re.search(r"Error|Errno|\.part", errors)
+    assert ["folder.csv"] == os.listdir(tmp_path)
+
+
+# Standard output, formats and progress
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "arrow"])
+def test_standard_output(form: str, sandbox: Sandbox, tmp_path: Path) -> None:
+    """`-o -` writes the file to standard output, and all else to standard error."""
+    done = subprocess.run([*COMMAND, *PAST, "-o", "-", "--format", form], capture_output=True, check=True)  # noqa: S603
+    assert 0 == run(["export", *PAST, "-o", str(tmp_path / "calls"), "--format", form])
+
+    assert (tmp_path / "calls").read_bytes() == done.stdout
+    assert re.fullmatch(rb"itnio-voice: 150 records in [0-9.]+ s: to standard output\n", done.stderr)
+    assert sandbox.ids()
+
+
+def test_standard_output_whose_reader_ends(sandbox: Sandbox) -> None:
+    """A reader that has enough ends the command quietly."""
+    sandbox.insert(*({"voiceId": f"x{number}", "submitTime": END.isoformat()} for number in range(500)))
+    command = [*COMMAND, *PAST, "-o", "-", "--format", "jsonl", "--quiet"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # noqa: S603
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline().startswith(b"{")
+        process.stdout.close()
+        errors = process.stderr.read()
+
+    assert (141, b"") == (process.returncode, errors)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (["-o", "-"], "add --format csv, for example"),
+        (["-o", "-", "--format", "csv", "--resume"], "--resume needs a file"),
+        (["-o", "calls.jsonl", "--csv-safe"], "goes with the format csv only, not with jsonl"),
+        (["-o", "-", "--format", "xlsx"], "xlsx"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    case: tuple[list[str], str],
+    sandbox: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """They are wrong usage, before anything is requested or written."""
+    words, told = case
+    monkeypatch.chdir(tmp_path)
+    assert 2 == run(["export", "1d", *words])
+    assert told in capsys.readouterr().err
+    assert ([], []) == (sandbox.requests, list(tmp_path.iterdir()))
+
+
+def test_a_binary_format_is_not_written_to_a_terminal(sandbox: Sandbox) -> None:
+    """Parquet on a terminal is wrong usage; CSV is not."""
+    for form, code in [("parquet", 2), ("arrow", 2), ("csv", 0)]:
+        terminal, screen = os.openpty()
+        try:
+            done = subprocess.run(  # noqa: S603
+                [*COMMAND, "1d", "-o", "-", "--format", form], stdout=screen, stderr=subprocess.PIPE, check=False
+            )
+        finally:
+            os.close(screen)
+            os.close(terminal)
+        assert code == done.returncode
+        assert (code == 2) == (b"binary and standard output is a terminal" in done.stderr)
+    assert sandbox.requests
+
+
+def test_csv_safe(skewed: Sandbox, server_time: ServerTime, tmp_path: Path) -> None:
+    """`--csv-safe` makes text inert that a spreadsheet would run, and a state without it is that of another export."""
+    skewed.insert({"voiceId": "a", "callee": "=1+1", "cost": "-0.5", "submitTime": server_time.after(-60).isoformat()})
+    output = tmp_path / "calls.csv"
+    words = ["export", "1d", "-o", str(output), "--resume"]
+    for option, expected in ([], "=1+1"), (["--csv-safe"], "'=1+1"):
+        assert 0 == run([*words, *option])
+        with output.open(newline="") as file:
+            (row,) = csv.DictReader(file)
+        assert (expected, "-0.5") == (row["callee"], row["cost"])
+        assert 2 == run([*words, *([] if option else ["--csv-safe"])])
+        (tmp_path / "calls.csv.state").unlink()
+
+
+def test_quiet(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With `--quiet` an export that succeeds prints nothing."""
+    for _ in range(2):
+        assert 0 == run(["export", *PAST, "-o", str(tmp_path / "calls.csv"), "--resume", "--quiet"])
+    assert ("", "") == capsys.readouterr()
+    assert sandbox.ids() == set(ids_of(tmp_path / "calls.csv"))

@@ -21,3 +21,11 @@ def test_at_the_beginning_and_the_end() -> None:
     """Nothing is divided by nothing, and there is never more read than expected."""
     assert (0, None, "0 0/s window 0/0") == summed_up([Progress(0, 0, 0, None)], 0.0)
     assert (30, 30, "30/30 30/s 0:00:00 left window 3/3") == summed_up([Progress(3, 3, 30, 25)], 1.0)
+
+
+def test_what_an_earlier_run_has_read() -> None:
+    """A resumed export starts at the records that it has, and its rate is that of this run."""
+    assert (600, 2100, "600/2,100 250/s 0:00:06 left window 1/4") == summed_up(
+        [Progress(1, 4, 500, 2000)], 2.0, before=100
+    )
+    assert (100, None, "100 0/s window 0/0") == summed_up([Progress(0, 0, 0, None)], 1.0, before=100)

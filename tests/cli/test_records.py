@@ -167,7 +167,7 @@ def test_a_reader_that_has_enough() -> None:
         process.stdout.close()
         errors = process.stderr.read()
 
-    assert (1, b"") == (process.returncode, errors)
+    assert (141, b"") == (process.returncode, errors)
 
 
 @pytest.fixture
