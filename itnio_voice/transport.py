@@ -27,7 +27,7 @@ from .errors import (
     TransportError,
 )
 from .pace import Pace
-from .retry import Attempts, Retry, count, positive
+from .retry import CALLABLE, Attempts, Retry, count, log_retries, positive
 from .server_clock import ServerClock
 from .signing import Credentials, Signature, sign
 from .slots import Slots
@@ -199,8 +199,9 @@ class Transport:
         # Nearly every call has ended by now: retries cost more to set up than all else here, so only for the others.
         import stamina  # noqa: PLC0415
 
-        retries = stamina.retry_context(on=attempts.wait, attempts=None, timeout=None)  # `wait` counts them
-        async for attempt in retries.with_name("itnio_voice.VoiceSession", (str(question),), {}):
+        wait = log_retries(attempts, str(question), self.credentials.api_key)
+        retries = stamina.retry_context(on=wait, attempts=None, timeout=None)  # `wait` counts them
+        async for attempt in retries.with_name(CALLABLE, (str(question),), {}):
             with attempt:
                 if failed:
                     raise failed.pop()

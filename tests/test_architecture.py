@@ -13,7 +13,7 @@ import itnio_voice
 
 PACKAGE = Path(itnio_voice.__file__).parent
 FLOORS = {
-    **dict.fromkeys(["models", "windows", "signing", "errors"], 1),
+    **dict.fromkeys(["models", "windows", "signing", "printable", "errors"], 1),
     **dict.fromkeys(["checkpoint", "converters", "endpoints", "identity", "learned", "paging", "plan"], 2),
     **dict.fromkeys(["open_window", "outbox", "retry", "rows", "server_clock", "values", "widths", "window_pass"], 2),
     **dict.fromkeys(["transport", "pool", "slots", "pace", "envelope"], 3),
