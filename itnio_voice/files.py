@@ -9,8 +9,9 @@ import io
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import anyio.to_thread
@@ -61,6 +62,7 @@ async def export(
     *,
     account: bool = False,
     window: Window | None = None,
+    on_error: Literal["raise", "collect"] = "raise",
     told: Callable[[], None] = lambda: None,
 ) -> None:
     """Read streams, one for each account, and write them into a file in the format of its name's ending.
@@ -71,6 +73,9 @@ async def export(
     server's future, the file is written but the journal is not finished: a later export reads the rest and writes the
     file again, with all records. `told` is called for each window.
 
+    With `on_error="collect"`, a stream that fails does not stop the others. The file then holds the streams that have
+    been read to their end, if any, and the journal is not finished; the failures are raised as an `ExceptionGroup`.
+
     Raises:
         ValueError: for an ending that is no format's.
         OSError: if a file cannot be written.
@@ -79,15 +84,26 @@ async def export(
     form = format_of(output)
     await anyio.to_thread.run_sync(_check_place, output)
     kind = Kind(next(iter(streams.values())).of, account)
-    async with merge({name: stream.windows() for name, stream in streams.items()}, buffer=1) as merged:
-        async for name, batch in merged:
-            told()
-            chunk = await anyio.to_thread.run_sync(form.chunk, batch.records, kind.of, name if account else None)
-            await _finish_in_thread(journal.add, name, chunk, batch.checkpoint)
-    is_complete = window is None or not any(
-        gaps(window, (*stream.checkpoint.done, *stream.skipped)) for stream in streams.values()
+    failed: ExceptionGroup[Exception] | None = None
+    windows = {name: stream.windows() for name, stream in streams.items()}
+    async with merge(windows, buffer=1, on_error=on_error) as merged:
+        try:
+            async for name, batch in merged:
+                told()
+                chunk = await anyio.to_thread.run_sync(form.chunk, batch.records, kind.of, name if account else None)
+                await _finish_in_thread(journal.add, name, chunk, batch.checkpoint)
+        except ExceptionGroup as group:
+            failed = group
+    if failed and len(merged.failures) == len(streams):
+        raise failed
+    is_complete = not failed and (
+        window is None
+        or not any(gaps(window, (*stream.checkpoint.done, *stream.skipped)) for stream in streams.values())
     )
-    await _finish_in_thread(_write, form, output, kind, journal, is_complete)
+    chunks = partial(journal.chunks, without=merged.failures)
+    await _finish_in_thread(_write, form, output, kind, chunks, journal.finish if is_complete else None)
+    if failed:
+        raise failed
 
 
 def format_of(output: Path) -> Format:
@@ -133,11 +149,11 @@ async def _finish_in_thread(function: Callable[..., None], *arguments: object) -
         raise errors[0]
 
 
-def _write(form: Format, output: Path, kind: Kind, journal: Journal, is_complete: bool) -> None:  # noqa: FBT001 -- called in a thread
+def _write(form: Format, output: Path, kind: Kind, chunks: Chunks, finish: Callable[[], None] | None) -> None:
     with new_file(output) as file:
-        form.write(file, kind, journal.chunks)
-    if is_complete:
-        journal.finish()
+        form.write(file, kind, chunks)
+    if finish:
+        finish()
 
 
 # Text

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +19,7 @@ _TABLES = (
     "CREATE INDEX IF NOT EXISTS by_stream ON chunks (stream, id)",
 )
 
-CHUNKS = "SELECT chunk FROM chunks ORDER BY stream, id"
+CHUNKS = "SELECT stream, chunk FROM chunks ORDER BY stream, id"
 
 
 class Journal:
@@ -77,10 +77,11 @@ class Journal:
             self._database.execute("INSERT INTO chunks (stream, chunk) VALUES (?, ?)", (stream, chunk))
             self._database.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?)", (stream, str(checkpoint)))
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield all chunks: stream by stream, each in its order."""
-        for (chunk,) in self._database.execute(CHUNKS):
-            yield chunk
+    def chunks(self, *, without: Collection[str] = ()) -> Iterator[bytes]:
+        """Yield the chunks of all streams but those in `without`: stream by stream, each in its order."""
+        for stream, chunk in self._database.execute(CHUNKS):
+            if stream not in without:
+                yield chunk
 
     def finish(self) -> None:
         """Remember that the export has come to its end, and forget the chunks."""

@@ -163,7 +163,8 @@ class Merged(Generic[K, T]):
                 readers.cancel_scope.cancel()
             else:
                 extra = {"itnio.stream": str(name), "itnio.error": type(failure).__name__}
-                _LOGGER.warning("reading %r failed, the others go on: %s", name, failure, extra=extra)
+                others = ", the others go on" if self._unfinished else ""
+                _LOGGER.warning("reading %r failed%s: %s", name, others, failure, extra=extra)
 
 
 class _Queue(Generic[T]):

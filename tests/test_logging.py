@@ -67,7 +67,7 @@ async def test_a_walk_without_trouble_is_told_at_debug(itnio_sandbox: Sandbox, t
 
 
 async def test_a_failed_request(itnio_sandbox: Sandbox, told: list[logging.LogRecord]) -> None:
-    """Each failed attempt has one warning: account, request, reason, number and wait; stamina has no line of its own."""
+    """Each failed attempt is one warning, with account, request, reason, number and wait; stamina logs none."""
     itnio_sandbox.behaviour = Behaviour(faults=(Fault("status_503", times=2),))
     async with session_on(itnio_sandbox) as session:
         await session.page(NOW - WEEK, NOW)

@@ -1,16 +1,16 @@
-"""The commands and their exit codes: 0 done, 1 an error of the API or the network, 2 wrong usage, 130 interrupted.
+"""The commands and their exit codes: 0 done, 1 an error, 2 wrong usage, 130 interrupted, 141 a closed pipe.
 
 What a command runs is imported when it is run: each needs other extras.
 """
 
 import logging
-import os
 import shlex
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -19,14 +19,19 @@ from typing import Annotated, Any
 import anyio
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
+from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 
 from ..errors import ItnioError
-from .options import AccountOptions, AskingOptions, Moment, ReadingOptions, UsageError
-from .progress import say
+from .messages import AccountsError, UsageError, message_of
+from .options import AccountOptions, AskingOptions, Moment, ReadingOptions
+from .terminal import end_output, flush_output, prepare_streams, say
 
 __all__ = ["app", "run"]
 
 INTERRUPTED = 130
+CLOSED_PIPE = 141
+"""The exit code of a process that SIGPIPE ends, as a shell reports it."""
+_NO_OUTPUT = logging.NullHandler()
 _RAISE: dict[str, Any] = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
 
 Count = Annotated[int, Parameter(validator=Number(gte=0))]
@@ -49,10 +54,10 @@ def records(
     end: Moment = "now",
     /,
     *,
-    limit: Annotated[Count | None, Parameter(help="How many at most; on a terminal 100, unless told.")] = None,
+    limit: Annotated[Count | None, Parameter(help="The most records; without it 100 on a terminal, else all.")] = None,
     reading: ReadingOptions = _READING,
 ) -> None:
-    """Print records: a table on a terminal, else a JSON object a line."""
+    """Print the oldest records of a range: a table on a terminal, else a JSON object a line."""
     from . import records as command  # noqa: PLC0415
 
     anyio.run(command.run, start, end, limit, reading)
@@ -193,29 +198,43 @@ def _launch(*words: Annotated[str, Parameter(show=False, allow_leading_hyphen=Tr
     """
     try:
         app(words, **_RAISE)
+        flush_output()
     except BrokenPipeError:
-        # Whoever reads has had enough. What is left in the buffer would fail again at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except (ItnioError, OSError, UsageError) as error:
+        end_output()
+        sys.exit(CLOSED_PIPE)
+    except (AccountsError, ItnioError, OSError, UsageError) as error:
         if debug:
             traceback.print_exception(error)
-        usage = isinstance(error, UsageError)
-        say(str(error) if usage else f"{type(error).__name__}: {error}")
-        sys.exit(2 if usage else 1)
+        for each in error.errors if isinstance(error, AccountsError) else [error]:
+            say(message_of(each))
+        end_output()
+        sys.exit(2 if isinstance(error, UsageError) else 1)
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
     sys.exit(0)
 
 
+@contextmanager
+def _quiet_libraries() -> Generator[None]:
+    """Let the command line alone print warnings and retries: no handler of Python's or stamina's."""
+    loggers = [logging.getLogger(name) for name in ("itnio_voice", "stamina")]
+    for logger in loggers:
+        logger.addHandler(_NO_OUTPUT)
+    hooks = get_on_retry_hooks()
+    set_on_retry_hooks([])
+    try:
+        yield
+    finally:
+        set_on_retry_hooks(hooks)
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default the process's own, and return its exit code."""
-    # Commands print what matters themselves; without a handler, Python would print these loggers' warnings as well.
-    for name in ("itnio_voice", "stamina"):
-        logging.getLogger(name).addHandler(logging.NullHandler())
+    prepare_streams()
     try:
-        app.meta(arguments, **_RAISE)
+        with _quiet_libraries():
+            app.meta(arguments, **_RAISE)
     except CycloptsError as error:
         say(str(error))
         return 2

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..accounts import Account
 from ..files import export, format_of
 from ..journal import Journal
+from .messages import collected
 from .options import NOW, Range, ReadingOptions, are_named, usage
 from .progress import Bar, say, tell_skipped, tell_unread
 
@@ -40,8 +41,16 @@ async def _export(
 ) -> None:
     began = time.monotonic()
     async with reading.streams(typed.start, typed.end, accounts=accounts, resume=journal.checkpoint) as streams:
-        with Bar(streams.values(), quiet=reading.quiet) as bar:
-            await export(streams, output, journal, account=are_named(accounts), window=typed.window, told=bar.show)
+        with Bar(streams.values(), accounts=accounts, quiet=reading.quiet) as bar, collected():
+            await export(
+                streams,
+                output,
+                journal,
+                account=are_named(accounts),
+                window=typed.window,
+                on_error=reading.on_error,
+                told=bar.show,
+            )
         tell_skipped(streams)
         tell_unread(streams.values(), typed.start, typed.until, continues=resume)
     records, seconds = sum(stream.progress.records for stream in streams.values()), time.monotonic() - began

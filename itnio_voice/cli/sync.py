@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..warehouse import Synced, sync
 from ..windows import SECOND, whole_seconds
+from .messages import message_of
 from .options import AskingOptions, moment, usage, zone_of
 from .progress import Bar, say, tell_skipped, tell_unread
 
@@ -15,7 +16,7 @@ def run(*, since: str, destination: str, database: Path, dataset: str, lookback:
     """Bring a destination up to date, and return whether all accounts could be read."""
     accounts = asking.found()
     now = datetime.now(UTC)
-    bar = Bar(quiet=asking.quiet)
+    bar = Bar(accounts=accounts, quiet=asking.quiet)
 
     def told(synced: Synced) -> None:
         bar.streams = [stream for streams in synced.streams.values() for stream in streams.values()]
@@ -43,6 +44,6 @@ def run(*, since: str, destination: str, database: Path, dataset: str, lookback:
         read = [stream for streams in synced.streams.values() for stream in streams.values()]
         tell_unread(read, first, now - SECOND, continues=True)
     for failure in synced.failures:
-        say("; ".join([f"{type(failure).__name__}: {failure}", *failure.__notes__]))
+        say(message_of(failure))
     bar.tell(", ".join(f"{table}: {rows:,} rows merged" for table, rows in synced.rows.items()))
     return not synced.failures
