@@ -24,13 +24,15 @@ from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 from ..errors import ItnioError
 from .messages import AccountsError, UsageError, message_of
 from .options import AccountOptions, AskingOptions, Moment, ReadingOptions
-from .terminal import end_output, flush_output, prepare_streams, say
+from .terminal import OUTPUT, end_output, flush_output, prepare_streams, say
 
 __all__ = ["app", "run"]
 
-INTERRUPTED = 130
+FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 CLOSED_PIPE = 141
 """The exit code of a process that SIGPIPE ends, as a shell reports it."""
+_ERRORS = (AccountsError, ItnioError, OSError, UsageError)
+"""What ends a command with a line, not with a traceback."""
 _NO_OUTPUT = logging.NullHandler()
 _RAISE: dict[str, Any] = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
 
@@ -44,6 +46,7 @@ _ACCOUNTS = AccountOptions()
 app = App(
     name="itnio-voice",
     help="Read voice call records out of the ITNIO TECH voice API.",
+    console=OUTPUT,
     suppress_keyboard_interrupt=False,
 )
 
@@ -57,7 +60,7 @@ def records(
     limit: Annotated[Count | None, Parameter(help="The most records; without it 100 on a terminal, else all.")] = None,
     reading: ReadingOptions = _READING,
 ) -> None:
-    """Print the oldest records of a range: a table on a terminal, else a JSON object a line."""
+    """Print records: on a terminal a table of the oldest, else one JSON object per line."""
     from . import records as command  # noqa: PLC0415
 
     anyio.run(command.run, start, end, limit, reading)
@@ -198,17 +201,10 @@ def _launch(*words: Annotated[str, Parameter(show=False, allow_leading_hyphen=Tr
     """
     try:
         app(words, **_RAISE)
-        flush_output()
-    except BrokenPipeError:
-        end_output()
-        sys.exit(CLOSED_PIPE)
-    except (AccountsError, ItnioError, OSError, UsageError) as error:
-        if debug:
+    except _ERRORS as error:
+        if debug and not isinstance(error, BrokenPipeError):
             traceback.print_exception(error)
-        for each in error.errors if isinstance(error, AccountsError) else [error]:
-            say(message_of(each))
-        end_output()
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        raise
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
@@ -235,11 +231,20 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         with _quiet_libraries():
             app.meta(arguments, **_RAISE)
+        flush_output()
     except CycloptsError as error:
         say(str(error))
-        return 2
+        return WRONG_USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
     except SystemExit as end:
         return int(end.code or 0)
+    except BrokenPipeError:
+        end_output()
+        return CLOSED_PIPE
+    except _ERRORS as error:
+        for each in error.errors if isinstance(error, AccountsError) else [error]:
+            say(message_of(each))
+        end_output()
+        return WRONG_USAGE if isinstance(error, UsageError) else FAILED
     return 0

@@ -12,13 +12,14 @@ from .terminal import cell
 
 __all__ = ["NOTHING", "calls"]
 
-LONGEST_DESTINATION = 17
+LONGEST = {"account": 20, "called": 20, "destination": 17, "code": 8, "cost": 24}
+"""The most characters of each column of text: a longer one would leave no room for the others."""
 NOTHING = "–"
 
 
 def calls(records: Iterable[CallRecord], *, title: str, accounts: Sequence[str] = (), zone: tzinfo = UTC) -> Table:
     """Return a table of records, with times in `zone`; with `accounts`, the name of each one's account comes first."""
-    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=cell(title), title_justify="left", box=SIMPLE_HEAD)
     if accounts:
         table.add_column("account", no_wrap=True)
     for name in (f"time ({zone})", "called", "destination"):
@@ -27,13 +28,13 @@ def calls(records: Iterable[CallRecord], *, title: str, accounts: Sequence[str] 
         table.add_column(name, no_wrap=True, justify="right")
     for index, record in enumerate(records):
         table.add_row(
-            *map(cell, accounts[index : index + 1]),
+            *(_shortened(name, "account") for name in accounts[index : index + 1]),
             _time(record, zone),
-            cell(record.callee or NOTHING),
-            _shortened(record.code or NOTHING),
+            _shortened(record.callee, "called"),
+            _shortened(record.code, "destination"),
             cell(str(record.call_duration) if record.answered else NOTHING),
-            cell(record.termination_code or NOTHING),
-            cell(_cost(record)),
+            _shortened(record.termination_code, "code"),
+            _shortened(_cost(record), "cost"),
         )
     return table
 
@@ -45,9 +46,9 @@ def _time(record: CallRecord, zone: tzinfo) -> Text:
         return Text(NOTHING)
 
 
-def _shortened(destination: str) -> Text:
-    text = cell(destination)
-    text.truncate(LONGEST_DESTINATION, overflow="ellipsis")
+def _shortened(value: str | None, column: str) -> Text:
+    text = cell(value or NOTHING)
+    text.truncate(LONGEST[column], overflow="ellipsis")
     return text
 
 

@@ -20,6 +20,7 @@ WORDS = {
 """How the library's errors name options of Python, and how the command line names them."""
 
 ADVICE = {
+    errno.EBADF: ": it is closed, redirect it to a file for example",
     errno.EMFILE: ": raise the limit of open files, for example with ulimit -n 256",
     errno.ENOSPC: ": free some space, and run the command again",
 }

@@ -1,7 +1,7 @@
 """Records on standard output: a table on a terminal, else a JSON object a line."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from .calls import calls
 from .messages import AccountsError
 from .options import ReadingOptions, are_named, zone_of
 from .progress import Bar, tell_skipped, tell_unread
-from .terminal import is_terminal, print_output, write_output
+from .terminal import OUTPUT, print_output, write_output
 
 __all__ = ["run"]
 
@@ -34,8 +34,8 @@ class Output(Protocol):
     def take(self, account: str, page: Page[Any]) -> None:
         """Take in a page of an account."""
 
-    def end(self, streams: Mapping[str, RecordStream[Any]]) -> None:
-        """Print what is left to print."""
+    def end(self, streams: Mapping[str, RecordStream[Any]], failed: Collection[str]) -> None:
+        """Print what is left to print; `failed` are the accounts that have not been read to their end."""
 
 
 class Lines:
@@ -53,7 +53,7 @@ class Lines:
         self._left -= len(records)
         self.is_full = not self._left
 
-    def end(self, streams: Mapping[str, RecordStream[Any]]) -> None:
+    def end(self, streams: Mapping[str, RecordStream[Any]], failed: Collection[str]) -> None:
         """Print nothing more."""
 
 
@@ -81,7 +81,7 @@ class Table:
         taken.records += page.records
         taken.total = max(taken.total, page.total or 0)
 
-    def end(self, streams: Mapping[str, RecordStream[Any]]) -> None:
+    def end(self, streams: Mapping[str, RecordStream[Any]], failed: Collection[str]) -> None:
         """Print the table."""
         self.is_full = any(len(taken.records) > self._limit for taken in self._taken.values())
         shares = fair_shares([len(taken.records) for taken in self._taken.values()], self._limit)
@@ -94,17 +94,18 @@ class Table:
             rows.sort(key=lambda row: row[1].submit_time or _EARLIEST)
         table = calls(
             [record for _, record in rows],
-            title=f"Calls: {self._count(len(rows), streams)}",
+            title=f"Calls: {self._count(len(rows), streams, failed)}"
+            + (f"; failed: {', '.join(failed)}" if failed else ""),
             accounts=[name for name, _ in rows] if self._named else (),
             zone=self._zone,
         )
         print_output(table)
 
-    def _count(self, shown: int, streams: Mapping[str, RecordStream[Any]]) -> str:
+    def _count(self, shown: int, streams: Mapping[str, RecordStream[Any]], failed: Collection[str]) -> str:
         """Return how many records are shown, of how many, and which."""
         if sum(len(taken.records) for taken in self._taken.values()) == shown:
             return f"{shown:,}"
-        least, is_exact = 0, True
+        least, is_exact = 0, not failed
         for name, taken in self._taken.items():
             has_all = len(taken.records) <= self._limit
             least += max(len(taken.records), 0 if has_all else taken.total)
@@ -138,7 +139,7 @@ async def run(start: str, end: str, limit: int | None, reading: ReadingOptions) 
     typed = reading.range(start, end)
     named = are_named(accounts)
     output: Output
-    if is_terminal():
+    if OUTPUT.is_terminal:
         shown = SHOWN if limit is None else limit
         output = Table(shown, named=named, zone=zone_of(reading.timezone))
         limit = shown + 1  # one more, which shows that there are more
@@ -155,7 +156,7 @@ async def run(start: str, end: str, limit: int | None, reading: ReadingOptions) 
                         output.take(name, page)
                         if output.is_full:
                             break
-        output.end(streams)
+        output.end(streams, merged.failures)
         tell_skipped(streams)
         if merged.failures:
             raise AccountsError(merged.failures.values())

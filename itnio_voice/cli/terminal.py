@@ -1,6 +1,7 @@
 """Standard output and standard error: printable text only, on any terminal, also where a stream is closed."""
 
 import codecs
+import errno
 import os
 import sys
 from collections.abc import Generator
@@ -17,7 +18,6 @@ __all__ = [
     "cell",
     "end_output",
     "flush_output",
-    "is_terminal",
     "prepare_streams",
     "print_output",
     "say",
@@ -39,10 +39,11 @@ class _Output(Console):
     """Standard output. A closed pipe is an exception like any other, instead of rich's exit code."""
 
     def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 SCREEN = _Screen(stderr=True, highlight=False)
+OUTPUT = _Output(highlight=False)
 
 
 def say(message: str) -> None:
@@ -56,19 +57,13 @@ def cell(value: str) -> Text:
     return Text(printable(value))
 
 
-def is_terminal() -> bool:
-    """Return whether standard output is a terminal."""
-    return Console().is_terminal
-
-
 def print_output(*parts: RenderableType, width: int | None = None) -> None:
     """Print on standard output; texts are `Text`, for rich reads markup in plain ones."""
+    if width is not None:
+        width = max(OUTPUT.width, width) if OUTPUT.is_terminal else width
     with _named_output():
-        console = _Output(highlight=False)
-        if width is not None:
-            console.width = max(console.width, width) if console.is_terminal else width
         for part in parts:
-            console.print(part)
+            OUTPUT.print(part, width=width)
 
 
 def write_output(content: bytes) -> None:
