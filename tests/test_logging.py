@@ -191,6 +191,22 @@ async def test_one_of_several_fails(itnio_sandbox: Sandbox, told: list[logging.L
     assert {"itnio.stream": "us", "itnio.error": "UserLockedError"} == extras(failed)
 
 
+async def test_the_only_stream_fails(told: list[logging.LogRecord]) -> None:
+    """Where no other stream is left, none is said to go on."""
+
+    async def locked() -> AsyncIterator[Any]:
+        raise UserLockedError("locked")  # noqa: EM101
+        yield  # an iterator it must be
+
+    with pytest.raises(ExceptionGroup):
+        async with merge({"us": locked()}, on_error="collect") as merged:
+            async for _ in merged:
+                pass
+
+    (failed,) = lines(told, "itnio_voice.merge", logging.WARNING)
+    assert "reading 'us' failed: locked" == failed.getMessage()
+
+
 async def test_all_of_it_is_in_the_documentation(itnio_sandbox: Sandbox, told: list[logging.LogRecord]) -> None:
     """Each logger, and each name that a record carries."""
     itnio_sandbox.behaviour = Behaviour(clock_skew=7200, faults=(Fault("status_503", times=1),))

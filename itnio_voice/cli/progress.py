@@ -69,6 +69,7 @@ class Bar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.show()
         self._bar.stop()
         if not self._quiet:
             _LOGGER.removeHandler(self._requests)

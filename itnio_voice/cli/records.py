@@ -59,10 +59,23 @@ class Lines:
 
 @attrs.define
 class Taken:
-    """The first records of an account, up to one more than are shown, and the highest total that the server sent."""
+    """The first records of an account, up to one more than are shown.
+
+    `total` is how many there are up to the end of the window that was read last, by the server's total of it; None if
+    that is missing or wrong.
+    """
 
     records: list[CallRecord] = attrs.field(factory=list[CallRecord])
-    total: int = 0
+    total: int | None = None
+    _before: int = 0
+
+    def add(self, page: Page[Any]) -> None:
+        """Add a page; the first one of a window has the number 1."""
+        if page.current == 1:
+            self._before = len(self.records)
+        self.records += page.records
+        total = self._before + (page.total or 0)
+        self.total = total if total >= len(self.records) else None
 
 
 class Table:
@@ -77,9 +90,7 @@ class Table:
 
     def take(self, account: str, page: Page[Any]) -> None:
         """Keep records."""
-        taken = self._taken.setdefault(account, Taken())
-        taken.records += page.records
-        taken.total = max(taken.total, page.total or 0)
+        self._taken.setdefault(account, Taken()).add(page)
 
     def end(self, streams: Mapping[str, RecordStream[Any]], failed: Collection[str]) -> None:
         """Print the table."""
@@ -105,13 +116,16 @@ class Table:
         """Return how many records are shown, of how many, and which."""
         if sum(len(taken.records) for taken in self._taken.values()) == shown:
             return f"{shown:,}"
-        least, is_exact = 0, not failed
+        least, is_exact, is_counted = 0, not failed, False
         for name, taken in self._taken.items():
-            has_all = len(taken.records) <= self._limit
-            least += max(len(taken.records), 0 if has_all else taken.total)
-            is_one_window = streams[name].progress.windows_planned == 1
-            is_exact &= has_all or (is_one_window and taken.total >= len(taken.records))
-        is_counted = any(taken.total > len(taken.records) for taken in self._taken.values())
+            if len(taken.records) <= self._limit:  # all that there are
+                least += len(taken.records)
+            else:
+                progress = streams[name].progress
+                is_last = progress.windows_planned - progress.windows_done == 1
+                is_exact &= is_last and taken.total is not None
+                is_counted |= taken.total is not None
+                least += taken.total or len(taken.records)
         total = f"{least:,}" if is_exact else f"at least {least:,}" if is_counted else f"more than {shown:,}"
         which = "oldest" if all(is_ascending(taken.records) for taken in self._taken.values()) else "first"
         return f"{shown:,} of {total}, the {which}{' of each account' if len(self._taken) > 1 else ''}"

@@ -1,41 +1,24 @@
 """`itnio-voice records`, as it is typed."""
 
 import json
-import os
-import pty
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from itnio_voice.cli.app import run
+from itnio_voice.cli.records import fair_shares
 from itnio_voice.sandbox import Behaviour, Sandbox
 
-from .conftest import ServerTime
+from .conftest import END, ServerTime, on_a_terminal
 
 COMMAND = [sys.executable, "-m", "itnio_voice", "records"]
-
-
-def on_a_terminal(*words: str, columns: int = 100) -> str:
-    """Run the command with a terminal as its output, and return what that shows, without colours."""
-    ours, theirs = pty.openpty()
-    environment = os.environ | {"COLUMNS": str(columns), "TERM": "xterm"}
-    with subprocess.Popen([*COMMAND, *words], stdout=theirs, stderr=theirs, env=environment) as process:  # noqa: S603
-        os.close(theirs)
-        shown = b""
-        while True:
-            try:
-                shown += os.read(ours, 1 << 16)
-            except OSError:
-                break
-    os.close(ours)
-    assert 0 == process.returncode, shown
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
 
 
 @pytest.mark.parametrize(("words", "kind"), [([], "group"), (["--sip"], "sip")])
@@ -70,16 +53,103 @@ def test_one_account(sandbox: Sandbox, accounts: Path, capfdbinary: pytest.Captu
 
 
 def test_a_table(sandbox: Sandbox, accounts: Path) -> None:
-    """On a terminal it is a table of a hundred at most, with progress; the data can neither colour nor steer it."""
-    sandbox.insert({"callee": "[/red]", "code": "[bold]", "terminationCode": "[link]"})
-    sandbox.insert({"callee": "\x1b[2J\x07"})
+    """On a terminal, records are a table with progress; the data can neither colour nor steer it."""
+    sandbox.insert({"callee": "[/red]", "code": "[/]", "terminationCode": "[bold]x", "currency": "[link=x]"})
+    sandbox.insert({"callee": "\x1b[2J\x9b\u202e", "code": "a\nb"})
 
-    assert "Calls: 100" in on_a_terminal("61d")
-    shown = on_a_terminal("1h", "--accounts", str(accounts), "--account", "eu")
-    assert re.search(r"^ +eu +\d\d-\d\d \d\d:\d\d +\[/red\] +\[bold\]", shown, re.MULTILINE)
-    assert r"\x1b[2J\x07" in shown
+    shown = on_a_terminal("records", "1h", "--accounts", str(accounts), "--account", "eu")
+    assert re.search(
+        r"^ +eu +\d\d-\d\d \d\d:\d\d +\[/red\] +\[/\] .* \[bold\]x .* \[link=x\] *\r$", shown, re.MULTILINE
+    )
+    assert re.search(r"\\x1b\[2J\\x9b\\u202e +a\\nb ", shown)
     assert "window 1/1" in shown
-    assert "window" not in on_a_terminal("1h", "--quiet")
+    assert "window" not in on_a_terminal("records", "1h", "--quiet")
+
+
+def test_long_values_leave_room(sandbox: Sandbox) -> None:
+    """A long text in one record hides no duration and no cost of the others."""
+    sandbox.insert(
+        {"callee": "1" * 500, "code": "x" * 500, "terminationCode": "9" * 500},
+        {
+            "callee": "4915112345",
+            "callDuration": 4321,
+            "answerTime": END.isoformat(),
+            "cost": "0.0712",
+            "currency": "USD",
+        },
+    )
+
+    shown = on_a_terminal("records", "1h", "--quiet", columns=120)
+    assert re.search(r"4915112345 .* 4321 .* 0\.0712 USD", shown)
+
+
+@pytest.mark.parametrize(
+    ("words", "title"),
+    [
+        (("61d",), "Calls: 100 of 150, the oldest "),
+        (("61d", "--limit", "7"), "Calls: 7 of at least [6-9][0-9], the oldest "),
+        (("61d", "--limit", "150"), "Calls: 150 "),
+        (("61d", "--limit", "149"), "Calls: 149 of 150, the oldest "),
+        (("61d", "--limit", "0"), "Calls: 0 of at least [6-9][0-9], the oldest "),
+    ],
+)
+def test_the_title_counts(words: tuple[str, ...], title: str, sandbox: Sandbox) -> None:
+    """The title says how many records are shown, of how many, and which ones."""
+    assert re.search(f"^{title}", on_a_terminal("records", *words, "--quiet"), re.MULTILINE)
+    assert 150 == len(sandbox.ids())
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "title"),
+    [
+        (Behaviour(omits={"total", "pages"}), "Calls: 100 of more than 100, the oldest "),
+        (Behaviour(order="descending"), "Calls: 100 of 150, the first "),
+    ],
+)
+def test_what_the_title_cannot_know(behaviour: Behaviour, title: str, sandbox: Sandbox) -> None:
+    """Without totals there are more than are shown, and records in another order are not called the oldest."""
+    sandbox.behaviour = behaviour
+
+    assert re.search(title, on_a_terminal("records", "61d", "--quiet"))
+
+
+def test_fair_shares_on_a_terminal(sandbox: Sandbox, accounts: Path) -> None:
+    """A table has as many records of each account, by time."""
+    shown = on_a_terminal("records", "61d", "--accounts", str(accounts), "--limit", "20", "--quiet")
+
+    rows = re.findall(r"^ +(eu|us) +(\d\d-\d\d \d\d:\d\d) ", shown, re.MULTILINE)
+    assert {"eu": 10, "us": 10} == Counter(name for name, _ in rows)
+    assert sorted(at for _, at in rows) == [at for _, at in rows]
+    assert re.search("Calls: 20 of at least [0-9]+, the oldest of each account", shown)
+    assert len(sandbox.requests) <= 8
+
+
+@pytest.mark.parametrize(
+    ("available", "limit", "expected"),
+    [
+        ([101, 101], 100, [50, 50]),
+        ([101, 3], 100, [97, 3]),
+        ([3, 101, 40], 100, [3, 57, 40]),
+        ([2, 3], 100, [2, 3]),
+        ([5, 5, 5], 2, [0, 1, 1]),
+        ([5], 0, [0]),
+        ([], 100, []),
+    ],
+)
+def test_fair_shares(available: list[int], limit: int, expected: list[int]) -> None:
+    """Shares are as equal as the numbers of records allow, and fill the limit."""
+    assert expected == fair_shares(available, limit)
+
+
+def test_the_time_zone_of_a_table(sandbox: Sandbox) -> None:
+    """Times without an offset are read in `--timezone`, and a table shows times in it."""
+    sandbox.insert({"callee": "4915112345", "submitTime": "2026-11-01T10:30:00+09:00"})
+    sandbox.behaviour = Behaviour(retention=None)
+
+    words = ("2026-11-01 10:00", "2026-11-01 11:00", "--timezone", "Asia/Tokyo", "--quiet")
+    shown = on_a_terminal("records", *words)
+    assert "time (Asia/Tokyo)" in shown
+    assert re.search(r"11-01 10:30 +4915112345", shown)
 
 
 @pytest.mark.usefixtures("sandbox")
