@@ -10,8 +10,9 @@ import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import anyio
 import anyio.to_thread
@@ -68,6 +69,7 @@ async def export(
     account: bool = False,
     csv_safe: bool = False,
     window: Window | None = None,
+    on_error: Literal["raise", "collect"] = "raise",
     told: Callable[[], None] = lambda: None,
 ) -> None:
     """Read streams, one for each account, and write them into a file.
@@ -80,6 +82,9 @@ async def export(
     not read it all, because it ends in the server's future, the file is written but the journal is not finished: a
     later export reads the rest and writes the file again, with all records. `told` is called for each window.
 
+    With `on_error="collect"`, a stream that fails does not stop the others. The file then holds the streams that have
+    been read to their end, if any, and the journal is not finished; the failures are raised as an `ExceptionGroup`.
+
     Raises:
         ValueError: for an unknown format, or `csv_safe` with another one than CSV.
         OSError: if a file cannot be written.
@@ -89,15 +94,26 @@ async def export(
     if isinstance(output, Path):
         await anyio.to_thread.run_sync(check_place, output)
     kind = Kind(next(iter(streams.values())).of, account, csv_safe)
-    async with merge({name: stream.windows() for name, stream in streams.items()}, buffer=1) as merged:
-        async for name, batch in merged:
-            told()
-            chunk = await anyio.to_thread.run_sync(writer.chunk, batch.records, kind, name if account else None)
-            await _finish_in_thread(journal.add, name, chunk, batch.checkpoint, len(batch.records))
-    is_complete = window is None or not any(
-        gaps(window, (*stream.checkpoint.done, *stream.skipped)) for stream in streams.values()
+    failed: ExceptionGroup[Exception] | None = None
+    windows = {name: stream.windows() for name, stream in streams.items()}
+    async with merge(windows, buffer=1, on_error=on_error) as merged:
+        try:
+            async for name, batch in merged:
+                told()
+                chunk = await anyio.to_thread.run_sync(writer.chunk, batch.records, kind, name if account else None)
+                await _finish_in_thread(journal.add, name, chunk, batch.checkpoint, len(batch.records))
+        except ExceptionGroup as group:
+            failed = group
+    if failed and len(merged.failures) == len(streams):
+        raise failed
+    is_complete = not failed and (
+        window is None
+        or not any(gaps(window, (*stream.checkpoint.done, *stream.skipped)) for stream in streams.values())
     )
-    await _finish_in_thread(_write, writer, output, kind, journal, is_complete)
+    chunks = partial(journal.chunks, without=merged.failures)
+    await _finish_in_thread(_write, writer, output, kind, chunks, journal.finish if is_complete else None)
+    if failed:
+        raise failed
 
 
 def format_of(output: Path | Writable, form: str | None = None, *, csv_safe: bool = False) -> Format:
@@ -152,14 +168,16 @@ async def _finish_in_thread(function: Callable[..., None], *arguments: object) -
         raise errors[0]
 
 
-def _write(form: Format, output: Path | Writable, kind: Kind, journal: Journal, is_complete: bool) -> None:  # noqa: FBT001 -- called in a thread
+def _write(
+    form: Format, output: Path | Writable, kind: Kind, chunks: Chunks, finish: Callable[[str], None] | None
+) -> None:
     with new_file(output) if isinstance(output, Path) else _copied_to(output) as file:
-        form.write(file, kind, journal.chunks)
+        form.write(file, kind, chunks)
         file.flush()
         with _reread(file) as written:
             digest = _digest(written)
-    if is_complete:
-        journal.finish(digest)
+    if finish:
+        finish(digest)
 
 
 @contextmanager
@@ -210,7 +228,8 @@ def _parquet() -> Format:
     from .columnar import column_chunk, write_parquet  # noqa: PLC0415 -- as above
 
     return Format(
-        column_chunk, lambda file, kind, chunks: write_parquet(file, schema(kind.of, account=kind.account), chunks)
+        lambda records, kind, account: column_chunk(records, kind.of, account),
+        lambda file, kind, chunks: write_parquet(file, schema(kind.of, account=kind.account), chunks),
     )
 
 
@@ -219,7 +238,8 @@ def _arrow() -> Format:
     from .columnar import column_chunk, write_arrow  # noqa: PLC0415 -- as above
 
     return Format(
-        column_chunk, lambda file, kind, chunks: write_arrow(file, schema(kind.of, account=kind.account), chunks)
+        lambda records, kind, account: column_chunk(records, kind.of, account),
+        lambda file, kind, chunks: write_arrow(file, schema(kind.of, account=kind.account), chunks),
     )
 
 

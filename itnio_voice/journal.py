@@ -8,7 +8,7 @@ import json
 import os
 import sqlite3
 import stat
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -130,13 +130,13 @@ class Journal:
             )
         self._take(added.lastrowid, stream, records, checkpoint, seal)
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield all chunks: stream by stream, each in its order.
+    def chunks(self, *, without: Collection[str] = ()) -> Iterator[bytes]:
+        """Yield the chunks of all streams but those in `without`: stream by stream, each in its order.
 
         Raises:
             OSError: if the file cannot be read.
         """
-        for stream in sorted(self._ids):
+        for stream in sorted(self._ids.keys() - without):
             for number in self._ids[stream]:
                 with self._readable_errors():
                     (chunk,) = self._database.execute("SELECT chunk FROM chunks WHERE id = ?", [number]).fetchone()

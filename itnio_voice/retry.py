@@ -1,8 +1,9 @@
 """How often and how long a call is tried, and what an attempt that failed says of the next one. Pure but for chance."""
 
+import logging
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -10,8 +11,13 @@ from functools import lru_cache
 import attrs
 
 from .errors import APIError, HTTPStatusError, ItnioError, is_passing
+from .printable import get_logger
 
-__all__ = ["Attempts", "Retry", "count", "http_date", "positive"]
+__all__ = ["Attempts", "Retry", "count", "http_date", "log_retries", "positive"]
+
+_LOGGER = get_logger("itnio_voice.requests")
+CALLABLE = "itnio_voice.VoiceSession"
+"""The name under which stamina's hooks see the retries."""
 
 _DELAY = re.compile(r"[0-9]+(\.[0-9]+)?")
 
@@ -116,6 +122,37 @@ class Attempts:
         pause = self.retry.backoff(self.failures) if self.retry_after is None else self.retry_after
         self.spent += pause
         return pause if self.left > 0 else False
+
+
+def log_retries(attempts: Attempts, request: str, api_key: str) -> Callable[[BaseException], float | bool]:
+    """Return `attempts.wait`, which also logs each retry of a request."""
+
+    def wait(error: BaseException) -> float | bool:
+        pause = attempts.wait(error)
+        if pause is not False and not attempts.signed_anew:
+            extra = {
+                "itnio.api_key": api_key,
+                "itnio.request": request,
+                "itnio.error": type(error).__name__,
+                "itnio.attempt": attempts.counted,
+                "itnio.attempts": attempts.retry.attempts,
+                "itnio.wait": round(pause, 3),
+            }
+            reason = f"{type(error).__name__}: {error}".replace(f"{request}: ", "", 1)
+            # A 429 is not counted as an attempt.
+            limit = "" if attempts.limited is not None else f"attempt {attempts.counted} of {attempts.retry.attempts}, "
+            _LOGGER.warning("%s: %s; %snext in %.1f s", request, reason, limit, pause, extra=extra)
+        return pause
+
+    return wait
+
+
+def _is_not_ours(record: logging.LogRecord) -> bool:
+    """Return whether a log record of stamina's is about something else than our retries, which are logged above."""
+    return getattr(record, "stamina.callable", None) != CALLABLE
+
+
+logging.getLogger("stamina").addFilter(_is_not_ours)
 
 
 def _retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -29,7 +29,7 @@ from .pace import Pace
 from .printable import Message, get_logger
 from .redaction import redact_error, without_frames
 from .request import Question, build_request, check_base_url
-from .retry import Attempts, Retry, count, positive
+from .retry import CALLABLE, Attempts, Retry, count, log_retries, positive
 from .server_clock import ServerClock
 from .signing import Credentials, Signature, sign
 from .slots import Slots
@@ -151,8 +151,9 @@ class Transport:
         # Nearly every call has ended by now: retries cost more to set up than all else here, so only for the others.
         import stamina  # noqa: PLC0415
 
-        retries = stamina.retry_context(on=attempts.wait, attempts=None, timeout=None)  # `wait` counts them
-        async for attempt in retries.with_name("itnio_voice.VoiceSession", (str(question),), {}):
+        wait = log_retries(attempts, str(question), self.credentials.api_key)
+        retries = stamina.retry_context(on=wait, attempts=None, timeout=None)  # `wait` counts them
+        async for attempt in retries.with_name(CALLABLE, (str(question),), {}):
             with attempt:
                 if failed:
                     raise failed.pop()

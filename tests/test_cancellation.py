@@ -49,11 +49,11 @@ Read = Callable[[], Awaitable[object]]
 
 @pytest.fixture(autouse=True)
 def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Let no test leave a warning, in the log or for the collector of garbage; but stamina may tell of retries."""
+    """Let no test leave a warning, in the log or for the collector of garbage; except for warnings of retries."""
     yield
     gc.collect()
 
-    told = [record for record in caplog.get_records("call") if record.name != "stamina"]
+    told = [record for record in caplog.get_records("call") if record.name != "itnio_voice.requests"]
     assert [] == [record.getMessage() for record in told if record.levelno >= logging.WARNING]
 
 

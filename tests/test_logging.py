@@ -1,6 +1,7 @@
 """What is logged: by whom, at which level, and with what beside the words."""
 
 import logging
+import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from logging.handlers import BufferingHandler
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import stamina
 
 from itnio_voice import Credentials, IncompleteWindowError, Retry, UserLockedError, VoiceSession, merge
 from itnio_voice.sandbox import Behaviour, Fault, Sandbox
@@ -65,18 +67,57 @@ async def test_a_walk_without_trouble_is_told_at_debug(itnio_sandbox: Sandbox, t
 
 
 async def test_a_failed_request(itnio_sandbox: Sandbox, told: list[logging.LogRecord]) -> None:
-    """It says which error it was; and stamina warns of each retry, and names the request."""
+    """Each failed attempt is one warning, with account, request, reason, number and wait; stamina logs none."""
     itnio_sandbox.behaviour = Behaviour(faults=(Fault("status_503", times=2),))
     async with session_on(itnio_sandbox) as session:
         await session.page(NOW - WEEK, NOW)
 
     outcomes = [extras(record)["itnio.outcome"] for record in lines(told, "itnio_voice.transport", logging.DEBUG)]
     assert ["HTTPStatusError", "HTTPStatusError", "answered"] == outcomes
-    retries = lines(told, "stamina", logging.WARNING)
-    assert [1, 2] == [extras(record)["stamina.retry_num"] for record in retries]
-    assert {("itnio_voice.VoiceSession", "'POST /recordGroupQuery'")} == {
-        (extras(record)["stamina.callable"], *extras(record)["stamina.args"]) for record in retries
+    retries = [record for record in told if record.levelno == logging.WARNING]
+    assert ["itnio_voice.requests"] * 2 == [record.name for record in retries]
+    assert [(1, 5), (2, 5)] == [
+        (extras(record)["itnio.attempt"], extras(record)["itnio.attempts"]) for record in retries
+    ]
+    assert all(0 <= extras(record)["itnio.wait"] <= QUICK.wait_max for record in retries)
+    assert {(itnio_sandbox.api_key, "POST /recordGroupQuery", "HTTPStatusError")} == {
+        tuple(extras(record)[f"itnio.{name}"] for name in ("api_key", "request", "error")) for record in retries
     }
+    assert re.fullmatch(
+        r"POST /recordGroupQuery: HTTPStatusError: HTTP 503 .*; attempt 1 of 5, next in 0\.[0-9] s",
+        retries[0].getMessage(),
+    )
+
+
+async def test_stamina_still_logs_other_retries(told: list[logging.LogRecord]) -> None:
+    """Only the line about our own retries is left out."""
+    async for attempt in stamina.retry_context(on=ValueError, wait_initial=0, wait_jitter=0):
+        with attempt:
+            if attempt.num == 1:
+                raise ValueError
+
+    assert ["stamina"] == [record.name for record in told]
+
+
+async def test_too_many_requests(itnio_sandbox: Sandbox, told: list[logging.LogRecord]) -> None:
+    """A 429 is not counted as an attempt."""
+    itnio_sandbox.behaviour = Behaviour(faults=(Fault("status_429", times=1),))
+    async with session_on(itnio_sandbox) as session:
+        await session.page(NOW - WEEK, NOW)
+
+    (retry,) = lines(told, "itnio_voice.requests", logging.WARNING)
+    assert 0 == extras(retry)["itnio.attempt"]
+    assert re.search(r"HTTP 429 [^;]*; next in 0\.[0-9] s$", retry.getMessage())
+
+
+async def test_signing_again(itnio_sandbox: Sandbox, told: list[logging.LogRecord]) -> None:
+    """A request that is signed again by the server's clock is no warning."""
+    itnio_sandbox.behaviour = Behaviour(clock_skew=7200)
+    async with session_on(itnio_sandbox) as session:
+        await session.page(NOW - WEEK, NOW)
+
+    assert 2 == len(itnio_sandbox.requests)
+    assert [] == [record for record in told if record.levelno >= logging.WARNING]
 
 
 async def test_another_clock(itnio_sandbox: Sandbox, told: list[logging.LogRecord]) -> None:
@@ -148,6 +189,22 @@ async def test_one_of_several_fails(itnio_sandbox: Sandbox, told: list[logging.L
 
     (failed,) = lines(told, "itnio_voice.merge", logging.WARNING)
     assert {"itnio.stream": "us", "itnio.error": "UserLockedError"} == extras(failed)
+
+
+async def test_the_only_stream_fails(told: list[logging.LogRecord]) -> None:
+    """Where no other stream is left, none is said to go on."""
+
+    async def locked() -> AsyncIterator[Any]:
+        raise UserLockedError("locked")  # noqa: EM101
+        yield  # an iterator it must be
+
+    with pytest.raises(ExceptionGroup):
+        async with merge({"us": locked()}, on_error="collect") as merged:
+            async for _ in merged:
+                pass
+
+    (failed,) = lines(told, "itnio_voice.merge", logging.WARNING)
+    assert "reading 'us' failed: locked" == failed.getMessage()
 
 
 async def test_all_of_it_is_in_the_documentation(itnio_sandbox: Sandbox, told: list[logging.LogRecord]) -> None:

@@ -1,30 +1,35 @@
-"""The commands and their exit codes: 0 done, 1 an error of the API or the network, 2 wrong usage, 130 interrupted.
+"""The commands and their exit codes: 0 done, 1 an error, 2 wrong usage, 130 interrupted, 141 a closed pipe.
 
 As usual in a shell, 141 means that the reader of standard output has ended, and 143 that the command was terminated.
 
 What a command runs is imported when it is run: each needs other extras.
 """
 
-import errno
 import logging
-import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import anyio
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
+from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 
 from ..errors import ItnioError
-from .options import AccountOptions, AskingOptions, Moment, ReadingOptions, UsageError
-from .progress import say
+from .messages import AccountsError, UsageError, message_of
+from .options import AccountOptions, AskingOptions, Moment, ReadingOptions
 from .signals import READER_ENDED, interruptible
+from .terminal import OUTPUT, end_output, flush_output, prepare_streams, say
 
 __all__ = ["app", "run"]
 
+FAILED, WRONG_USAGE = 1, 2
+_ERRORS = (AccountsError, ItnioError, OSError, UsageError)
+"""What ends a command with a line, not with a traceback."""
+_NO_OUTPUT = logging.NullHandler()
 _RAISE: dict[str, Any] = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
 
 Count = Annotated[int, Parameter(validator=Number(gte=0))]
@@ -37,6 +42,7 @@ _ACCOUNTS = AccountOptions()
 app = App(
     name="itnio-voice",
     help="Read voice call records out of the ITNIO TECH voice API.",
+    console=OUTPUT,
     suppress_keyboard_interrupt=False,
 )
 
@@ -47,10 +53,10 @@ def records(
     end: Moment = "now",
     /,
     *,
-    limit: Annotated[Count | None, Parameter(help="How many at most; on a terminal 100, unless told.")] = None,
+    limit: Annotated[Count | None, Parameter(help="The most records; without it 100 on a terminal, else all.")] = None,
     reading: ReadingOptions = _READING,
 ) -> None:
-    """Print records: a table on a terminal, else a JSON object a line."""
+    """Print records: on a terminal a table of the oldest, else one JSON object per line."""
     from . import records as command  # noqa: PLC0415
 
     anyio.run(command.run, start, end, limit, reading)
@@ -211,44 +217,44 @@ def _launch(*words: Annotated[str, Parameter(show=False, allow_leading_hyphen=Tr
     """
     try:
         app(words, **_RAISE)
-    except BrokenPipeError:
-        # Whoever reads has had enough. What is left in the buffer would fail again at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(READER_ENDED)
-    except (ItnioError, OSError, UsageError) as error:
-        if debug:
+    except _ERRORS as error:
+        if debug and not isinstance(error, BrokenPipeError):
             traceback.print_exception(error)
-        say(_worded(error))
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        raise
 
 
-def _worded(error: Exception) -> str:
-    """Return an error as a line, without Python's own words for the errors of the operating system."""
-    if isinstance(error, ItnioError):
-        return f"{type(error).__name__}: {error}"
-    if isinstance(error, OSError) and error.strerror:
-        place = f" ({error.filename})" if error.filename else ""
-        return f"{error.strerror}{place}{_ADVICE.get(error.errno or 0, '')}"
-    return str(error)
-
-
-_ADVICE = {
-    errno.EMFILE: ": raise the limit of open files, for example with ulimit -n 256",
-    errno.ENOSPC: ": free some space, and run the command again",
-}
+@contextmanager
+def _quiet_libraries() -> Generator[None]:
+    """Let the command line alone print warnings and retries: no handler of Python's or stamina's."""
+    loggers = [logging.getLogger(name) for name in ("itnio_voice", "stamina")]
+    for logger in loggers:
+        logger.addHandler(_NO_OUTPUT)
+    hooks = get_on_retry_hooks()
+    set_on_retry_hooks([])
+    try:
+        yield
+    finally:
+        set_on_retry_hooks(hooks)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default the process's own, and return its exit code."""
-    # Commands print what matters themselves; without a handler, Python would print these loggers' warnings as well.
-    for name in ("itnio_voice", "stamina"):
-        logging.getLogger(name).addHandler(logging.NullHandler())
+    prepare_streams()
     try:
-        with interruptible():
+        with _quiet_libraries(), interruptible():
             app.meta(arguments, **_RAISE)
+        flush_output()
     except CycloptsError as error:
         say(str(error))
-        return 2
+        return WRONG_USAGE
     except SystemExit as end:
         return int(end.code or 0)
+    except BrokenPipeError:
+        end_output()
+        return READER_ENDED
+    except _ERRORS as error:
+        for each in error.errors if isinstance(error, AccountsError) else [error]:
+            say(message_of(each))
+        end_output()
+        return WRONG_USAGE if isinstance(error, UsageError) else FAILED
     return 0

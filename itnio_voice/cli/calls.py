@@ -1,50 +1,54 @@
 """A table of calls for the terminal."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC
+from datetime import UTC, tzinfo
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from ..models import USUAL_CURRENCY, CallRecord
+from .terminal import cell
 
 __all__ = ["NOTHING", "calls"]
 
-LONGEST_DESTINATION = 17
+LONGEST = {"account": 20, "called": 20, "destination": 17, "code": 8, "cost": 24}
+"""The most characters of each column of text: a longer one would leave no room for the others."""
 NOTHING = "–"
 
 
-def calls(records: Iterable[CallRecord], *, title: str, accounts: Sequence[str] = ()) -> Table:
-    """Return a table of records; with `accounts`, the name of each one's account comes first."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+def calls(records: Iterable[CallRecord], *, title: str, accounts: Sequence[str] = (), zone: tzinfo = UTC) -> Table:
+    """Return a table of records, with times in `zone`; with `accounts`, the name of each one's account comes first."""
+    table = Table(title=cell(title), title_justify="left", box=SIMPLE_HEAD)
     if accounts:
         table.add_column("account", no_wrap=True)
-    for name in ("time (UTC)", "called", "destination"):
-        table.add_column(name, no_wrap=True)
+    for name in (f"time ({zone})", "called", "destination"):
+        table.add_column(cell(name), no_wrap=True)
     for name in ("s", "code", "cost"):
         table.add_column(name, no_wrap=True, justify="right")
     for index, record in enumerate(records):
         table.add_row(
-            *map(_text, accounts[index : index + 1]),
-            f"{record.submit_time.astimezone(UTC):%m-%d %H:%M}" if record.submit_time else NOTHING,
-            _text(record.callee or NOTHING),
-            _shortened(record.code or NOTHING),
-            str(record.call_duration) if record.answered else NOTHING,
-            _text(record.termination_code or NOTHING),
-            _text(_cost(record)),
+            *(_shortened(name, "account") for name in accounts[index : index + 1]),
+            _time(record, zone),
+            _shortened(record.callee, "called"),
+            _shortened(record.code, "destination"),
+            cell(str(record.call_duration) if record.answered else NOTHING),
+            _shortened(record.termination_code, "code"),
+            _shortened(_cost(record), "cost"),
         )
     return table
 
 
-def _text(value: str) -> Text:
-    """Return text without what would steer the terminal."""
-    return Text("".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in value))
+def _time(record: CallRecord, zone: tzinfo) -> Text:
+    try:
+        return Text(f"{record.submit_time.astimezone(zone):%m-%d %H:%M}" if record.submit_time else NOTHING)
+    except OverflowError:  # at the edge of the calendar
+        return Text(NOTHING)
 
 
-def _shortened(destination: str) -> Text:
-    text = _text(destination)
-    text.truncate(LONGEST_DESTINATION, overflow="ellipsis")
+def _shortened(value: str | None, column: str) -> Text:
+    text = cell(value or NOTHING)
+    text.truncate(LONGEST[column], overflow="ellipsis")
     return text
 
 

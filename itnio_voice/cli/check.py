@@ -1,4 +1,4 @@
-"""Is all in place? One request for each question, and a verdict that can be read."""
+"""Checks of an account: one request for each question, and a verdict in words."""
 
 import time
 from collections.abc import Callable
@@ -7,28 +7,30 @@ from typing import Any
 
 import attrs
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from ..accounts import Account
 from ..errors import AuthenticationError, IPRestrictedError, ItnioError, TimeRangeError, UserLockedError
 from ..pool import make_client
 from ..retry import Retry, http_date
+from ..session import VoiceSession
+from .messages import in_cli_words, message_of
 from .options import AccountOptions, usage
+from .terminal import cell, print_output
 
 __all__ = ["run"]
 
 KEPT = timedelta(days=59)
-"""The vendor's page: records of the last two months can be asked for, of which the shortest two have 59 days."""
+"""The vendor keeps records of the last two months; the shortest two have 59 days."""
 MOMENT = timedelta(seconds=2)
 FAR_OFF = 60.0
-"""Seconds that a clock may be off before it is worth a word: a session corrects it, at the cost of a request."""
+"""The seconds from which a clock that is off is reported: a session corrects it, at the cost of a request."""
+SAME = "not known, for the same reason"
 
 
 @attrs.frozen
 class Verdict:
-    """What came of a question: whether all is well, and how to tell it."""
+    """The result of a question: whether all is well, and in words."""
 
     well: bool
     text: str
@@ -36,10 +38,11 @@ class Verdict:
 
 @attrs.frozen
 class Answer:
-    """How a request ended: its error, if any, and how far ahead the server's clock is, in seconds, if it told."""
+    """How a request ended: its error, if any, and how far ahead the server's clock is, in seconds, if it is known."""
 
     error: ItnioError | None
     ahead: float | None
+    is_response: bool = True
 
 
 async def run(accounts: AccountOptions) -> bool:
@@ -49,22 +52,25 @@ async def run(accounts: AccountOptions) -> bool:
         table.add_column(name)
     well = True
     for account in accounts.found().values():
+        texts = set[str]()
         for index, (question, verdict) in enumerate((await _ask(account)).items()):
-            name = "" if index else account.name
-            table.add_row(Text(name), question, "✓" if verdict.well else "✗", Text(verdict.text))
+            text = SAME if not verdict.well and verdict.text in texts else verdict.text
+            texts.add(verdict.text)
+            table.add_row(cell("" if index else account.name), question, "✓" if verdict.well else "✗", cell(text))
             well &= verdict.well
-    Console().print(table)
+    print_output(table)
     return well
 
 
 async def _ask(account: Account) -> dict[str, Verdict]:
-    """Ask each question of an account."""
+    """Send the request of each question; without a response, all other questions have the same answer."""
     heard: list[tuple[str | None, float]] = []
 
     async def hear(response: Any) -> None:
         heard.append((response.headers.get("date"), time.time()))
 
     verdicts = {}
+    answer: Answer | None = None
     with usage():
         client = make_client(1, account.base_url)
     async with client:
@@ -72,22 +78,28 @@ async def _ask(account: Account) -> dict[str, Verdict]:
         with usage():
             session = account.session(http_client=client, retry=Retry(attempts=1))
         for question, (age, judge) in QUESTIONS.items():
-            end = datetime.now(UTC) - age
-            heard.clear()
-            error = None
-            try:
-                await session.page(end - MOMENT, end, page_size=1)
-            except ItnioError as failure:
-                error = failure
-            date, at = heard[-1] if heard else (None, 0.0)
-            server = http_date(date)
-            verdicts[question] = judge(Answer(error, None if server is None else server - at))
+            if answer is None or answer.is_response:
+                answer = await _send(session, datetime.now(UTC) - age, heard)
+            verdicts[question] = judge(answer)
     return verdicts
+
+
+async def _send(session: VoiceSession, end: datetime, heard: list[tuple[str | None, float]]) -> Answer:
+    """Request a page of one record that ends at a time; `heard` gets the Date header of the response."""
+    heard.clear()
+    error = None
+    try:
+        await session.page(end - MOMENT, end, page_size=1)
+    except ItnioError as failure:
+        error = failure
+    date, at = heard[-1] if heard else (None, 0.0)
+    server = http_date(date)
+    return Answer(error, None if server is None else server - at, is_response=bool(heard))
 
 
 def _clock(answer: Answer) -> Verdict:
     if answer.ahead is None:
-        return Verdict(well=False, text=_trouble(answer.error) if answer.error else "the answer has no Date header")
+        return Verdict(well=False, text=_trouble(answer.error) if answer.error else "the response has no Date header")
     way = "behind" if answer.ahead > 0 else "ahead"
     off = abs(answer.ahead)
     return Verdict(
@@ -98,7 +110,7 @@ def _clock(answer: Answer) -> Verdict:
 def _address(answer: Answer) -> Verdict:
     match answer.error:
         case IPRestrictedError() as error:
-            return Verdict(well=False, text=str(error))
+            return Verdict(well=False, text=in_cli_words(str(error)))
         case None | AuthenticationError() | UserLockedError() | TimeRangeError():
             return Verdict(well=True, text="allowed")
         case error:
@@ -110,7 +122,7 @@ def _credentials(answer: Answer) -> Verdict:
         case None | TimeRangeError():
             return Verdict(well=True, text="accepted")
         case AuthenticationError() | UserLockedError() as error:
-            return Verdict(well=False, text=str(error))
+            return Verdict(well=False, text=in_cli_words(str(error)))
         case error:
             return Verdict(well=False, text=_trouble(error))
 
@@ -118,7 +130,7 @@ def _credentials(answer: Answer) -> Verdict:
 def _retention(answer: Answer) -> Verdict:
     match answer.error:
         case None:
-            return Verdict(well=True, text=f"records of {KEPT.days} days ago are served")
+            return Verdict(well=True, text=f"records of {KEPT.days} days ago are available")
         case TimeRangeError():
             return Verdict(
                 well=False, text=f"records of {KEPT.days} days ago are refused: start later, or --expired skip"
@@ -128,10 +140,10 @@ def _retention(answer: Answer) -> Verdict:
 
 
 def _trouble(error: ItnioError) -> str:
-    return f"not known: {type(error).__name__}: {error}"
+    return f"not known: {message_of(error)}"
 
 
-# The clock comes first: what is learned of it signs the others.
+# The clock comes first: the others are signed by the offset that it shows.
 QUESTIONS: dict[str, tuple[timedelta, Callable[[Answer], Verdict]]] = {
     "clock": (timedelta(minutes=5), _clock),
     "address": (timedelta(minutes=5), _address),

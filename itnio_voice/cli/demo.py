@@ -4,8 +4,8 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..models import VoiceRecord
 from ..sandbox import Sandbox
@@ -14,6 +14,7 @@ from ..signing import Credentials
 from .calls import NOTHING, calls
 from .progress import Bar
 from .summary import Summary
+from .terminal import cell, print_output
 
 __all__ = ["run"]
 
@@ -23,22 +24,20 @@ WIDTH = 80
 
 
 async def run(records: int, seed: int) -> None:
-    """Start a sandbox with so many records, walk them, and print the first ones and a summary."""
+    """Start a sandbox with a number of records, read them, and print the first ones and a summary."""
     end = datetime.now(UTC).replace(microsecond=0)
     start = end - timedelta(days=DAYS)
-    output = Console()
-    output.width = max(output.width, WIDTH) if output.is_terminal else WIDTH
-    output.print(f"Making a sandbox with {records:,} call records …")
+    print_output(Text(f"Making a sandbox with {records:,} call records …"), width=WIDTH)
     async with Sandbox(records=records, start=start, end=end, seed=seed) as sandbox:
         began = time.monotonic()
         first, summary = await _walk(sandbox, start, end)
         spent, requests = time.monotonic() - began, len(sandbox.requests)
-    output.print(calls(first, title=f"The first {len(first)} calls"))
-    output.print(_figures(summary, requests, spent))
+    table = calls(first, title=f"The first {len(first)} calls")
+    print_output(table, _figures(summary, requests, spent), width=WIDTH)
 
 
 async def _walk(sandbox: Sandbox, start: datetime, end: datetime) -> tuple[list[VoiceRecord], Summary]:
-    """Walk the sandbox's records as anyone would, with a progress bar on a terminal's standard error."""
+    """Read the sandbox's records, with a progress bar on a terminal's standard error."""
     first: list[VoiceRecord] = []
     summary = Summary()
     credentials = Credentials(sandbox.api_key, sandbox.api_secret)
@@ -63,7 +62,7 @@ def _figures(summary: Summary, requests: int, seconds: float) -> Table:
     table.add_row("answer-seizure ratio (ASR)", NOTHING if ratio is None else f"{ratio:.1%}")
     table.add_row("average call duration (ACD)", NOTHING if duration is None else f"{duration:.1f} s")
     for currency, cost in sorted(summary.cost.items()):
-        table.add_row(f"cost in {currency}", f"{cost:,f}")
+        table.add_row(cell(f"cost in {currency}"), f"{cost:,f}")
     table.add_row("requests sent", f"{requests:,}")
     table.add_row("time", f"{seconds:.1f} s")
     return table

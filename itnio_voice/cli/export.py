@@ -15,7 +15,8 @@ from ..atomic import check_place
 from ..checkpoint import fingerprint
 from ..files import Writable, digest_of, export, format_of
 from ..journal import Journal
-from .options import NOW, Range, ReadingOptions, UsageError, are_named, usage
+from .messages import UsageError, collected
+from .options import NOW, Range, ReadingOptions, are_named, usage
 from .progress import Bar, say, tell_skipped, tell_unread
 
 __all__ = ["Target", "run"]
@@ -120,7 +121,8 @@ async def _export(
     began = time.monotonic()
     before = journal.records
     async with reading.streams(typed.start, typed.end, accounts=accounts, resume=journal.checkpoint) as streams:
-        with target.opened() as output, Bar(streams.values(), quiet=reading.quiet, before=before) as bar:
+        bar = Bar(streams.values(), accounts=accounts, quiet=reading.quiet, before=before)
+        with target.opened() as output, bar, collected():
             await export(
                 streams,
                 output,
@@ -129,6 +131,7 @@ async def _export(
                 account=are_named(accounts),
                 csv_safe=target.csv_safe,
                 window=typed.window,
+                on_error=reading.on_error,
                 told=bar.show,
             )
         tell_skipped(streams)

@@ -1,4 +1,4 @@
-"""What commands have in common: which records, of which accounts, and how they are asked for."""
+"""The options that commands share: accounts, time ranges, and how records are requested."""
 
 import re
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -17,6 +17,7 @@ from ..models import CallRecord, SipRecord, VoiceRecord
 from ..session import Options
 from ..stream import RecordStream
 from ..windows import SECOND, Window, floor, whole_seconds
+from .messages import UsageError
 
 __all__ = [
     "AccountOptions",
@@ -37,18 +38,18 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 
 Moment = Annotated[
     str,
-    Parameter(help="2026-09-01T08:00+08:00, 2026-09-01 (midnight in --timezone), now, or 30d (that long ago; smhdw)."),
+    Parameter(
+        help="2026-09-01T08:00+08:00; '2026-09-01 08:00' or 2026-09-01 (midnight), both in --timezone; now; "
+        "or 30d for 30 days ago (also s, m, h, w)."
+    ),
 ]
 """A point in time, as it is typed."""
-
-
-class UsageError(ValueError):
-    """The command line asks for what cannot be."""
+_FORMS = '2026-09-01, "2026-09-01 08:00", 2026-09-01T08:00+08:00, now, or 30d for 30 days ago'
 
 
 @contextmanager
 def usage() -> Generator[None]:
-    """Tell a wrong argument that only the library finds as the wrong usage that it is."""
+    """Raise a wrong argument that only the library finds as a `UsageError`."""
     try:
         yield
     except ValueError as error:
@@ -56,27 +57,47 @@ def usage() -> Generator[None]:
 
 
 def moment(text: str, *, zone: tzinfo, now: datetime) -> datetime:
-    """Read a point in time as it is typed.
+    """Read a point in time as it is typed; without an offset it is in `zone`, and a date is the day's first moment.
 
     Raises:
-        ValueError: if it is none, or has a time of day without an offset.
+        ValueError: if it cannot be read, or if the clocks of `zone` never or twice show that time of day.
     """
-    if text == NOW:
-        return now
+    at = now if text == NOW else _read(text, zone, now)
+    if at is None:
+        message = f"{text!r} is not a time: write {_FORMS}"
+        raise ValueError(message)
+    return at if at.utcoffset() is not None else _in_zone(at, zone)
+
+
+def _read(text: str, zone: tzinfo, now: datetime) -> datetime | None:
     try:
         if ago := _AGO.fullmatch(text):
             return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         try:
-            return datetime.combine(date.fromisoformat(text), time(), zone)
+            # In UTC: Python compares a time that a zone never or twice shows with no time of another zone.
+            return datetime.combine(date.fromisoformat(text), time(), zone).astimezone(UTC)
         except ValueError:
-            at = datetime.fromisoformat(text)
+            return datetime.fromisoformat(text)
     except (ValueError, OverflowError):
-        at = None
-    if at is None or at.utcoffset() is None:
-        missing = "is no point in time" if at is None else "has no offset"
-        message = f"{text!r} {missing}: write 2026-09-01T08:00+08:00, 2026-09-01, now, or 30d for 30 days ago"
-        raise ValueError(message)
-    return at
+        return None
+
+
+def _in_zone(at: datetime, zone: tzinfo) -> datetime:
+    """Return the time that the clocks of a zone show as `at`.
+
+    Raises:
+        ValueError: if they show it never, or twice.
+    """
+    first, second = (at.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    if first.utcoffset() == second.utcoffset():
+        return first
+    # Where clocks are set forward, neither comes back from UTC as it was.
+    if first.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != at:
+        message = f"{at} does not exist in {zone}: the clocks are set forward then; write another time"
+    else:
+        both = " or ".join(each.isoformat() for each in (first, second))
+        message = f"{at} occurs twice in {zone}: the clocks are set back then; write {both}"
+    raise ValueError(message)
 
 
 def duration(text: str, *, option: str) -> timedelta:
@@ -149,11 +170,14 @@ class AskingOptions(AccountOptions):
 
     concurrency: Annotated[int, Parameter(help="Requests in flight at once, for each account.")] = 4
     rate: Annotated[float | None, Parameter(help="Requests sent per second at most, for each account.")] = None
-    timezone: Annotated[str, Parameter(help="The time zone that dates are in.")] = "UTC"
+    timezone: Annotated[
+        str, Parameter(help="The time zone of dates and times without an offset, and of the times in tables.")
+    ] = "UTC"
     expired: Annotated[
-        Literal["raise", "skip"], Parameter(help="What is older than the server keeps: an error, or left out and told.")
+        Literal["raise", "skip"],
+        Parameter(help="For times older than the server's retention: raise an error, or skip and report them."),
     ] = "raise"
-    quiet: Annotated[bool, Parameter(help="Show no progress.", negative="")] = False
+    quiet: Annotated[bool, Parameter(help="Print neither progress nor retries.", negative="")] = False
 
     @property
     def options(self) -> Options:
@@ -167,6 +191,10 @@ class ReadingOptions(AskingOptions):
     """Which records of a range are read."""
 
     sip: Annotated[bool, Parameter(help="Phone (SIP) records instead of voice messages.", negative="")] = False
+    on_error: Annotated[
+        Literal["raise", "collect"],
+        Parameter(help="When an account fails: stop at once, or read the others to their end first. Both exit with 1."),
+    ] = "raise"
 
     @property
     def of(self) -> type[CallRecord]:
@@ -178,9 +206,17 @@ class ReadingOptions(AskingOptions):
         now = floor(datetime.now(UTC))
         with usage():
             zone = zone_of(self.timezone)
-            first, last = moment(start, zone=zone, now=now), moment(end, zone=zone, now=now)
+            first, last = (self._moment(*each, zone, now) for each in (("START", start), ("END", end)))
             whole_seconds(first, last)  # raises for a start that is not before the end
         return Range(first, None, now - SECOND) if end == NOW else Range(first, last, last)
+
+    def _moment(self, name: str, text: str, zone: tzinfo, now: datetime) -> datetime:
+        try:
+            return moment(text, zone=zone, now=now)
+        except ValueError as error:
+            hint = "; each account needs its own --account" if self.account else ""
+            message = f"{name}: {error}{hint}"
+            raise UsageError(message) from None
 
     @asynccontextmanager
     async def streams(
@@ -219,5 +255,5 @@ def zone_of(name: str) -> tzinfo:
 
 
 def are_named(accounts: dict[str, Account]) -> bool:
-    """Tell whether accounts have names that a user gave, which records are then told with."""
+    """Return whether a user named the accounts, so that records are shown with their account."""
     return accounts.keys() != {DEFAULT}

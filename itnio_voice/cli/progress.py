@@ -1,43 +1,81 @@
-"""What is told on standard error: how far streams have come, on a terminal only, and what went wrong."""
+"""What is printed on standard error while records are read: a progress bar on a terminal, and each retry."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn
+from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
+from ..accounts import Account
+from ..printable import printable
 from ..stream import Progress, RecordStream
 from ..windows import floor
+from .messages import in_cli_words
+from .terminal import SCREEN, cell, say
 
 __all__ = ["Bar", "say", "tell_skipped", "tell_unread"]
 
+_LOGGER = logging.getLogger("itnio_voice")
+NAMED = 3
+"""The most accounts whose names are shown before the bar."""
+
 
 class Bar:
-    """Records read and expected, their rate, the time left and the windows; only on a terminal, and if it is wanted."""
+    """Reports the reading of accounts, unless `quiet`.
 
-    def __init__(self, streams: Iterable[RecordStream[Any]] = (), *, quiet: bool = False, before: int = 0) -> None:
+    On a terminal, a bar shows the records read and expected, their rate, the time left, the windows, and the requests
+    so far. Each retry is a line, on a terminal or not.
+    """
+
+    def __init__(
+        self,
+        streams: Iterable[RecordStream[Any]] = (),
+        *,
+        accounts: Mapping[str, Account] | None = None,
+        quiet: bool = False,
+        before: int = 0,
+    ) -> None:
         self.streams = list(streams)
         self._before = before
+        accounts = accounts or {}
+        names = list(accounts) if len(accounts) <= NAMED else [f"{len(accounts)} accounts"]
+        self._quiet = quiet
+        self._requests = _Requests({account.credentials.api_key: name for name, account in accounts.items()})
         self._bar = RichProgress(
-            TextColumn("{task.description}"),
+            # Its characters are in ASCII, as a terminal may be.
+            SpinnerColumn("line"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[told]}"),
-            console=(screen := Console(stderr=True, highlight=False)),
-            disable=quiet or not screen.is_terminal,
+            _Figures(self._requests),
+            console=SCREEN,
+            disable=quiet or not SCREEN.is_terminal,
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
-        self._task = self._bar.add_task("Reading", told="")
+        self._task = self._bar.add_task(printable(", ".join(names)) or "Reading", total=None, read="")
+        self._level = logging.NOTSET
 
     def __enter__(self) -> Self:
+        if not self._quiet:
+            self._level = _LOGGER.level
+            if not self._bar.disable:
+                _LOGGER.setLevel(logging.DEBUG)  # the level at which each request is logged, and so counted
+            _LOGGER.addHandler(self._requests)
         self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.show()
         self._bar.stop()
+        if not self._quiet:
+            _LOGGER.removeHandler(self._requests)
+            _LOGGER.setLevel(self._level)
 
     def show(self) -> None:
         """Show how far the streams have come now."""
@@ -45,16 +83,49 @@ class Bar:
             return
         progress = [stream.progress for stream in self.streams]
         read, total, text = summed_up(progress, self._bar.tasks[0].elapsed or 0, before=self._before)
-        self._bar.update(self._task, completed=read, total=total, told=text)
+        self._bar.update(self._task, completed=read, total=total, read=text)
 
     def tell(self, text: str) -> None:
         """Print a line where the bar is shown."""
         if not self._bar.disable:
-            self._bar.console.print(text, markup=False)
+            SCREEN.print(cell(text))
+
+
+class _Requests(logging.Handler):
+    """Counts the requests that the library logs, and prints each retry with the name of its account."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        super().__init__()
+        self.sent = 0
+        self._names = names
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if hasattr(record, "itnio.outcome"):
+            self.sent += 1
+        elif hasattr(record, "itnio.attempt"):
+            name = self._names.get(getattr(record, "itnio.api_key", ""))
+            say(f"{name}: {in_cli_words(record.getMessage())}" if name else in_cli_words(record.getMessage()))
+
+
+class _Figures(ProgressColumn):
+    """The figures behind the bar; the requests are counted also while no record has been read."""
+
+    def __init__(self, requests: _Requests) -> None:
+        super().__init__()
+        self._requests = requests
+
+    def render(self, task: Task) -> Text:
+        read = f"{task.fields['read']} " if task.fields["read"] else ""
+        return Text(f"{read}{counted(self._requests.sent, 'request')}")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def summed_up(streams: Sequence[Progress], seconds: float, *, before: int = 0) -> tuple[int, int | None, str]:
-    """Return how many records of all streams have been read, how many there are (None if not known), and that as text.
+    """Return the number of records read of all streams, the number expected (None if not known), and both as text.
 
     `before` counts the records that an earlier run has read. rich's own columns forget the rate whenever the total
     changes, which it does.
@@ -71,16 +142,11 @@ def summed_up(streams: Sequence[Progress], seconds: float, *, before: int = 0) -
     return read, total, f"{read:,}{of_all} {rate:,.0f}/s{left} window {done}/{planned}"
 
 
-def say(message: str) -> None:
-    """Print a line on standard error."""
-    Console(stderr=True, soft_wrap=True).print(f"itnio-voice: {message}", markup=False, highlight=False)
-
-
 def tell_skipped(streams: Mapping[str, RecordStream[Any]]) -> None:
-    """Say what was left out because the server keeps it no more."""
+    """Print the ranges that were skipped because they are older than the server's retention."""
     for name, stream in streams.items():
         for window in stream.skipped:
-            say(f"{name}: left out {window}, which the server keeps no more")
+            say(f"{name}: skipped {window}, which is older than the server's retention")
 
 
 def tell_unread(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..warehouse import Synced, sync
 from ..windows import SECOND, whole_seconds
+from .messages import message_of
 from .options import AskingOptions, are_named, duration, moment, usage, zone_of
 from .progress import Bar, say, tell_skipped, tell_unread
 
@@ -18,7 +19,7 @@ def run(*, since: str, destination: str, database: Path, dataset: str, lookback:
     """Bring a destination up to date, and return whether all accounts could be read."""
     accounts = asking.found()
     now = datetime.now(UTC)
-    bar = Bar(quiet=asking.quiet)
+    bar = Bar(accounts=accounts, quiet=asking.quiet)
 
     def told(synced: Synced) -> None:
         bar.streams = [stream for streams in synced.streams.values() for stream in streams.values()]
@@ -62,7 +63,7 @@ def _line(errors: Mapping[str, Exception]) -> str:
         kind = type(error).__name__
         first.setdefault(kind, error)
         tables.setdefault(kind, []).append(table)
-    return "; ".join(f"{kind}: {error} ({', '.join(tables[kind])})" for kind, error in first.items())
+    return "; ".join(f"{message_of(error)} ({', '.join(tables[kind])})" for kind, error in first.items())
 
 
 @contextmanager

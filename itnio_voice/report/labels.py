@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
 
-from ..values import printable
+from ..printable import printable
 
 __all__ = ["digits", "label", "labels"]
 

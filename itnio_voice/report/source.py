@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from ..values import printable
+from ..printable import printable
 from .columns import COLUMNS, AdvisedError, check_types
 from .exported import READERS, Tables
 from .warehouse import attach, quoted

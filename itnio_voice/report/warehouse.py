@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from ..values import printable
+from ..printable import printable
 from .columns import AdvisedError, check_names, check_types
 
 __all__ = ["attach", "quoted"]

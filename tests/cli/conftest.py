@@ -1,5 +1,10 @@
 """What the tests of the commands share: an account in the environment, on a sandbox."""
 
+import os
+import pty
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,6 +16,24 @@ import pytest
 from itnio_voice.sandbox import Sandbox
 
 END = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
+
+
+def on_a_terminal(*words: str, columns: int = 100, code: int = 0) -> str:
+    """Run a command with a terminal as its output, and return what that shows, without colours."""
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"COLUMNS": str(columns), "TERM": "xterm"}
+    command = [sys.executable, "-m", "itnio_voice", *words]
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment) as process:  # noqa: S603
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                shown += os.read(ours, 1 << 16)
+            except OSError:
+                break
+    os.close(ours)
+    assert code == process.returncode, shown
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
 
 
 @pytest.fixture

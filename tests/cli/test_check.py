@@ -1,6 +1,7 @@
 """`itnio-voice check`: a request a question, and a verdict that can be read."""
 
 import re
+import socket
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -58,6 +59,29 @@ def test_a_clock_that_is_off(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     output = capsys.readouterr().out
     assert {**WELL, "clock": "✗"} == dict(verdicts(output))
     assert re.search(r"(7199|7200|7201) s behind", output)
+
+
+def test_a_network_error_is_reported_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a response, each question is not known, for one reason that is printed once."""
+    monkeypatch.setenv("ITNIO_API_KEY", "key-of-nobody")
+    monkeypatch.setenv("ITNIO_API_SECRET", "secret-of-nobody")
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    monkeypatch.setenv("ITNIO_BASE_URL", f"http://127.0.0.1:{port}/voice")
+
+    assert 1 == run(["check"])
+    output = capsys.readouterr().out
+    assert dict.fromkeys(WELL, "✗") == dict(verdicts(output))
+    assert 1 == output.count("TransportError")
+    assert 3 == output.count("not known, for the same reason")
+
+
+def test_no_more_requests_without_a_response(sandbox: Sandbox) -> None:
+    """Where the first request has no response, no other one is sent."""
+    sandbox.behaviour = Behaviour(faults=(Fault("drop"),))
+
+    assert 1 == run(["check"])
+    assert 1 == len(sandbox.requests)
 
 
 def test_each_account(accounts: Path, capsys: pytest.CaptureFixture[str]) -> None:

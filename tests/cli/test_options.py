@@ -24,30 +24,55 @@ BERLIN = ZoneInfo("Europe/Berlin")
         ("2026-12-01", datetime(2026, 11, 30, 23, tzinfo=UTC)),
         ("2026-09-01T08:00:00+08:00", datetime(2026, 9, 1, tzinfo=UTC)),
         ("2026-09-01T00:00Z", datetime(2026, 9, 1, tzinfo=UTC)),
+        ("2026-11-01 10:00", datetime(2026, 11, 1, 9, tzinfo=UTC)),
+        ("2026-07-01T10:00:30", datetime(2026, 7, 1, 8, 0, 30, tzinfo=UTC)),
         ("2026-09-01 00:00:00.5+00:00", datetime(2026, 9, 1, microsecond=500_000, tzinfo=UTC)),
     ],
 )
 def test_moments(text: str, expected: datetime) -> None:
-    """A date is midnight in the zone, a length that long ago, and a time has an offset."""
+    """A date is midnight in the zone, a time without an offset is in the zone, and a length is that long ago."""
     assert expected == moment(text, zone=BERLIN, now=NOW)
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("2026-09-01T08:00", "'2026-09-01T08:00' has no offset: write "),
-        ("yesterday", "'yesterday' is no point in time: write "),
-        ("", "'' is no point in time"),
-        ("-3d", "is no point in time"),
-        ("3y", "is no point in time"),
-        ("999999999w", "is no point in time"),
-        ("2026-02-30", "is no point in time"),
+        ("yesterday", "'yesterday' is not a time: write "),
+        ("", "'' is not a time"),
+        ("-3d", "is not a time"),
+        ("3y", "is not a time"),
+        ("999999999w", "is not a time"),
+        ("2026-02-30", "is not a time"),
     ],
 )
 def test_wrong_moments(text: str, told: str) -> None:
-    """What is no point in time is refused, and the error shows what is."""
+    """What is not a time is refused, and the error shows what is."""
     with pytest.raises(ValueError, match=told):
         moment(text, zone=UTC, now=NOW)
+
+
+def test_times_that_the_clocks_never_or_twice_show() -> None:
+    """Where clocks are set forward or back, a time without an offset may be none or two: the error says which."""
+    with pytest.raises(ValueError, match="2026-03-29 02:30:00 does not exist in Europe/Berlin"):
+        moment("2026-03-29 02:30", zone=BERLIN, now=NOW)
+    with pytest.raises(
+        ValueError, match=r"twice .*: .* write 2026-10-25T02:30:00\+02:00 or 2026-10-25T02:30:00\+01:00"
+    ):
+        moment("2026-10-25 02:30", zone=BERLIN, now=NOW)
+    assert datetime(2026, 10, 25, 1, 30, tzinfo=UTC) == moment("2026-10-25T02:30:00+01:00", zone=BERLIN, now=NOW)
+    assert datetime(2026, 3, 29, 1, tzinfo=UTC) == moment("2026-03-29 03:00", zone=BERLIN, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "expected"),
+    [
+        ("2026-09-06", "America/Santiago", datetime(2026, 9, 6, 4, tzinfo=UTC)),
+        ("2026-11-01", "America/Havana", datetime(2026, 11, 1, 4, tzinfo=UTC)),
+    ],
+)
+def test_dates_without_one_midnight(text: str, zone: str, expected: datetime) -> None:
+    """A date is the first moment of its day, also where clocks are set forward or back at midnight."""
+    assert expected == moment(text, zone=ZoneInfo(zone), now=NOW)
 
 
 @pytest.mark.parametrize("name", ["Berlin", "", "../etc/passwd", "/etc/passwd"])

@@ -1,7 +1,22 @@
-"""How far streams have come, as text."""
+"""What is printed while records are read: the bar, and each retry."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
 
 from itnio_voice import Progress
+from itnio_voice.cli.app import run
 from itnio_voice.cli.progress import summed_up
+from itnio_voice.sandbox import Behaviour, Fault, Sandbox
+
+from .conftest import on_a_terminal
+
+RETRY = (
+    r"itnio-voice: {name}: POST /recordGroupQuery: HTTPStatusError: HTTP 503 .*; attempt {attempt} of 5, "
+    r"next in [0-9]+\.[0-9] s\n"
+)
 
 
 def test_one_stream() -> None:
@@ -29,3 +44,57 @@ def test_what_an_earlier_run_has_read() -> None:
         [Progress(1, 4, 500, 2000)], 2.0, before=100
     )
     assert (100, None, "100 0/s window 0/0") == summed_up([Progress(0, 0, 0, None)], 1.0, before=100)
+
+
+def test_before_the_first_record(sandbox: Sandbox) -> None:
+    """From the start the bar shows a spinner, the account, and the number of requests so far."""
+    shown = on_a_terminal("records", "61d")
+
+    assert re.search(r"^[-\\|/] default .* 0 requests", shown)
+    assert re.search(rf"101/101 .* window ./2 {len(sandbox.requests)} requests", shown)
+
+
+def test_names_of_accounts_are_data(sandbox: Sandbox, accounts: Path) -> None:
+    """The name of an account can neither colour nor steer the terminal."""
+    accounts.write_text(accounts.read_text().replace("[eu]", '["[/]\\u001b[2J\\u202e"]'))
+
+    shown = on_a_terminal("records", "61d", "--accounts", str(accounts))
+    assert r"[/]\x1b[2J\u202e, us" in shown
+    assert "\u202e" not in shown
+    assert sandbox.requests
+
+
+def test_retries(sandbox: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
+    """Each retry is a line: the account, what failed, the number of the attempt, and the wait."""
+    sandbox.behaviour = Behaviour(faults=(Fault("status_503", times=2, retry_after=0),))
+
+    assert 0 == run(["records", "1h"])
+    output, errors = capfd.readouterr()
+    lines = "".join(RETRY.format(name="default", attempt=attempt) for attempt in (1, 2))
+    assert re.fullmatch(lines, errors)
+    assert all(json.loads(line) for line in output.splitlines())
+
+
+def test_retries_of_an_account(sandbox: Sandbox, accounts: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The account is named as in the file of accounts."""
+    sandbox.behaviour = Behaviour(faults=(Fault("status_503", times=1, retry_after=0),))
+
+    assert 0 == run(["records", "1h", "--accounts", str(accounts), "--account", "us"])
+    assert re.fullmatch(RETRY.format(name="us", attempt=1), capfd.readouterr().err)
+
+
+@pytest.mark.parametrize("command", [["records", "1h"], ["export", "1h", "-o", "calls.csv"], ["sync", "--since", "1h"]])
+def test_quiet(
+    command: list[str],
+    sandbox: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """With `--quiet`, retries are not printed."""
+    monkeypatch.chdir(tmp_path)
+    sandbox.behaviour = Behaviour(faults=(Fault("status_503", times=2, retry_after=0),))
+
+    run([*command, "--quiet"])
+    assert "attempt" not in capfd.readouterr().err
+    assert len(sandbox.requests) > 2

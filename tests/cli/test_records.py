@@ -1,41 +1,24 @@
 """`itnio-voice records`, as it is typed."""
 
 import json
-import os
-import pty
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from itnio_voice.cli.app import run
+from itnio_voice.cli.records import fair_shares
 from itnio_voice.sandbox import Behaviour, Sandbox
 
-from .conftest import ServerTime
+from .conftest import END, ServerTime, on_a_terminal
 
 COMMAND = [sys.executable, "-m", "itnio_voice", "records"]
-
-
-def on_a_terminal(*words: str, columns: int = 100) -> str:
-    """Run the command with a terminal as its output, and return what that shows, without colours."""
-    ours, theirs = pty.openpty()
-    environment = os.environ | {"COLUMNS": str(columns), "TERM": "xterm"}
-    with subprocess.Popen([*COMMAND, *words], stdout=theirs, stderr=theirs, env=environment) as process:  # noqa: S603
-        os.close(theirs)
-        shown = b""
-        while True:
-            try:
-                shown += os.read(ours, 1 << 16)
-            except OSError:
-                break
-    os.close(ours)
-    assert 0 == process.returncode, shown
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
 
 
 @pytest.mark.parametrize(("words", "kind"), [([], "group"), (["--sip"], "sip")])
@@ -70,28 +53,121 @@ def test_one_account(sandbox: Sandbox, accounts: Path, capfdbinary: pytest.Captu
 
 
 def test_a_table(sandbox: Sandbox, accounts: Path) -> None:
-    """On a terminal it is a table of a hundred at most, with progress; the data can neither colour nor steer it."""
-    sandbox.insert({"callee": "[/red]", "code": "[bold]", "terminationCode": "[link]"})
-    sandbox.insert({"callee": "\x1b[2J\x07"})
+    """On a terminal, records are a table with progress; the data can neither colour nor steer it."""
+    sandbox.insert({"callee": "[/red]", "code": "[/]", "terminationCode": "[bold]x", "currency": "[link=x]"})
+    sandbox.insert({"callee": "\x1b[2J\x9b\u202e", "code": "a\nb"})
 
-    assert "Calls: 100" in on_a_terminal("61d")
-    shown = on_a_terminal("1h", "--accounts", str(accounts), "--account", "eu")
-    assert re.search(r"^ +eu +\d\d-\d\d \d\d:\d\d +\[/red\] +\[bold\]", shown, re.MULTILINE)
-    assert "\ufffd[2J\ufffd" in shown
+    shown = on_a_terminal("records", "1h", "--accounts", str(accounts), "--account", "eu")
+    assert re.search(
+        r"^ +eu +\d\d-\d\d \d\d:\d\d +\[/red\] +\[/\] .* \[bold\]x .* \[link=x\] *\r$", shown, re.MULTILINE
+    )
+    assert re.search(r"\\x1b\[2J\\x9b\\u202e +a\\nb ", shown)
     assert "window 1/1" in shown
-    assert "window" not in on_a_terminal("1h", "--quiet")
+    assert "window" not in on_a_terminal("records", "1h", "--quiet")
+
+
+def test_long_values_leave_room(sandbox: Sandbox) -> None:
+    """A long text in one record hides no duration and no cost of the others."""
+    sandbox.insert(
+        {"callee": "1" * 500, "code": "x" * 500, "terminationCode": "9" * 500},
+        {
+            "callee": "4915112345",
+            "callDuration": 4321,
+            "answerTime": END.isoformat(),
+            "cost": "0.0712",
+            "currency": "USD",
+        },
+    )
+
+    shown = on_a_terminal("records", "1h", "--quiet", columns=120)
+    assert re.search(r"4915112345 .* 4321 .* 0\.0712 USD", shown)
+
+
+@pytest.mark.parametrize(
+    ("words", "title"),
+    [
+        (("61d",), "Calls: 100 of 150, the oldest "),
+        (("61d", "--limit", "7"), "Calls: 7 of at least [6-9][0-9], the oldest "),
+        (("61d", "--limit", "150"), "Calls: 150 "),
+        (("61d", "--limit", "149"), "Calls: 149 of 150, the oldest "),
+        (("61d", "--limit", "0"), "Calls: 0 of at least [6-9][0-9], the oldest "),
+    ],
+)
+def test_the_title_counts(words: tuple[str, ...], title: str, sandbox: Sandbox) -> None:
+    """The title says how many records are shown, of how many, and which ones."""
+    assert re.search(f"^{title}", on_a_terminal("records", *words, "--quiet"), re.MULTILINE)
+    assert 150 == len(sandbox.ids())
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "title"),
+    [
+        (Behaviour(omits={"total", "pages"}), "Calls: 100 of more than 100, the oldest "),
+        (Behaviour(order="descending"), "Calls: 100 of 150, the first "),
+    ],
+)
+def test_what_the_title_cannot_know(behaviour: Behaviour, title: str, sandbox: Sandbox) -> None:
+    """Without totals there are more than are shown, and records in another order are not called the oldest."""
+    sandbox.behaviour = behaviour
+
+    assert re.search(title, on_a_terminal("records", "61d", "--quiet"))
+
+
+def test_fair_shares_on_a_terminal(sandbox: Sandbox, accounts: Path) -> None:
+    """A table has as many records of each account, by time."""
+    shown = on_a_terminal("records", "61d", "--accounts", str(accounts), "--limit", "20", "--quiet")
+
+    rows = re.findall(r"^ +(eu|us) +(\d\d-\d\d \d\d:\d\d) ", shown, re.MULTILINE)
+    assert {"eu": 10, "us": 10} == Counter(name for name, _ in rows)
+    assert sorted(at for _, at in rows) == [at for _, at in rows]
+    assert re.search("Calls: 20 of at least [0-9]+, the oldest of each account", shown)
+    assert len(sandbox.requests) <= 8
+
+
+@pytest.mark.parametrize(
+    ("available", "limit", "expected"),
+    [
+        ([101, 101], 100, [50, 50]),
+        ([101, 3], 100, [97, 3]),
+        ([3, 101, 40], 100, [3, 57, 40]),
+        ([2, 3], 100, [2, 3]),
+        ([5, 5, 5], 2, [0, 1, 1]),
+        ([5], 0, [0]),
+        ([], 100, []),
+    ],
+)
+def test_fair_shares(available: list[int], limit: int, expected: list[int]) -> None:
+    """Shares are as equal as the numbers of records allow, and fill the limit."""
+    assert expected == fair_shares(available, limit)
+
+
+def test_the_time_zone_of_a_table(sandbox: Sandbox) -> None:
+    """Times without an offset are read in `--timezone`, and a table shows times in it."""
+    sandbox.insert({"callee": "4915112345", "submitTime": "2026-11-01T10:30:00+09:00"})
+    sandbox.behaviour = Behaviour(retention=None)
+
+    words = ("2026-11-01 10:00", "2026-11-01 11:00", "--timezone", "Asia/Tokyo", "--quiet")
+    shown = on_a_terminal("records", *words)
+    assert "time (Asia/Tokyo)" in shown
+    assert re.search(r"11-01 10:30 +4915112345", shown)
 
 
 @pytest.mark.usefixtures("sandbox")
 def test_expired(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """What the server keeps no more is an error, or left out and told."""
+    """What is older than the retention is an error that names the option, or is skipped and reported."""
     assert 1 == run(["records", "200d"])
-    assert b"itnio-voice: TimeRangeError: -25" in capfdbinary.readouterr()[1]
+    errors = capfdbinary.readouterr()[1]
+    assert errors.startswith(b"itnio-voice: TimeRangeError: -25")
+    assert b"--expired skip" in errors
+    assert b"expired=" not in errors
+    assert errors.endswith(b"; while reading 'default'\n")
     assert 0 == run(["records", "200d", "--expired", "skip"])
 
     output, errors = capfdbinary.readouterr()
     assert 150 == len(output.splitlines())
-    assert re.fullmatch(rb"itnio-voice: default: left out .* to .*, which the server keeps no more\n", errors)
+    assert re.fullmatch(
+        rb"itnio-voice: default: skipped .* to .*, which is older than the server's retention\n", errors
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,11 +175,13 @@ def test_expired(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     [
         (["now", "1d"], "start must be before end"),
         (["1d", "1d"], "start must be before end"),
-        (["2026-11-01T00:00"], "has no offset"),
-        (["soon"], "is no point in time"),
+        (["soon"], "START: 'soon' is not a time: write "),
+        (["1d", "--account", "default", "us"], "END: 'us' is not a time: "),
+        (["1d", "--account", "default", "us"], "each account needs its own --account"),
+        (["2026-03-29T02:30", "--timezone", "Europe/Berlin"], "does not exist in Europe/Berlin"),
         (["1d", "--timezone", "Mars"], "there is no time zone 'Mars'"),
-        (["1d", "--concurrency", "0"], "concurrency must be a whole number from 1"),
-        (["1d", "--rate", "-1"], "rate must be"),
+        (["1d", "--concurrency", "0"], "itnio-voice: --concurrency must be a whole number from 1"),
+        (["1d", "--rate", "-1"], "itnio-voice: --rate must be"),
         (["1d", "--limit", "-1"], "--limit"),
         (["1d", "--account", "asia"], "there is no account 'asia'"),
         (["1d", "--expired", "maybe"], "--expired"),
@@ -160,7 +238,7 @@ def test_interrupted(sandbox: Sandbox) -> None:
 
 @pytest.mark.usefixtures("sandbox")
 def test_a_reader_that_has_enough() -> None:
-    """A pipe that is closed ends the command without a word."""
+    """A closed pipe ends the command as SIGPIPE does: exit code 141, and nothing on standard error."""
     with subprocess.Popen([*COMMAND, "61d"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # noqa: S603
         assert process.stdout
         assert process.stderr

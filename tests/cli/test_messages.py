@@ -1,0 +1,53 @@
+"""Errors of the library in the words of the command line."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+import itnio_voice
+from itnio_voice.cli.app import run
+from itnio_voice.cli.messages import WORDS, UsageError, message_of
+from itnio_voice.errors import ServerError, TimeRangeError
+
+
+def test_each_phrase_is_the_librarys() -> None:
+    """A phrase that the library no longer has would be translated no more."""
+    modules = [path.read_text() for path in Path(itnio_voice.__file__).parent.glob("*.py")]
+    spelled = {"concurrency must be": "{attribute.name} must be", "rate must be": "{attribute.name} must be"}
+
+    assert [] == [phrase for phrase in WORDS if not any(spelled.get(phrase, phrase) in text for text in modules)]
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (UsageError("rate must be 1"), "--rate must be 1"),
+        (ServerError("-18: busy"), "ServerError: -18: busy"),
+        (TimeRangeError(TimeRangeError.advice), "TimeRangeError: start later, or leave out what has expired with "),
+        (FileNotFoundError(errno.ENOENT, "No such file", "calls.csv"), "No such file (calls.csv)"),
+        (OSError(errno.ENOSPC, "No space left"), "No space left: free some space, and run the command again"),
+        (OSError("the destination failed"), "the destination failed"),
+    ],
+)
+def test_messages(error: Exception, text: str) -> None:
+    """An error of the API has its name, one of the operating system has its file, wrong usage has only its text."""
+    assert message_of(error).startswith(text)
+    assert "expired=" not in message_of(error)
+
+
+def test_notes() -> None:
+    """What was being read follows the text."""
+    error = ServerError("-18: busy")
+    error.add_note("while reading 'eu'")
+
+    assert "ServerError: -18: busy; while reading 'eu'" == message_of(error)
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_a_base_url_of_the_environment(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A base URL that is refused is named as the variable is."""
+    monkeypatch.setenv("ITNIO_BASE_URL", "http://api.example.com/voice")
+
+    assert 2 == run(["records", "1d"])
+    assert "the base URL (ITNIO_BASE_URL, " in capsys.readouterr().err
