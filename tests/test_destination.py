@@ -272,6 +272,6 @@ def test_a_sync_that_is_terminated_leaves_no_files(when: str, sandbox: Sandbox, 
     """Whatever handles SIGTERM by an exception runs, also while dlt intercepts signals; call data is removed."""
     done = run_script(TERMINATED + when + "sys.exit(run(['sync', '--since', '61d']))", sandbox, tmp_path)
 
-    assert (130, "") == (done.returncode, done.stderr)
+    assert (143, "") == (done.returncode, done.stderr)
     assert {"itnio_voice.duckdb"} >= {path.name for path in tmp_path.iterdir()}
     assert os.listdir(tmp_path) in ([], ["itnio_voice.duckdb"])

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 TUTORIAL = DOCS / "tutorial.md"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted({*DOCS.glob("*.md")} - {TUTORIAL})]
-NOT_CODE = {"text", "{toctree}", "{eval-rst}", "{literalinclude}"}
+NOT_CODE = {"text", "sql", "{toctree}", "{eval-rst}", "{literalinclude}"}
 BLOCK = re.compile(
     r"(?:^<!-- (?P<mark>[^\n]+) -->\n\n)?"
     r"(?:Write this into `(?P<file>[a-z._]+)`:\n\n)?"

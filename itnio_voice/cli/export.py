@@ -61,9 +61,6 @@ class Target:
             form = format_of(self.output, self.form, csv_safe=self.csv_safe)
         if self.is_file:
             check_place(self.output)
-        elif sys.stdout is None:
-            message = "standard output is closed: redirect it, or name a file"
-            raise OSError(message)
         elif sys.stdout.isatty() and not form.is_text:
             message = f"{self.form} is binary and standard output is a terminal: redirect it, or name a file"
             raise UsageError(message)

@@ -9,12 +9,12 @@ from ..errors import ItnioError
 __all__ = ["AccountsError", "UsageError", "collected", "in_cli_words", "message_of"]
 
 WORDS = {
-    'leave out what has expired with expired="skip"': "leave out what has expired with --expired skip",
+    'pass expired="skip"': "pass --expired skip",
     "lower rate or concurrency": "lower --rate or --concurrency",
     "concurrency must be": "--concurrency must be",
     "rate must be": "--rate must be",
     "lookback must not be": "--lookback must not be",
-    "base_url must be": "the base URL (ITNIO_BASE_URL, or base_url in the file of accounts) must be",
+    "check base_url": "check the base URL (ITNIO_BASE_URL, or base_url in the file of accounts)",
     "base_url is": "the base URL (ITNIO_BASE_URL, or base_url in the file of accounts) is",
 }
 """How the library's errors name options of Python, and how the command line names them."""

@@ -24,7 +24,7 @@ def test_each_phrase_is_the_librarys() -> None:
     [
         (UsageError("rate must be 1"), "--rate must be 1"),
         (ServerError("-18: busy"), "ServerError: -18: busy"),
-        (TimeRangeError(TimeRangeError.advice), "TimeRangeError: start later, or leave out what has expired with "),
+        (TimeRangeError('-25: old (pass expired="skip")'), "TimeRangeError: -25: old (pass --expired skip)"),
         (FileNotFoundError(errno.ENOENT, "No such file", "calls.csv"), "No such file (calls.csv)"),
         (OSError(errno.ENOSPC, "No space left"), "No space left: free some space, and run the command again"),
         (OSError("the destination failed"), "the destination failed"),
@@ -50,4 +50,4 @@ def test_a_base_url_of_the_environment(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setenv("ITNIO_BASE_URL", "http://api.example.com/voice")
 
     assert 2 == run(["records", "1d"])
-    assert "the base URL (ITNIO_BASE_URL, " in capsys.readouterr().err
+    assert "ITNIO_BASE_URL must be https" in capsys.readouterr().err

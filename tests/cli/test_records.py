@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,10 @@ def test_one_account(sandbox: Sandbox, accounts: Path, capfdbinary: pytest.Captu
 
 def test_a_table(sandbox: Sandbox, accounts: Path) -> None:
     """On a terminal, records are a table with progress; the data can neither colour nor steer it."""
-    sandbox.insert({"callee": "[/red]", "code": "[/]", "terminationCode": "[bold]x", "currency": "[link=x]"})
-    sandbox.insert({"callee": "\x1b[2J\x9b\u202e", "code": "a\nb"})
+    # The running second is not read.
+    earlier = {"submitTime": (datetime.now(UTC) - timedelta(minutes=1)).isoformat()}
+    sandbox.insert(earlier | {"callee": "[/red]", "code": "[/]", "terminationCode": "[bold]x", "currency": "[link=x]"})
+    sandbox.insert(earlier | {"callee": "\x1b[2J\x9b\u202e", "code": "a\nb"})
 
     shown = on_a_terminal("records", "1h", "--accounts", str(accounts), "--account", "eu")
     assert re.search(

@@ -84,12 +84,12 @@ def test_a_file_that_was_private_stays_so(tmp_path: Path) -> None:
 
 
 def test_a_closed_standard_output(tmp_path: Path) -> None:
-    """Without a standard output there is nowhere to print the account: wrong usage, not a sandbox that runs unseen."""
+    """Without a standard output there is nowhere to print the account: an error, not a sandbox that runs unseen."""
     command = ["sh", "-c", '"$0" -m itnio_voice sandbox --records 1 --account eu >&-', sys.executable]
     done = subprocess.run(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False, env=ENVIRONMENT)  # noqa: S603
 
-    assert (2, 1) == (done.returncode, done.stderr.count("\n"))
-    assert "standard output is closed" in done.stderr
+    assert (1, 1) == (done.returncode, done.stderr.count("\n"))
+    assert "it is closed" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,5 @@ def test_a_database_that_is_not_reachable(
     errors = capsys.readouterr().err
 
     assert "s3cret" not in errors
-    assert errors.splitlines()[-1].startswith(
-        "itnio-voice: OSError: the destination failed: OperationalError: connection"
-    )
+    assert errors.splitlines()[-1].startswith("itnio-voice: the destination failed: OperationalError: connection")
     assert options or errors.count("\n") == 1
