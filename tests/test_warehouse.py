@@ -324,7 +324,10 @@ class Counting(httpx.AsyncBaseTransport):
 
     seen: dict[str, int]
     used: bool = False
-    sent: httpx.AsyncHTTPTransport = attrs.field(factory=httpx.AsyncHTTPTransport)
+    # It keeps no connection: a session does not close its caller's client.
+    sent: httpx.AsyncHTTPTransport = attrs.field(
+        factory=lambda: httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
+    )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request."""
