@@ -71,9 +71,11 @@ def test_a_table(sandbox: Sandbox, accounts: Path) -> None:
 
 def test_long_values_leave_room(sandbox: Sandbox) -> None:
     """A long text in one record hides no duration and no cost of the others."""
+    earlier = {"submitTime": (datetime.now(UTC) - timedelta(minutes=1)).isoformat()}
     sandbox.insert(
-        {"callee": "1" * 500, "code": "x" * 500, "terminationCode": "9" * 500},
-        {
+        earlier | {"callee": "1" * 500, "code": "x" * 500, "terminationCode": "9" * 500},
+        earlier
+        | {
             "callee": "4915112345",
             "callDuration": 4321,
             "answerTime": END.isoformat(),
