@@ -4,9 +4,9 @@ import copy
 import gc
 import json
 import logging
-import re
 import pickle
 import random
+import re
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
