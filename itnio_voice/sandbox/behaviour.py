@@ -152,7 +152,7 @@ class Behaviour:
     it: fixed orders that are independent of time.
     """
     past_last: PastLast = attrs.field(default="empty", validator=_one_of(PastLast))
-    """The page past the last: without records (`empty`), the first page (`first`), or the first page numbered as the
+    """The page past the last is without records (`empty`), the first page (`first`), or the first page numbered as the
     requested one (`first_silent`)."""
     always_first_page: bool = False
     """Whether every request is answered with page 1."""
@@ -168,7 +168,7 @@ class Behaviour:
     """Whether the total that is reported is one too low where the last page would hold a single record."""
 
     appears: Appears = attrs.field(default="submitted", validator=_one_of(Appears))
-    """When a record appears: when its call is submitted, or when it has ended."""
+    """Whether a record appears when its call is submitted, or when it has ended."""
     late_share: float = attrs.field(default=0.0, validator=_share)
     """The share of records, 0–1, that appear `late_by` seconds later."""
     late_by: float = attrs.field(default=30.0, validator=_not_negative)
@@ -182,7 +182,7 @@ class Behaviour:
     replica_lag: float = attrs.field(default=1.0, validator=_not_negative)
     """Seconds by which replicas are behind. Records that appeared since then are missing, also in their totals."""
     missing_record: MissingRecord = attrs.field(default="null", validator=_one_of(MissingRecord))
-    """The answer for an unknown record: `data` is null, empty or absent, or the status is -22."""
+    """The answer for an unknown record. `data` is null, empty or absent, or the status is -22."""
 
     max_span: timedelta = attrs.field(default=timedelta(days=31), validator=_longer_than_nothing)
     """The longest range; a longer one is -25."""
@@ -222,7 +222,7 @@ class Behaviour:
     rate_limit: float | None = attrs.field(default=None, validator=_optional(_at_least(_SLOWEST)))
     """Requests per second, 0.001 or more, of all clients; more are HTTP 429. None is no limit."""
     rate_limit_window: float = attrs.field(default=1.0, validator=_at_least(_SLOWEST))
-    """The window of the rate limit, in seconds: the requests of a window, at least one, may be sent at once."""
+    """The window of the rate limit, in seconds. The requests of a window, at least one, may be sent at once."""
     rate_limit_retry_after: bool = True
     """Whether a 429 of the rate limit has a `Retry-After` header."""
     latency: float = attrs.field(default=0.0, validator=_not_negative)
