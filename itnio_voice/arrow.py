@@ -26,17 +26,18 @@ __all__ = ["record_batch", "record_batches", "schema", "to_table"]
 ROWS = 50_000
 """Rows of a record batch, unless told."""
 
-_MONEY = pa.decimal128(38, 18)
+MONEY = pa.decimal128(38, 18)
+"""The type of amounts."""
 _UNIT = Decimal("1E-18")
 _EXACT = Context(prec=38, traps=[Inexact, InvalidOperation])
-"""Rounds nothing: an amount that has no room in `_MONEY` is an error."""
+"""Rounds nothing: an amount that has no room in `MONEY` is an error."""
 
 REPEATING = pa.dictionary(pa.int32(), pa.string())
 
 _TYPES: Mapping[object, pa.DataType] = {
     str | None: pa.string(),
     int | None: pa.int64(),
-    Decimal | None: _MONEY,
+    Decimal | None: MONEY,
     datetime | None: pa.timestamp("us", tz="UTC"),
     Mapping[str, Any]: pa.string(),
 }
@@ -155,6 +156,15 @@ class _Batches(Generic[R]):
         return batch
 
 
+def to_scale(amount: Decimal) -> Decimal:
+    """Return an amount with the scale of `MONEY`.
+
+    Raises:
+        ArithmeticError: if `MONEY` cannot hold it exactly.
+    """
+    return amount.quantize(_UNIT, context=_EXACT)
+
+
 def _column(records: Sequence[CallRecord], column: "pa.Field[Any]", account: str | None) -> "pa.Array[Any]":
     """Return a column's values."""
     if column.name == "account":
@@ -172,8 +182,8 @@ def _column(records: Sequence[CallRecord], column: "pa.Field[Any]", account: str
 
 def _array(values: Sequence[Any], of: pa.DataType) -> "pa.Array[Any]":
     """Return values as an array. Amounts get the scale of their column here: pyarrow reads some wrongly, or crashes."""
-    if of == _MONEY:
-        values = [value.quantize(_UNIT, context=_EXACT) if isinstance(value, Decimal) else value for value in values]
+    if of == MONEY:
+        values = [to_scale(value) if isinstance(value, Decimal) else value for value in values]
     return pa.array(values, of)
 
 

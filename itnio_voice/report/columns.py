@@ -2,18 +2,16 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from decimal import Context, Decimal, Inexact, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import attrs
 import pyarrow as pa
 
+from ..arrow import MONEY, to_scale
 from ..values import amount, brief, instant, integer, text
 
 __all__ = ["COLUMNS", "AdvisedError", "Column", "check_names", "check_types"]
-
-_UNIT = Decimal("1E-18")
-_EXACT = Context(prec=38, traps=[Inexact, InvalidOperation])
 
 
 class AdvisedError(ValueError):
@@ -43,8 +41,8 @@ def _exact_amount(value: Any) -> Decimal | None:
     """Return an amount with 18 decimals."""
     exact = amount(value)
     try:
-        return None if exact is None else exact.quantize(_UNIT, context=_EXACT)
-    except (Inexact, InvalidOperation):
+        return None if exact is None else to_scale(exact)
+    except ArithmeticError:
         message = "an amount of at most 20 digits before the point and 18 decimals is expected"
         raise ValueError(message) from None
 
@@ -52,7 +50,7 @@ def _exact_amount(value: Any) -> Decimal | None:
 _TEXT = _column("VARCHAR", pa.string(), r"VARCHAR|ENUM\(.*\)", text)
 _TIME = _column("TIMESTAMPTZ", pa.timestamp("us", "UTC"), "TIMESTAMP WITH TIME ZONE", instant)
 _SECONDS = _column("BIGINT", pa.int64(), "U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?", integer)
-_MONEY = _column("DECIMAL(38,18)", pa.decimal128(38, 18), r"DECIMAL\(\d+,(\d|1[0-8])\)", _exact_amount)
+_MONEY = _column("DECIMAL(38,18)", MONEY, r"DECIMAL\(\d+,(\d|1[0-8])\)", _exact_amount)
 
 COLUMNS: Mapping[str, Column] = {
     **dict.fromkeys(["code", "currency", "feedback_value", "termination_code", "termination_reason"], _TEXT),
