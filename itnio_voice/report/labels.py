@@ -14,8 +14,7 @@ LONGEST = 60
 
 def label(text: str) -> str:
     """Return the beginning of a text, with escapes for characters that are not printable."""
-    shown = printable(text[: LONGEST + 1])
-    return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 1]}…"
+    return printable(text, LONGEST)
 
 
 def labels(texts: Iterable[str]) -> list[str]:
