@@ -25,6 +25,7 @@ import httpcore2
 import httpx
 
 from .bodies import receive
+from .request import is_loopback
 
 __all__ = ["PooledTransport", "end_connection", "is_direct", "make_client", "proxy_mounts"]
 
@@ -86,13 +87,13 @@ def is_direct(host: str, proxies: Mapping[str, str]) -> bool:
 
     httpx does not read networks. `proxies` are as for `proxy_mounts`.
     """
-    if host == "localhost":
+    if is_loopback(host):
         return True
     try:
         address = ip_address(host)
     except ValueError:
         return False
-    return address.is_loopback or any(address in network for network in _networks(proxies.get("no", "")))
+    return any(address in network for network in _networks(proxies.get("no", "")))
 
 
 def _networks(hosts: str) -> Generator[IPv4Network | IPv6Network]:

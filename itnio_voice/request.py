@@ -15,7 +15,7 @@ from .printable import printable
 from .redaction import redact_users
 from .signing import Signature
 
-__all__ = ["Question", "base_url_problem", "build_request", "check_base_url"]
+__all__ = ["Question", "base_url_problem", "build_request", "check_base_url", "is_loopback"]
 
 _CONTENT_TYPE = "application/json;charset=UTF-8"
 _LONGEST_BASE_URL = 2000
@@ -70,7 +70,7 @@ def base_url_problem(url: str, library: ModuleType | None = None) -> str | None:
     named = _HOST.fullmatch(parsed.raw_host.decode("ascii")) or _is_address(host)
     if parsed.scheme not in {"http", "https"} or not named or not (port is None or port in _PORTS):
         return expected
-    if parsed.scheme == "http" and not _is_loopback(host):
+    if parsed.scheme == "http" and not is_loopback(host):
         return (
             f"must be https, for plain http shows the signature to others: {printable(host, 200)} is not this machine"
         )
@@ -84,7 +84,8 @@ def _is_address(host: str) -> bool:
         return False
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine."""
     return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
 
 
