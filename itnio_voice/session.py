@@ -19,7 +19,7 @@ from .paging import LARGEST_PAGE, Page, PageRequest
 from .plan import Plan
 from .request import Question, check_base_url
 from .retry import Retry
-from .signing import Credentials, credentials_problem
+from .signing import Credentials, credentials_problem, is_utf8
 from .stream import RecordStream
 from .transport import Transport
 from .walk import Walk
@@ -270,13 +270,9 @@ def _check_size(page_size: int) -> None:
 
 
 def _check_id(name: str, value: str) -> None:
-    if not isinstance(value, str) or value.strip(". ") == "" or len(value) > _LONGEST_ID or not _is_utf8(value):
+    if not isinstance(value, str) or value.strip(". ") == "" or len(value) > _LONGEST_ID or not is_utf8(value):
         message = f"{name} must be an id as the records have it, of at most {_LONGEST_ID} characters, not {value!r:.80}"
         raise ValueError(message)
-
-
-def _is_utf8(value: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _same_query(resume: Checkpoint, checkpoint: Checkpoint) -> Checkpoint:

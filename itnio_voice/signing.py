@@ -5,14 +5,15 @@ from hashlib import md5
 
 import attrs
 
-__all__ = ["Credentials", "Signature", "credentials_problem", "sign"]
+__all__ = ["Credentials", "Signature", "credentials_problem", "is_utf8", "sign"]
 
 
 def _fits_a_header(value: str) -> bool:
     return value.isascii() and value.isprintable()
 
 
-def _is_utf8(value: str) -> bool:
+def is_utf8(value: str) -> bool:
+    """Return whether text can be written as UTF-8: it has no half of a surrogate pair."""
     # Not by encoding it: the error of that would hold the secret.
     return not any("\ud800" <= character <= "\udfff" for character in value)
 
@@ -24,7 +25,7 @@ _RULES: tuple[tuple[Callable[[str], bool], str], ...] = (
     (lambda value: value == value.strip(), "has spaces or line ends around it"),
 )
 _KEY_RULES = (*_RULES, (_fits_a_header, "has characters that no header can carry"))
-_SECRET_RULES = (*_RULES, (_is_utf8, "is not UTF-8 text"))
+_SECRET_RULES = (*_RULES, (is_utf8, "is not UTF-8 text"))
 
 
 def credentials_problem(api_key: str, api_secret: str, names: tuple[str, str] = _NAMES) -> str | None:
