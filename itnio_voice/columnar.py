@@ -12,7 +12,7 @@ with needs("arrow"):
     import pyarrow as pa
     from pyarrow import ipc, parquet
 
-__all__ = ["column_chunk", "write_arrow", "write_parquet"]
+__all__ = ["WRITERS", "column_chunk"]
 
 Chunks = Callable[[], Iterable[bytes]]
 """Chunks that can be read repeatedly."""
@@ -31,7 +31,7 @@ def _batches(chunks: Iterable[bytes]) -> Iterator[pa.RecordBatch]:
     return (batch for chunk in chunks for batch in ipc.open_stream(chunk))
 
 
-def write_parquet(file: io.BufferedWriter, columns: pa.Schema, chunks: Chunks) -> None:
+def _write_parquet(file: io.BufferedWriter, columns: pa.Schema, chunks: Chunks) -> None:
     """Write a Parquet file."""
     with parquet.ParquetWriter(file, columns, compression="zstd") as writer:
         for table in _tables(_batches(chunks()), columns):
@@ -49,7 +49,7 @@ def _tables(batches: Iterable[pa.RecordBatch], columns: pa.Schema) -> Iterator[p
     yield pa.Table.from_batches(joined, columns)
 
 
-def write_arrow(file: io.BufferedWriter, columns: pa.Schema, chunks: Chunks) -> None:
+def _write_arrow(file: io.BufferedWriter, columns: pa.Schema, chunks: Chunks) -> None:
     """Write an IPC file.
 
     A column may have one dictionary only, known before the first row (not all readers know those that grow). So the
@@ -68,6 +68,13 @@ def write_arrow(file: io.BufferedWriter, columns: pa.Schema, chunks: Chunks) -> 
                 for name in columns.names
             ]
             writer.write_batch(pa.record_batch(arrays, schema=columns))
+
+
+WRITERS: Mapping[str, Callable[[io.BufferedWriter, pa.Schema, Chunks], None]] = {
+    "parquet": _write_parquet,
+    "arrow": _write_arrow,
+}
+"""How each format is written, by its name."""
 
 
 def _as_places(column: Any, places: Mapping[str, int], dictionary: "pa.Array[Any]") -> "pa.Array[Any]":

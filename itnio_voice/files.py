@@ -223,30 +223,21 @@ def _write_csv(file: io.BufferedWriter, kind: Kind, chunks: Chunks) -> None:
 # Columns
 
 
-def _parquet() -> Format:
+def _columnar(name: str) -> Format:
     from .arrow import schema  # noqa: PLC0415 -- the formats of text do not need the extra `arrow`
-    from .columnar import column_chunk, write_parquet  # noqa: PLC0415 -- as above
+    from .columnar import WRITERS, column_chunk  # noqa: PLC0415 -- as above
 
+    write = WRITERS[name]
     return Format(
         lambda records, kind, account: column_chunk(records, kind.of, account),
-        lambda file, kind, chunks: write_parquet(file, schema(kind.of, account=kind.account), chunks),
-    )
-
-
-def _arrow() -> Format:
-    from .arrow import schema  # noqa: PLC0415 -- as above
-    from .columnar import column_chunk, write_arrow  # noqa: PLC0415 -- as above
-
-    return Format(
-        lambda records, kind, account: column_chunk(records, kind.of, account),
-        lambda file, kind, chunks: write_arrow(file, schema(kind.of, account=kind.account), chunks),
+        lambda file, kind, chunks: write(file, schema(kind.of, account=kind.account), chunks),
     )
 
 
 FORMATS: Mapping[str, Callable[[], Format]] = {
-    "parquet": _parquet,
+    "parquet": partial(_columnar, "parquet"),
     "csv": lambda: Format(_csv_chunk, _write_csv, is_text=True),
     "jsonl": lambda: Format(_json_chunk, _write_json, is_text=True),
-    "arrow": _arrow,
+    "arrow": partial(_columnar, "arrow"),
 }
 """The formats by their names, which are also the endings of files. Functions: those of columns need an extra."""
