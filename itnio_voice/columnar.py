@@ -28,7 +28,8 @@ def column_chunk(records: Sequence[CallRecord], of: type[CallRecord], account: s
 
 
 def _batches(chunks: Iterable[bytes]) -> Iterator[pa.RecordBatch]:
-    return (batch for chunk in chunks for batch in ipc.open_stream(chunk))
+    # A buffer: pyarrow would open text as a path.
+    return (batch for chunk in chunks for batch in ipc.open_stream(pa.BufferReader(chunk)))
 
 
 def _write_parquet(file: io.BufferedWriter, columns: pa.Schema, chunks: Chunks) -> None:
