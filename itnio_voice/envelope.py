@@ -34,8 +34,6 @@ _LOGGER = get_logger(__name__)
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SUCCESS = "0"
-_LONGEST_WORDS = 10_000
-"""The number of characters of a refusal's status and reason that an error carries at most."""
 
 # A number's text is kept: 0.10 is Decimal("0.10"), never a binary float.
 _decoder = msgspec.json.Decoder(float_hook=number)
@@ -264,8 +262,8 @@ def _refusal(status: str, answer: Mapping[str, Any]) -> APIError:
     """Return the error of a status that is not success."""
     kind = REFUSALS.get(status, APIError)
     sent = answer.get("reason") or "no reason given"
-    reason = _replaced(brief(sent) if isinstance(sent, dict | list) else str(sent))[:_LONGEST_WORDS]
-    return kind(refusal_message(status, reason, kind.advice), status=status[:_LONGEST_WORDS], reason=reason)
+    reason = _replaced(brief(sent) if isinstance(sent, dict | list) else str(sent))
+    return kind(refusal_message(status, reason, kind.advice), status=status, reason=reason)
 
 
 def _break_off(what: str, body: bytes, *, transient: bool = False, **quotes: str) -> NoReturn:
