@@ -31,7 +31,7 @@ Neighbouring windows share one second. The rest is for servers whose replicas di
 SEARCHES = 32
 """Lookups in a window before its keys are indexed."""
 
-_OFFSET = datetime.now(WIRE_ZONE).isoformat()[-6:]
+_OFFSET = str(WIRE_ZONE).removeprefix("UTC")
 _NONE: frozenset[Hashable] = frozenset()
 
 
