@@ -153,7 +153,7 @@ class VoiceSession:
         def walk(whole_windows: bool) -> Walk[R]:  # noqa: FBT001 -- the stream's one question
             return Walk(
                 Plan(
-                    fetch=partial(self._fetch, of, params, caller=stream),
+                    fetch=partial(self._fetch, of, params, caller=stream, range_advice=_RANGE_ADVICE),
                     gaps=gaps(window, checkpoint.done) if window else (),
                     now=self._transport.now,
                     page_size=page_size,
@@ -233,11 +233,11 @@ class VoiceSession:
         page_size: int,
         *,
         caller: Hashable = None,
+        range_advice: str = TimeRangeError.advice,
     ) -> Page[R]:
         request = PageRequest(window, current, page_size, params)
         question = Question("POST", endpoint_of(of).query, request.body())
-        advice = TimeRangeError.advice if caller is None else _RANGE_ADVICE
-        read = partial(read_page, request=request, of=of, range_advice=advice)
+        read = partial(read_page, request=request, of=of, range_advice=range_advice)
         return await self._transport.send(question, read, caller)
 
 
