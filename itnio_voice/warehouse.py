@@ -71,7 +71,6 @@ class Job:
     until: datetime | None
     lookback: timedelta
     expired: Literal["raise", "skip"] = "raise"
-    options: Options = attrs.field(factory=Options)
     told: Callable[[Synced], None] = lambda _: None
     synced: Synced | None = None
 
@@ -186,7 +185,7 @@ def _job(
     for account in accounts.values():
         account.session(**options).records(since, until, expired=expired)  # checks its arguments, sends nothing
     since, until = floor(since), until and floor(until)
-    return Job(accounts=accounts, since=since, until=until, lookback=lookback, expired=expired, options=options)
+    return Job(accounts=accounts, since=since, until=until, lookback=lookback, expired=expired)
 
 
 def _time(text: str) -> datetime:
