@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -19,7 +19,7 @@ _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
 
 def json_lines(records: Iterable[CallRecord], *, account: str | None = None) -> bytes:
     """Return a JSON object a line, with the keys of `to_dict()`; with `account`, that key comes first."""
-    return _encoded("".join(f"{_json(row)}\n" for row in _rows(records, account)))
+    return _encoded("".join(f"{_json(_row(record, account))}\n" for record in records))
 
 
 def csv_header(of: type[CallRecord], *, account: bool = False) -> bytes:
@@ -38,7 +38,7 @@ def csv_lines(records: Iterable[CallRecord], *, account: str | None = None, safe
     text = io.StringIO(newline="")
     writer = csv.writer(text, quoting=csv.QUOTE_ALL if safe else csv.QUOTE_MINIMAL)
     for record in records:
-        (row,) = _rows([record], account)
+        row = _row(record, account)
         row["extra"] = _json(row["extra"]) if row["extra"] else None
         if safe:
             # Amounts and times are text in a row, but not in the record. The account is in the row only.
@@ -52,9 +52,9 @@ def _inert(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-def _rows(records: Iterable[CallRecord], account: str | None) -> Iterator[dict[str, Any]]:
-    named = {} if account is None else {"account": account}
-    return ({**named, **record.to_dict()} for record in records)
+def _row(record: CallRecord, account: str | None) -> dict[str, Any]:
+    row = record.to_dict()
+    return row if account is None else {"account": account, **row}
 
 
 def _json(value: object) -> str:
