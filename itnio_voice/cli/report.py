@@ -4,11 +4,10 @@ import errno
 import os
 from pathlib import Path
 
-from rich.console import Console
-
 from ..report import headline_table, read_figures, write_page
-from .options import UsageError, usage, zone_of
-from .progress import say
+from .messages import UsageError
+from .options import usage, zone_of
+from .terminal import print_output, say
 
 __all__ = ["run"]
 
@@ -20,7 +19,7 @@ def run(source: Path, output: Path, *, timezone: str, dataset: str | None) -> No
         _check_output(output, source)
         figures = read_figures(source, timezone=timezone, dataset=dataset)
     write_page(figures, output, source=source.name)
-    Console().print(headline_table(figures.headline))
+    print_output(headline_table(figures.headline))
     say(f"wrote {output}: {figures.headline.calls:,} records of {source}")
 
 
