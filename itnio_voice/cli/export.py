@@ -17,7 +17,8 @@ from ..files import Writable, digest_of, export, format_of
 from ..journal import Journal
 from .messages import UsageError, collected
 from .options import NOW, Range, ReadingOptions, are_named, usage
-from .progress import Bar, say, tell_skipped, tell_unread
+from .progress import Bar, tell_skipped, tell_unread
+from .terminal import say
 
 __all__ = ["Target", "run"]
 

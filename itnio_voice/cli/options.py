@@ -25,7 +25,6 @@ __all__ = [
     "Moment",
     "Range",
     "ReadingOptions",
-    "UsageError",
     "are_named",
     "duration",
     "moment",

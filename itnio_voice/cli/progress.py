@@ -15,9 +15,9 @@ from ..printable import printable
 from ..stream import Progress, RecordStream
 from ..windows import floor
 from .messages import in_cli_words
-from .terminal import SCREEN, cell, say
+from .terminal import SCREEN, say
 
-__all__ = ["Bar", "say", "tell_skipped", "tell_unread"]
+__all__ = ["Bar", "tell_skipped", "tell_unread"]
 
 _LOGGER = logging.getLogger("itnio_voice")
 NAMED = 3
@@ -84,11 +84,6 @@ class Bar:
         progress = [stream.progress for stream in self.streams]
         read, total, text = summed_up(progress, self._bar.tasks[0].elapsed or 0, before=self._before)
         self._bar.update(self._task, completed=read, total=total, read=text)
-
-    def tell(self, text: str) -> None:
-        """Print a line where the bar is shown."""
-        if not self._bar.disable:
-            SCREEN.print(cell(text))
 
 
 class _Requests(logging.Handler):

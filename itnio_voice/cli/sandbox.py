@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 
 from ..sandbox import Sandbox
-from .options import UsageError
+from .messages import UsageError
 
 __all__ = ["run"]
 
@@ -24,7 +24,6 @@ def run(*, port: int, records: int, sip_records: int, seed: int, api_key: str | 
     """Run a sandbox, print its account as variables or its accounts as a file, and wait for an interrupt."""
     accounts = _accounts(account, api_key)
     signal.signal(signal.SIGTERM, _terminate)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
     with Sandbox(port=port, records=records, sip_records=sip_records, seed=seed, accounts=accounts) as running:
         if account:
             _make_private(sys.stdout.fileno())

@@ -10,7 +10,8 @@ from ..warehouse import Synced, sync
 from ..windows import SECOND, whole_seconds
 from .messages import message_of
 from .options import AskingOptions, are_named, duration, moment, usage, zone_of
-from .progress import Bar, say, tell_skipped, tell_unread
+from .progress import Bar, tell_skipped, tell_unread
+from .terminal import say
 
 __all__ = ["run"]
 
