@@ -53,12 +53,17 @@ def test_one_account(sandbox: Sandbox, accounts: Path, capfdbinary: pytest.Captu
     assert ["us"] == sorted({row["account"] for row in rows})
 
 
+def earlier() -> dict[str, str]:
+    """Return a submit time of a minute ago: the running second is not read."""
+    return {"submitTime": (datetime.now(UTC) - timedelta(minutes=1)).isoformat()}
+
+
 def test_a_table(sandbox: Sandbox, accounts: Path) -> None:
     """On a terminal, records are a table with progress; the data can neither colour nor steer it."""
-    # The running second is not read.
-    earlier = {"submitTime": (datetime.now(UTC) - timedelta(minutes=1)).isoformat()}
-    sandbox.insert(earlier | {"callee": "[/red]", "code": "[/]", "terminationCode": "[bold]x", "currency": "[link=x]"})
-    sandbox.insert(earlier | {"callee": "\x1b[2J\x9b\u202e", "code": "a\nb"})
+    sandbox.insert(
+        earlier() | {"callee": "[/red]", "code": "[/]", "terminationCode": "[bold]x", "currency": "[link=x]"}
+    )
+    sandbox.insert(earlier() | {"callee": "\x1b[2J\x9b\u202e", "code": "a\nb"})
 
     shown = on_a_terminal("records", "1h", "--accounts", str(accounts), "--account", "eu")
     assert re.search(
@@ -71,10 +76,9 @@ def test_a_table(sandbox: Sandbox, accounts: Path) -> None:
 
 def test_long_values_leave_room(sandbox: Sandbox) -> None:
     """A long text in one record hides no duration and no cost of the others."""
-    earlier = {"submitTime": (datetime.now(UTC) - timedelta(minutes=1)).isoformat()}
     sandbox.insert(
-        earlier | {"callee": "1" * 500, "code": "x" * 500, "terminationCode": "9" * 500},
-        earlier
+        earlier() | {"callee": "1" * 500, "code": "x" * 500, "terminationCode": "9" * 500},
+        earlier()
         | {
             "callee": "4915112345",
             "callDuration": 4321,
