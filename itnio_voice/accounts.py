@@ -152,7 +152,7 @@ def _read(path: Path, access: Callable[[int], FileAccess | None]) -> dict[str, A
 
 
 def _tables(path: Path, shown: str, access: Callable[[int], FileAccess | None]) -> dict[str, Any]:
-    """Return what a TOML file holds, if nobody else can read it."""
+    """Return what a TOML file holds, if its access is accepted."""
     with path.open("rb") as opened:
         allowed = access(opened.fileno())
         problem = allowed.problem(shown) if allowed else None

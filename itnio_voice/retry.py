@@ -1,4 +1,4 @@
-"""How often and how long a call is tried, and what an attempt that failed says of the next one. Pure but for chance."""
+"""How often and how long a call is tried, and what a failed attempt says of the next. Pure but for chance and logs."""
 
 import logging
 import random
