@@ -66,7 +66,7 @@ def read_page(body: bytes, request: PageRequest, of: type[R], range_advice: str 
             pages = -(-total // (size or request.size))
         if pages is None or pages >= request.current:
             _break_off(f"page {request.current} was requested, but the answer is page {current}", body, transient=True)
-        return Page((), total, size or request.size, request.current, pages)
+        return Page((), total, size or request.size, request.current, pages, is_substitute=True)
     if records is None:
         rows = data["records"]
         records = tuple(_record(row, f"records[{index}]", of) for index, row in enumerate(rows))

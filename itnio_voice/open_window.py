@@ -135,7 +135,9 @@ class OpenWindow(Generic[R]):
     def _next_size(self, done: WindowPass[R]) -> int:
         """Return the page size of the next pass: for ties, another one each time, the largest first."""
         if self.can_be_narrowed:
-            return self.page_size
+            # With another size, the records of a full page that is the only one leave room on it, or need two pages.
+            step = 1 if self.page_size < LARGEST_PAGE else -1
+            return self.page_size + step * done.repeats_only_page
         if len(done.keys) > 1 and 0 < done.step < done.size:
             self._largest_page = done.step
         return self._largest_page - self.passes % self._largest_page

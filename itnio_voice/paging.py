@@ -37,7 +37,8 @@ class Page(Generic[R]):
 
     `total` is the number of records and `pages` the number of pages, None where the server does not send them; `size`
     and `current` are those of the request where the server does not send them. `submit_times` are the records' submit
-    times as text where the texts sort as the times do, else None: texts are quicker to compare.
+    times as text where the texts sort as the times do, else None: texts are quicker to compare. `is_substitute`: the
+    server sent another page instead, and by its own numbers there is no such page.
     """
 
     records: tuple[R, ...]
@@ -46,3 +47,4 @@ class Page(Generic[R]):
     current: int
     pages: int | None
     submit_times: Sequence[str] | None = attrs.field(default=None, kw_only=True, eq=False, repr=False)
+    is_substitute: bool = attrs.field(default=False, kw_only=True, eq=False, repr=False)

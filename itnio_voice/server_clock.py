@@ -22,13 +22,15 @@ _MARGIN = 1.0
 class ServerClock:
     """How far the server's clock is ahead of this machine's, in seconds.
 
-    `offset` follows every usable `Date`. `signing` is the offset of timestamps: it changes only when the server refuses
-    one, because a proxy that writes `Date` may have another clock than the server that checks signatures. Both are set
-    to the earliest time that a `Date` allows, so that `now` is never ahead of the server. `known` is whether any usable
-    `Date` was received.
+    `offset` is reported: it changes only when a `Date` contradicts it. `least` is the offset that all `Date`s since then
+    allow at least, for what must not be ahead of the server's clock: a second counts as over only when it is over there.
+    `signing` is the offset of timestamps: it changes only when the server refuses one, because a proxy that writes
+    `Date` may have another clock than the server that checks signatures. `known` is whether any usable `Date` was
+    received.
     """
 
     offset: float = 0.0
+    least: float = 0.0
     signing: float = 0.0
     known: bool = False
 
@@ -40,8 +42,9 @@ class ServerClock:
         date = _usable_date(headers, received)
         if date is None:
             return False
-        self.known = True
         earliest, latest = date - received, date + _RESOLUTION - sent
+        self.least = max(self.least, earliest) if self.known and self.least <= latest else earliest
+        self.known = True
         if earliest - _MARGIN <= self.offset <= latest + _MARGIN:
             return False
         self.offset = earliest
@@ -55,7 +58,7 @@ class ServerClock:
         date = _usable_date(headers, received)
         if date is not None:
             self.known = True
-            self.offset = self.signing = date - received
+            self.offset = self.least = self.signing = date - received
         return abs(self.signing - signed_with) > _RESOLUTION
 
     @staticmethod

@@ -96,7 +96,7 @@ class Transport:
 
     def now(self) -> float:
         """Return the server's time in Unix seconds; this machine's until an answer shows that they differ."""
-        return self.clock() + self._server.offset
+        return self.clock() + self._server.least
 
     @property
     def clock_known(self) -> bool:

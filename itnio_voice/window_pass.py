@@ -9,7 +9,8 @@ A pass requests each page of a window once. It proves the window by itself where
   answer lists it, so that the server's own duplicates pass);
 - each page has as many records as its place demands, and no record is on two pages;
 - the last page was requested after all others had arrived, and page 1, requested once more after that, is the same;
-- where the last page is full, the page behind it is empty: totals may count too little;
+- where the last page is full, the page behind it is empty: totals may count too little (or repeats a page, where there
+  are several pages, which some servers do behind the end);
 - the records are in the order of one of their times, and all that share the oldest time are on one page.
 
 The last three are about a window that changes while it is read. If one record expires and another appears between two
@@ -136,6 +137,8 @@ class WindowPass(Generic[R]):
     _ended: bool = attrs.field(default=False, init=False)
     _confirmed: bool = attrs.field(default=False, init=False)
     _probed: bool = attrs.field(default=False, init=False)
+    repeats_only_page: bool = attrs.field(default=False, init=False)
+    """Whether page 2 repeats the only page: the server may do so for every page, and hide records by it."""
 
     def __attrs_post_init__(self) -> None:
         self._trusts_totals = self.learned.trusts_totals
@@ -221,7 +224,8 @@ class WindowPass(Generic[R]):
 
     @property
     def _needs_confirmation(self) -> bool:
-        return (self.last_page > 1 or self._probed) and not (self._confirmed or self.inconsistent)
+        changes = self.last_page > 1 or self._probed
+        return changes and not (self._confirmed or self.inconsistent or self.repeats_only_page)
 
     @property
     def _full_page(self) -> int:
@@ -240,6 +244,8 @@ class WindowPass(Generic[R]):
             self._compare_total(total)
             self.inconsistent |= not keys.lists_the_same(self.keys[current])
         elif self.is_behind_the_last(current):
+            # Some servers answer with the first or the last page instead. Where there is only one, that proves nothing.
+            self.repeats_only_page = self.last_page == 1 and (bool(keys.keys) or page.is_substitute)
             self._add_behind_the_last(current, keys, total)
         else:
             self._add_page(current, page, keys, total)
@@ -271,7 +277,7 @@ class WindowPass(Generic[R]):
         """Take in the page behind the last one: empty, unless the total counts too little or a record has appeared."""
         self._probed = True
         if keys.keys:
-            # Some servers repeat the first or the last page. Other records are ones that the total does not count.
+            # Records of no such page are ones that the total does not count.
             if not any(keys.lists_the_same(self.keys[known]) for known in (1, self.last_page)):
                 self.totals_differ = self.inconsistent = True
             is_new = not keys.distinct <= self.distinct
@@ -315,4 +321,6 @@ class WindowPass(Generic[R]):
     @property
     def proves_window(self) -> bool:
         """Whether the pass proves the window by itself."""
-        return self.adds_up and self.total is not None and (self.last_page == 1 or self._order.shows_expiry)
+        if not self.adds_up or self.total is None or self.repeats_only_page:
+            return False
+        return self.last_page == 1 or self._order.shows_expiry

@@ -84,6 +84,32 @@ def test_the_offset_does_not_jitter(ahead: float, answers: list[tuple[float, flo
     assert changes <= 1 + sum(seconds > 1 for seconds, _, _ in answers)
 
 
+@given(
+    st.floats(-7200, 7200) | st.floats(-3, 3),
+    st.lists(st.tuples(st.floats(0, 40), st.floats(0, 1), st.floats(0, 30)), min_size=1),
+)
+def test_the_least_offset_is_never_ahead(ahead: float, answers: list[tuple[float, float, float]]) -> None:
+    """From the first answer on, a time by the least offset has come on the server's clock, too."""
+    clock, now = ServerClock(), NOW
+    for seconds, written, pause in answers:
+        sent, received = now, now + seconds
+        date = sent + written * seconds + ahead
+        clock.observe({"date": email.utils.formatdate(date, usegmt=True)}, sent, received)
+        assert ahead - seconds - 1 - 1e-5 <= clock.least <= ahead + 1e-5
+        now = received + pause
+
+
+def test_the_least_offset_follows_a_clock_that_is_set_back() -> None:
+    """A `Date` earlier than the least offset allows replaces it."""
+    clock = ServerClock()
+    least = []
+    for ahead in (0.0, 3.0, 2.0, 1.0, -60.0):
+        clock.observe(dated(ahead), NOW - 0.1, NOW)
+        least.append(clock.least)
+
+    assert [0.0, 3.0, 3.0, 1.0, -60.0] == least
+
+
 @pytest.mark.parametrize("text", WRONG_DATES)
 def test_an_unusable_date_changes_nothing(text: str | None) -> None:
     """Neither a missing date nor one that is days off is believed, and both clocks' times are named."""

@@ -27,8 +27,9 @@ OUTAGE = 300
 """The requests that an outage may cost: each failure narrows a window, which then has to widen again."""
 ENDLESS = 2_000
 """The pages of a server without end that may be followed."""
-PASSES = 36
-"""How many times a window may be read: 24 passes over the shortest, and the search for it."""
+PASSES = 80
+"""How many times a window may be read: 24 passes over the shortest, begun again after a contradiction, and the search
+for it. The largest number seen is 72."""
 
 
 @attrs.define
