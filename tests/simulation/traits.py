@@ -136,6 +136,7 @@ def _sync(plan: Plan) -> None:
     plan.calm(latency=plan.more.choice([0.01, 0.3]), appears="submitted", refuses_future_end=plan.more.random() < 0.2)
     plan.length, plan.ago, plan.rounds = plan.more.choice([5, 30, 300]), 0, plan.more.randrange(3, 9)
     plan.per_second, plan.page_size, plan.tight = plan.more.choice([0.5, 5]), 100, False
+    plan.machine_skew = plan.more.choice([0, 0, -1.7, -0.6, 0.6, 1.2, 1.9])
 
 
 def _fractions(plan: Plan) -> None:
