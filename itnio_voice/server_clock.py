@@ -22,11 +22,12 @@ _MARGIN = 1.0
 class ServerClock:
     """How far the server's clock is ahead of this machine's, in seconds.
 
-    `offset` is reported: it changes only when a `Date` contradicts it. `least` is the offset that all `Date`s since then
-    allow at least, for what must not be ahead of the server's clock: a second counts as over only when it is over there.
-    `signing` is the offset of timestamps: it changes only when the server refuses one, because a proxy that writes
-    `Date` may have another clock than the server that checks signatures. `known` is whether any usable `Date` was
-    received.
+    `offset` is what is reported. It changes only when a `Date` contradicts it.
+    `least` is the smallest offset that agrees with every `Date` since it was last contradicted. A time by it is never
+    ahead of the server, so a second that is over by it is over on the server, too.
+    `signing` is the offset of timestamps. It changes only when the server refuses one, because a proxy that writes
+    `Date` may have another clock than the server that checks signatures.
+    `known` is whether any usable `Date` was received.
     """
 
     offset: float = 0.0

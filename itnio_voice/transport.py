@@ -163,7 +163,7 @@ class Transport:
     async def _attempt(self, question: Question, read: Callable[[bytes], T], attempts: Attempts, caller: Hashable) -> T:
         attempts.begin()
         async with self._turn(caller, attempts) as turn:
-            began, sent, signed_with = time.monotonic(), self.clock(), self._server.signing
+            began, sent, signed_with = anyio.current_time(), self.clock(), self._server.signing
             signature = sign(self.credentials, sent + signed_with)
             answer: Any = None
             outcome = "cancelled"
@@ -191,7 +191,7 @@ class Transport:
             except BaseException as error:  # noqa: BLE001 -- a cancellation too has frames of the HTTP library
                 raise without_frames(error, (self.credentials.api_secret, signature.digest), handled)  # noqa: B904
             finally:
-                seconds = time.monotonic() - began
+                seconds = anyio.current_time() - began
                 attempts.spent += seconds
                 _tell(question, signature, answer, outcome, seconds)
             self._pace.answered(turn)

@@ -11,7 +11,6 @@ import anyio
 import attrs
 import httpx
 import pytest
-import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,19 +20,12 @@ from itnio_voice.paging import PageRequest
 from itnio_voice.request import Question
 from itnio_voice.windows import Window
 
-from .simulation.virtual_time import VirtualLoop
+from .simulation.virtual_time import backend_options
 from .test_surplus import END, START, page_of
 
 pytestmark = pytest.mark.anyio
 
 Limit = Callable[[float], dict[str, str] | None]
-
-
-def backend_options(backend: str) -> dict[str, Any]:
-    """Return what makes an event loop run in virtual time."""
-    if backend == "trio":
-        return {"clock": trio.testing.MockClock(autojump_threshold=0)}
-    return {"loop_factory": VirtualLoop}
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -122,7 +122,9 @@ async def test_totals_that_count_too_little(behaviour: Behaviour, number: int, *
 
 @pytest.mark.parametrize("past_last", ["empty", "first", "first_silent"])
 @pytest.mark.parametrize("names_page", [True, False])
-async def test_a_full_only_page_that_is_repeated_proves_nothing(past_last: Literal["empty", "first", "first_silent"], *, names_page: bool) -> None:
+async def test_a_full_only_page_that_is_repeated_proves_nothing(
+    past_last: Literal["empty", "first", "first_silent"], *, names_page: bool
+) -> None:
     """A server that has page 1 only, and gives its length as the total, is read with pages of another size."""
     omits = [] if names_page else ["current"]
     behaviour = Behaviour(total_of_page=True, always_first_page=True, past_last=past_last, omits=omits)

@@ -21,7 +21,6 @@ from itnio_voice import (
     IPRestrictedError,
     ItnioError,
     ProtocolError,
-    RequestTimeoutError,
     Retry,
     ServerError,
     TimestampExpiredError,
@@ -246,15 +245,6 @@ async def test_a_resigned_request_is_an_attempt() -> None:
     assert abs(second - first - 5 * 3600) <= 3
 
 
-async def test_retry_after_is_obeyed() -> None:
-    """A server's Retry-After takes the place of the backoff."""
-    script = Script([httpx.Response(503, headers={"Retry-After": "0.2"}), DONE])
-    began = time.monotonic()
-    await session_with(script, retry=attrs.evolve(QUICK, wait_initial=60, wait_max=60)).page(START, END)
-
-    assert 0.2 <= time.monotonic() - began < 5
-
-
 @pytest.mark.parametrize("way", ["seconds", "date"])
 async def test_a_retry_after_that_does_not_fit(way: str) -> None:
     """A Retry-After longer than what is left of `total` is raised at once, with its seconds."""
@@ -268,144 +258,6 @@ async def test_a_retry_after_that_does_not_fit(way: str) -> None:
     assert caught.value.retry_after is not None
     assert abs(3600 - caught.value.retry_after) < 60
     assert 1 == len(script.requests)
-
-
-@pytest.mark.parametrize("kind", ["hang", "drip"])
-async def test_an_attempt_is_bounded(itnio_sandbox: Sandbox, kind: Any) -> None:
-    """A server that hangs, or sends its answer byte by byte, is left after `timeout` seconds."""
-    itnio_sandbox.behaviour = Behaviour(faults=(Fault(kind),))
-    began = time.monotonic()
-    async with session_on(itnio_sandbox, timeout=0.2, retry=attrs.evolve(QUICK, attempts=2)) as session:
-        with pytest.raises(RequestTimeoutError, match=r"within 0\.2 s"):
-            await session.page(START, END)
-
-    assert 0.4 <= time.monotonic() - began < 3
-
-
-@pytest.mark.parametrize("kind", ["hang", "drip", "status_503"])
-async def test_a_call_is_bounded(itnio_sandbox: Sandbox, kind: Any) -> None:
-    """All attempts and waits together end with `total`."""
-    itnio_sandbox.behaviour = Behaviour(faults=(Fault(kind),))
-    retry = Retry(attempts=1000, total=0.6, wait_initial=0.1, jitter=0)
-    began = time.monotonic()
-    async with session_on(itnio_sandbox, timeout=0.25, retry=retry) as session:
-        with pytest.raises(TransportError):
-            await session.page(START, END)
-
-    assert 0.2 < time.monotonic() - began < 2
-
-
-@pytest.mark.parametrize("kind", ["hang", "drip"])
-async def test_an_attempt_gets_what_is_left(itnio_sandbox: Sandbox, kind: Any) -> None:
-    """An attempt that could take longer ends with `total` too."""
-    itnio_sandbox.behaviour = Behaviour(faults=(Fault(kind),))
-    began = time.monotonic()
-    async with session_on(itnio_sandbox, timeout=60, retry=attrs.evolve(QUICK, total=0.4)) as session:
-        with anyio.fail_after(3), pytest.raises(RequestTimeoutError, match=r"within 0\.4 s"):
-            await session.page(START, END)
-
-    assert 0.4 <= time.monotonic() - began
-    assert 1 == len(itnio_sandbox.requests)
-
-
-async def test_a_retry_after_is_measured_by_what_is_left(itnio_sandbox: Sandbox) -> None:
-    """Retry-After is obeyed while it fits into what is left of `total`; once it does not, it is raised."""
-    itnio_sandbox.behaviour = Behaviour(faults=(Fault("status_503", retry_after=0.4),))
-    began = time.monotonic()
-    async with session_on(itnio_sandbox, retry=Retry(attempts=1000, total=1.0)) as session:
-        with anyio.fail_after(3), pytest.raises(HTTPStatusError) as caught:
-            await session.page(START, END)
-
-    assert 0.4 == caught.value.retry_after
-    assert 2 <= len(itnio_sandbox.requests) <= 3
-    assert 0.4 <= time.monotonic() - began
-
-
-async def test_callers_who_share_a_slot_are_each_bounded(itnio_sandbox: Sandbox) -> None:
-    """With more callers than slots, each has the whole of `total` for its own attempts, and no more."""
-    itnio_sandbox.behaviour = Behaviour(faults=(Fault("hang"),))
-    began = time.monotonic()
-    ended: list[float] = []
-    async with session_on(itnio_sandbox, concurrency=2, timeout=60, retry=attrs.evolve(QUICK, total=0.3)) as session:
-
-        async def ask() -> None:
-            with anyio.fail_after(4), pytest.raises(RequestTimeoutError, match=r"within 0\.3 s"):
-                await session.page(START, END)
-            ended.append(time.monotonic() - began)
-
-        async with anyio.create_task_group() as group:
-            for _ in range(6):
-                group.start_soon(ask)
-
-    assert 6 == len(itnio_sandbox.requests)
-    assert all(0.3 * (place // 2 + 1) <= at for place, at in enumerate(ended))
-
-
-async def test_callers_wait_side_by_side(itnio_sandbox: Sandbox) -> None:
-    """Waits between attempts hold no slot: six callers with one slot wait no longer than one of them."""
-    itnio_sandbox.behaviour = Behaviour(faults=(Fault("status_503", retry_after=0.3),))
-    began = time.monotonic()
-    async with session_on(itnio_sandbox, concurrency=1, retry=Retry(attempts=1000, total=1.0)) as session:
-
-        async def ask() -> None:
-            with anyio.fail_after(3), pytest.raises(HTTPStatusError):
-                await session.page(START, END)
-
-        async with anyio.create_task_group() as group:
-            for _ in range(6):
-                group.start_soon(ask)
-
-    assert 0.3 <= time.monotonic() - began
-
-
-async def test_a_turn_does_not_count(itnio_sandbox: Sandbox) -> None:
-    """Waiting for the turn that `rate` gives does not count; what comes after it is bounded as ever."""
-    retry = Retry(attempts=1, total=0.5)
-    async with session_on(itnio_sandbox, rate=5, retry=retry) as session:
-        await ask_at_once(session, 6)
-        assert 6 == len(itnio_sandbox.requests)
-
-        itnio_sandbox.behaviour = Behaviour(faults=(Fault("hang"),))
-        with anyio.fail_after(3), pytest.raises(RequestTimeoutError, match=r"within 0\.5 s"):
-            await session.page(START, END)
-
-
-async def test_waiting_for_a_slot_does_not_count(itnio_sandbox: Sandbox) -> None:
-    """`total` and `timeout` run only while a request has its slot."""
-    itnio_sandbox.behaviour = Behaviour(latency=0.15)
-    retry = Retry(attempts=1, total=0.5)
-    async with session_on(itnio_sandbox, concurrency=1, timeout=0.5, retry=retry) as session:
-        await ask_at_once(session, 8)
-        assert 8 == len(itnio_sandbox.requests)
-        assert 1 == itnio_sandbox.most_in_flight
-
-
-async def test_a_wait_holds_no_slot() -> None:
-    """While one call waits to try again, another one is sent."""
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        return DONE if b'"size": 7' in request.content else httpx.Response(503, headers={"Retry-After": "30"})
-
-    session = session_with(answer, concurrency=1)
-
-    async def page() -> None:
-        await session.page(START, END)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(page)
-        await anyio.sleep(0.05)
-        with anyio.fail_after(2):
-            await session.page(START, END, page_size=7)
-        group.cancel_scope.cancel()
-
-
-async def test_rate(itnio_sandbox: Sandbox) -> None:
-    """`rate` bounds the requests per second, whatever the concurrency."""
-    began = time.monotonic()
-    async with session_on(itnio_sandbox, concurrency=8, rate=20) as session:
-        await ask_at_once(session, 11)
-
-    assert 0.5 <= time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize("library", [httpx, httpx2])

@@ -2,8 +2,18 @@
 
 import asyncio
 import selectors
+from typing import Any
 
-__all__ = ["VirtualLoop"]
+import trio.testing
+
+__all__ = ["VirtualLoop", "backend_options"]
+
+
+def backend_options(backend: str) -> dict[str, Any]:
+    """Return what makes an event loop run in virtual time."""
+    if backend == "trio":
+        return {"clock": trio.testing.MockClock(autojump_threshold=0)}
+    return {"loop_factory": VirtualLoop}
 
 
 class _Jumping(selectors.DefaultSelector):
