@@ -18,7 +18,10 @@ release = version = version_of("itnio-voice")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 nitpicky = True
-nitpick_ignore = [("py:class", name) for name in ("itnio_voice.models.R", "itnio_voice.merge.K", "itnio_voice.merge.T")]
+nitpick_ignore = [
+    ("py:class", name)
+    for name in ("itnio_voice._model.records.R", "itnio_voice._client.merging.K", "itnio_voice._client.merging.T")
+]
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = "itnio_voice"
@@ -27,10 +30,6 @@ autodoc_preserve_defaults = True
 autodoc_typehints = "signature"
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
-
-# What is public is documented where users import it from, whatever module it is made in.
-for _name in itnio_voice.__all__:
-    getattr(itnio_voice, _name).__module__ = "itnio_voice"
 
 # Not by way of inventories: httpx has none, and the documentation is built without network.
 _LINKS: dict[str, str] = {

@@ -1,7 +1,16 @@
 """Read voice call records out of the ITNIO TECH voice API, asynchronously, each exactly once."""
 
-from .checkpoint import Checkpoint
-from .errors import (
+from types import FunctionType as _Function
+
+from ._client.accounts import Account, find_accounts, open_sessions
+from ._client.checkpoint import Checkpoint
+from ._client.merging import MergedStreams, merge
+from ._client.session import SessionOptions, VoiceSession
+from ._client.stream import Progress, RecordStream, WindowBatch
+from ._http.clients import HTTPClient
+from ._http.credentials import Credentials
+from ._http.retry import Retry
+from ._model.errors import (
     APIError,
     AuthenticationError,
     DecodeError,
@@ -19,26 +28,28 @@ from .errors import (
     TransportError,
     UserLockedError,
 )
-from .merge import merge
-from .models import BillPeriod, RecordingURL, SipRecord, VoiceRecord
-from .paging import Page
-from .retry import Retry
-from .session import VoiceSession
-from .signing import Credentials
-from .stream import Progress, RecordStream, WindowBatch
-from .windows import Window
+from ._model.records import BillPeriod, CallRecord, RecordingURL, SipRecord, VoiceRecord
+from ._model.windows import Window
+from ._wire.pages import Page
+from ._wire.structuring import converter, structure_record
+
+__version__ = "0.1.0"
 
 __all__ = [
     "APIError",
+    "Account",
     "AuthenticationError",
     "BillPeriod",
+    "CallRecord",
     "Checkpoint",
     "Credentials",
     "DecodeError",
+    "HTTPClient",
     "HTTPStatusError",
     "IPRestrictedError",
     "IncompleteWindowError",
     "ItnioError",
+    "MergedStreams",
     "Page",
     "ParameterError",
     "Progress",
@@ -49,6 +60,7 @@ __all__ = [
     "RequestTimeoutError",
     "Retry",
     "ServerError",
+    "SessionOptions",
     "SipRecord",
     "TimeRangeError",
     "TimestampExpiredError",
@@ -58,5 +70,17 @@ __all__ = [
     "VoiceSession",
     "Window",
     "WindowBatch",
+    "__version__",
+    "converter",
+    "find_accounts",
     "merge",
+    "open_sessions",
+    "structure_record",
 ]
+
+# Tracebacks, pickles and documentation show public names where users import them from, whatever module defines them.
+for _name in __all__:
+    _value = globals()[_name]
+    if isinstance(_value, type | _Function):
+        _value.__module__ = __name__
+del _name, _value

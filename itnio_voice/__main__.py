@@ -2,7 +2,7 @@
 
 import sys
 
-from .extras import MissingExtraError, needs
+from ._extras import MissingExtraError, needs
 
 
 def main() -> None:

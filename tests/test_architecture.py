@@ -1,94 +1,115 @@
-"""The house: imports point down, the core stands without its extras, and the public names are all there."""
+"""The layers of the package: imports point down, the core works without extras, and modules stay small."""
 
 import ast
+import importlib
 import json
-import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
-from types import ModuleType
 
 import itnio_voice
+from itnio_voice._model import errors
 
 PACKAGE = Path(itnio_voice.__file__).parent
-FLOORS = {
-    **dict.fromkeys(["models", "windows", "signing", "printable", "event_loop", "errors"], 1),
-    **dict.fromkeys(
-        ["checkpoint", "converters", "endpoints", "identity", "learned", "paging", "plan", "redaction", "clients"], 2
-    ),
-    **dict.fromkeys(["open_window", "outbox", "retry", "rows", "server_clock", "values", "widths", "window_pass"], 2),
-    **dict.fromkeys(["bodies", "request", "transport", "pool", "slots", "pace", "envelope"], 3),
-    **dict.fromkeys(["availability", "present", "walk_log"], 3),
-    "walk": 4,
-    **dict.fromkeys(["stream", "merge"], 5),
-    "session": 6,
-}
-AROUND = {"accounts", "arrow", "atomic", "cluster", "columnar", "extras", "files", "journal", "lines", "warehouse"}
-AROUND |= {"destination", "destination_errors", "warehouse_rows"}
-"""The modules that stand around the core, and the packages."""
-EXTRAS = {"cli", "report", "sandbox"}
+PAGE = PACKAGE.parent / "docs" / "architecture.md"
+LAYERS = {"cli": 6, "outputs": 5, "_client": 4, "_walk": 3, "_http": 2, "_wire": 2, "_model": 1}
+"""The folders of the package and the height of each. A layer imports those below it, `_walk` none of `_http`."""
+ALONE = {"sandbox": {"_extras", "_model"}, "_extras": set[str](), "__main__": {"cli", "_extras"}}
+"""What stands beside the layers, and what of the package it may import."""
+ALSO = {"cli": {"sandbox", "_extras"}, "outputs": {"_extras"}}
+"""What a layer may import beside the layers below it."""
+NEVER = {("_walk", "_http")}
+MOST_ENTRIES, MOST_LINES = 13, 400
 
 
-def imports(path: Path) -> set[str]:
-    """Return the modules of the package that a module imports, by their path below it."""
-    here = path.relative_to(PACKAGE).parts[:-1]
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            above = here[: len(here) - node.level + 1]
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            found |= {".".join((*above, *name.split("."))) for name in names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("itnio_voice"):
-            found.add("the package root")
+def modules() -> dict[str, Path]:
+    """Return the modules by name, such as `_walk.walk`; the root's is the empty string."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 
 
-MODULES = {path.stem: path for path in PACKAGE.glob("*.py") if not path.stem.startswith("__")}
-CORE = {name: imports(path) for name, path in MODULES.items() if name not in AROUND}
+MODULES = modules()
 
 
-def test_every_module_has_its_floor() -> None:
-    """The house has no room that is not drawn."""
-    assert FLOORS.keys() == CORE.keys()
+def imports(name: str) -> Iterator[str]:
+    """Yield the modules of the package that a module imports, by their names below the package."""
+    path = MODULES[name]
+    package = name.split(".") if path.name == "__init__.py" and name else name.split(".")[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            above = package[: len(package) - node.level + 1]
+            base = ".".join([*above, *(node.module.split(".") if node.module else [])])
+            for alias in node.names:
+                module = f"{base}.{alias.name}".strip(".")
+                yield module if module in MODULES else base
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("itnio_voice"):
+            yield ""
 
 
-def test_the_house_is_drawn() -> None:
-    """The documentation draws it as it is: each module on its floor, and what stands around the core."""
-    drawn = (PACKAGE.parent / "docs" / "house.md").read_text()
-    floors = {name: int(floor) for floor, name in re.findall(r"^([1-6])  (\w+) ", drawn, re.MULTILINE)}
+GRAPH = {name: set(imports(name)) for name in MODULES}
 
-    assert FLOORS == floors
-    assert AROUND | EXTRAS <= set(re.findall(r"^(\w+)/? ", drawn, re.MULTILINE))
+
+def folder(module: str) -> str:
+    """Return the folder of a module below the package, or the module itself if it lies beside the folders."""
+    return module.partition(".")[0]
+
+
+def may_import(one: str, other: str) -> bool:
+    """Return whether a folder may import another one."""
+    if one in LAYERS and other in LAYERS:
+        return LAYERS[one] > LAYERS[other] and (one, other) not in NEVER
+    return other in ALONE.get(one, set()) | ALSO.get(one, set())
+
+
+def test_every_folder_is_a_layer_or_stands_alone() -> None:
+    """Nothing in the package is without a place."""
+    assert {*LAYERS, *ALONE, ""} == set(map(folder, MODULES))
 
 
 def test_imports_point_down() -> None:
-    """No module imports one of a higher floor, an extra, or the package root."""
-    up = {(name, other) for name, others in CORE.items() for other in others if FLOORS.get(other, 99) > FLOORS[name]}
+    """No folder imports one above it or beside it, nor the package root."""
+    arrows = {(folder(name), folder(other), name) for name in GRAPH if name for other in GRAPH[name]}
 
-    assert set() == up
+    assert set() == {arrow for arrow in arrows if arrow[0] != arrow[1] and not may_import(*arrow[:2])}
 
 
 def test_imports_have_no_cycle() -> None:
-    """Nor is there a cycle on one floor."""
-    assert set(FLOORS) == set(TopologicalSorter(CORE).static_order())
+    """Not within a folder either."""
+    parts = {name: {other for other in others if not name.startswith(f"{other}.")} for name, others in GRAPH.items()}
+
+    assert set(MODULES) == set(TopologicalSorter(parts).static_order())
 
 
-def test_extras_import_modules_not_the_root() -> None:
-    """What stands around the core imports its modules."""
-    around = [path for extra in EXTRAS for path in (PACKAGE / extra).rglob("*.py")]
-    around += [MODULES[name] for name in AROUND]
+def described() -> str:
+    """Return the list of folders and modules as the page *Architecture* shows it: the first line of each module."""
+    lines: list[str] = []
+    tops = sorted({folder(name) for name in MODULES if name}, key=lambda top: (-LAYERS.get(top, 0), top))
+    for top in tops:
+        names = sorted(name for name in MODULES if folder(name) == top)
+        for name in names:
+            depth, is_folder = name.count("."), MODULES[name].name == "__init__.py"
+            label = "  " * depth + name.rpartition(".")[2] + "/" * is_folder
+            job = MODULES[name].read_text().splitlines()[0].strip('"').replace("`", "")
+            lines.append(f"{label:22} {job}".rstrip())
+    return "```text\n" + "\n".join(lines) + "\n```"
 
-    assert EXTRAS | AROUND <= {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in around}
-    assert [] == [path for path in around if "the package root" in imports(path)]
+
+def test_the_documentation_lists_every_module() -> None:
+    """If a module is new or its job has changed: `python -m tests.test_architecture` writes the list."""
+    assert described() in PAGE.read_text()
 
 
-def test_importing_the_core_imports_no_extra() -> None:
+def test_the_core_imports_no_extra() -> None:
     """`import itnio_voice` needs nothing but the core's own dependencies."""
     script = "import sys, json, itnio_voice; print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
 
-    def loaded_by(modules: str) -> set[str]:
-        command = [sys.executable, "-c", script.replace("itnio_voice", modules)]
+    def loaded_by(names: str) -> set[str]:
+        command = [sys.executable, "-c", script.replace("itnio_voice", names)]
         return set(json.loads(subprocess.check_output(command, text=True)))  # noqa: S603
 
     # httpx itself imports rich, if it is there, for its own command line.
@@ -101,24 +122,43 @@ def test_importing_the_core_imports_no_extra() -> None:
 
 
 def test_public_names() -> None:
-    """`__all__` is sorted, complete, and has every error."""
+    """`__all__` of the root is sorted and complete, and has every error."""
     names = itnio_voice.__all__
-    errors = {
-        name
-        for name, value in vars(itnio_voice.errors).items()
-        if isinstance(value, type) and issubclass(value, itnio_voice.ItnioError)
-    }
-    rooms = {name for name in {*FLOORS, *AROUND, *EXTRAS} if isinstance(vars(itnio_voice).get(name), ModuleType)}
-    public = {name for name in vars(itnio_voice) if not name.startswith("_")} - rooms
+    public = {name for name in vars(itnio_voice) if not name.startswith("_") and name not in {*LAYERS, *ALONE}}
 
     assert sorted(names) == names
-    assert errors <= set(names)
-    assert public == set(names)
+    assert set(errors.__all__) <= set(names)
+    assert public | {"__version__"} == set(names)
 
 
-def test_modules_are_small_and_say_their_job() -> None:
-    """Each module's first line is its job, and none is past 400 lines."""
+def test_public_classes_name_the_root_as_their_module() -> None:
+    """Tracebacks, pickles and documentation show them as users import them."""
+    for name in itnio_voice.__all__:
+        value = getattr(itnio_voice, name)
+        if isinstance(value, type) or callable(value):
+            assert "itnio_voice" == value.__module__, name
+
+
+def test_no_name_hides_a_module() -> None:
+    """A module of the package can be imported by its name, for no function or class at its place is called so."""
+    for name in MODULES:
+        parent, _, last = name.rpartition(".")
+        package = importlib.import_module(f"itnio_voice.{parent}".rstrip("."))
+        if name and name != "__main__" and f"itnio_voice.{name}" in sys.modules:
+            assert sys.modules[f"itnio_voice.{name}"] is getattr(package, last), name
+
+
+def test_folders_and_modules_are_small_and_say_their_job() -> None:
+    """A folder has few entries. A module begins with a sentence on its job, and has few lines."""
     for path in PACKAGE.rglob("*.py"):
         text = path.read_text()
         assert text.startswith('"""'), path
-        assert text.count("\n") <= 400, path
+        assert text.count("\n") <= MOST_LINES, path
+        entries = [entry for entry in path.parent.iterdir() if not entry.name.startswith("__")]
+        assert len(entries) <= MOST_ENTRIES, path.parent
+
+
+if __name__ == "__main__":
+    before, _, rest = PAGE.read_text().partition("<!-- modules -->\n")
+    after = rest.partition("<!-- end of modules -->")[2]
+    PAGE.write_text(f"{before}<!-- modules -->\n{described()}\n<!-- end of modules -->{after}")

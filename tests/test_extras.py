@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from itnio_voice.extras import EXTRAS, install_command, requirement
+from itnio_voice._extras import EXTRAS, install_command, requirement
 from itnio_voice.sandbox import Sandbox
 
 from .conftest import environment_of
@@ -62,14 +62,20 @@ def test_a_command_names_its_missing_extra(package: str, extra: str, words: list
 
 @pytest.mark.parametrize(
     ("module", "extra"),
-    [("arrow", "arrow"), ("cluster", "dask"), ("report", "report"), ("sandbox", "sandbox"), ("warehouse", "dlt")],
+    [
+        ("outputs.arrow", "arrow"),
+        ("outputs.cluster", "dask"),
+        ("outputs.report", "report"),
+        ("outputs.warehouse", "dlt"),
+        ("sandbox", "sandbox"),
+    ],
 )
 def test_a_module_names_its_missing_extra(module: str, extra: str) -> None:
     """Importing a module without any package of its extra raises an error with the install command."""
     done = run_without(set(EXTRAS[extra]), f"import itnio_voice.{module}")
     last = done.stderr.splitlines(keepends=True)[-1]
 
-    assert last in [f"itnio_voice.extras.MissingExtraError: {explanation(name, extra)}" for name in EXTRAS[extra]]
+    assert last in [f"itnio_voice._extras.MissingExtraError: {explanation(name, extra)}" for name in EXTRAS[extra]]
 
 
 def test_another_missing_module_is_not_explained() -> None:

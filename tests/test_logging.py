@@ -53,7 +53,7 @@ async def test_a_walk_without_trouble_is_told_at_debug(itnio_sandbox: Sandbox, t
         found = await session.records(NOW - 8 * WEEK, NOW).collect()
 
     assert {logging.DEBUG} == {record.levelno for record in told}
-    requests = lines(told, "itnio_voice.transport", logging.DEBUG)
+    requests = lines(told, "itnio_voice.requests", logging.DEBUG)
     assert len(itnio_sandbox.requests) == len(requests)
     assert {"POST /recordGroupQuery"} == {extras(record)["itnio.request"] for record in requests}
     assert {("answered", 200, itnio_sandbox.api_key)} == {
@@ -61,7 +61,9 @@ async def test_a_walk_without_trouble_is_told_at_debug(itnio_sandbox: Sandbox, t
         for record in requests
     }
     assert all(0 < extras(record)["itnio.seconds"] < 30 for record in requests)
-    windows = [record for record in lines(told, "itnio_voice.walk", logging.DEBUG) if "complete" in record.getMessage()]
+    windows = [
+        record for record in lines(told, "itnio_voice.windows", logging.DEBUG) if "complete" in record.getMessage()
+    ]
     assert len(found) == sum(extras(record)["itnio.total"] for record in windows)
     assert all(WINDOW < extras(record).keys() for record in windows)
 
@@ -72,7 +74,7 @@ async def test_a_failed_request(itnio_sandbox: Sandbox, told: list[logging.LogRe
     async with session_on(itnio_sandbox) as session:
         await session.page(NOW - WEEK, NOW)
 
-    outcomes = [extras(record)["itnio.outcome"] for record in lines(told, "itnio_voice.transport", logging.DEBUG)]
+    outcomes = [extras(record)["itnio.outcome"] for record in lines(told, "itnio_voice.requests", logging.DEBUG)]
     assert ["HTTPStatusError", "HTTPStatusError", "answered"] == outcomes
     retries = [record for record in told if record.levelno == logging.WARNING]
     assert ["itnio_voice.requests"] * 2 == [record.name for record in retries]
@@ -127,7 +129,7 @@ async def test_another_clock(itnio_sandbox: Sandbox, told: list[logging.LogRecor
         await session.page(NOW - WEEK, NOW)
         await session.page(NOW - WEEK, NOW)
 
-    (learned,) = lines(told, "itnio_voice.transport", logging.INFO)
+    (learned,) = lines(told, "itnio_voice.requests", logging.INFO)
     assert 7200 == pytest.approx(extras(learned)["itnio.clock_offset"], abs=5)
     assert itnio_sandbox.api_key == extras(learned)["itnio.api_key"]
 
@@ -138,7 +140,7 @@ async def test_a_shorter_limit(itnio_sandbox: Sandbox, told: list[logging.LogRec
     async with session_on(itnio_sandbox) as session:
         await session.records(NOW - 6 * WEEK, NOW).collect()
 
-    (learned,) = lines(told, "itnio_voice.walk", logging.INFO)
+    (learned,) = lines(told, "itnio_voice.windows", logging.INFO)
     assert "longer than the server allows" in learned.getMessage()
     assert WINDOW < extras(learned).keys()
 
@@ -153,7 +155,7 @@ async def test_records_that_do_not_add_up(itnio_sandbox: Sandbox, told: list[log
         with pytest.raises(IncompleteWindowError):
             await stream.collect()
 
-    passes = [extras(record)["itnio.pass"] for record in lines(told, "itnio_voice.walk", logging.INFO)]
+    passes = [extras(record)["itnio.pass"] for record in lines(told, "itnio_voice.windows", logging.INFO)]
     assert [*range(1, len(passes) + 1)] == passes
     assert len(passes) >= 4
 
@@ -164,7 +166,7 @@ async def test_what_has_expired(itnio_sandbox: Sandbox, told: list[logging.LogRe
         stream = session.records(NOW - 20 * WEEK, NOW, expired="skip")
         await stream.collect()
 
-    (left_out,) = lines(told, "itnio_voice.walk", logging.WARNING)
+    (left_out,) = lines(told, "itnio_voice.windows", logging.WARNING)
     (skipped,) = stream.skipped
     assert {
         "itnio.window_start": skipped.start.isoformat(),

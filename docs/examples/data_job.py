@@ -21,7 +21,6 @@ from typing import Any
 import attrs
 
 from itnio_voice import Checkpoint, VoiceSession
-from itnio_voice.windows import gaps, whole_seconds
 
 COLUMNS = {
     "voice_id": "TEXT",
@@ -107,14 +106,14 @@ async def run(address: str, start: datetime, end: datetime) -> int:
         async with VoiceSession.from_env() as session:
             database.create(job, session.records(start, end).checkpoint)
             done = database.checkpoint(job)
-            async for batch in session.records(start, end, resume=done).windows():
+            stream = session.records(start, end, resume=done)
+            async for batch in stream.windows():
                 # No task of the session runs between two windows, so this may block.
                 rows = [[record[name] for name in COLUMNS] for record in (call.to_dict() for call in batch.records)]
                 database.write(job, done, batch.checkpoint, rows)
                 done = batch.checkpoint
                 written += len(rows)
-    range_ = whole_seconds(start, end)
-    if unread := gaps(range_, done.done) if range_ else ():
+    if unread := stream.unread:
         print(f"read up to {unread[0].start}; run the command again after {unread[-1].end} for the rest")
     return written
 

@@ -57,11 +57,11 @@ from itnio_voice import (
     TransportError,
     VoiceRecord,
     VoiceSession,
+    find_accounts,
     merge,
+    open_sessions,
 )
-from itnio_voice.accounts import find_accounts, open_sessions
-from itnio_voice.lines import json_lines
-from itnio_voice.windows import Window, gaps, whole_seconds
+from itnio_voice.outputs.text import json_lines
 
 LOGGER = logging.getLogger("web_app")
 
@@ -132,16 +132,14 @@ async def all_records(request: Request) -> Response:
     # The first page now, so that an error that comes at once is still a status.
     first = await anext(pages, None)
     if first is None:
-        check_read(stream, start, end)
-    return StreamingResponse(ndjson(first, pages, stream, start, end), media_type="application/x-ndjson")
+        check_read(stream)
+    return StreamingResponse(ndjson(first, pages, stream), media_type="application/x-ndjson")
 
 
 async def ndjson(
     page: Page[VoiceRecord] | None,
     pages: AsyncIterator[Page[VoiceRecord]],
     stream: RecordStream[VoiceRecord],
-    start: datetime,
-    end: datetime,
 ) -> AsyncIterator[bytes]:
     """Yield pages as lines. The next is read when the client has taken this one.
 
@@ -150,20 +148,14 @@ async def ndjson(
     while page:
         yield json_lines(page.records)
         page = await anext(pages, None)
-    check_read(stream, start, end)
+    check_read(stream)
 
 
-def check_read(stream: RecordStream[VoiceRecord], start: datetime, end: datetime) -> None:
+def check_read(stream: RecordStream[VoiceRecord]) -> None:
     """Raise an error if a part of the range lies after the server's time, and so was not read."""
-    if parts := unread(stream, start, end):
+    if parts := stream.unread:
         message = f"{parts[0]} is not over on the server's clock: end the range earlier"
         raise TimeRangeError(message, window=parts[0])
-
-
-def unread(stream: RecordStream[VoiceRecord], start: datetime, end: datetime) -> tuple[Window, ...]:
-    """Return the parts of a range that a stream has not read."""
-    window = whole_seconds(start, end)
-    return gaps(window, stream.checkpoint.done) if window else ()
 
 
 async def totals(request: Request) -> Response:
@@ -191,7 +183,7 @@ async def totals(request: Request) -> Response:
     }
     failed = {name: type(error).__name__ for name, error in merged.failures.items()}
     # Accounts whose range is not over on the server's clock, with the time up to which the totals go.
-    partial = {name: parts[0].start.isoformat() for name in whole if (parts := unread(streams[name], start, end))}
+    partial = {name: parts[0].start.isoformat() for name in whole if (parts := streams[name].unread)}
     return JSONResponse({"accounts": whole, "failed": failed, "partial": partial})
 
 

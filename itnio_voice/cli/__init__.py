@@ -1,4 +1,4 @@
-"""The command line, behind the extra `cli`."""
+"""The command line. Extra `cli`."""
 
 from .app import run
 

@@ -18,11 +18,11 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 
-from ..errors import ItnioError
+from .._model.errors import ItnioError
 from .messages import AccountsError, UsageError, message_of
 from .options import AccountOptions, AskingOptions, Moment, ReadingOptions
 from .signals import READER_ENDED, interruptible
-from .terminal import OUTPUT, end_output, flush_output, prepare_streams, say
+from .terminal import OUTPUT, end_output, flush_output, prepare_streams, print_error
 
 __all__ = ["app", "run"]
 
@@ -57,7 +57,7 @@ def records(
     reading: ReadingOptions = _READING,
 ) -> None:
     """Print records: on a terminal a table of the oldest, else one JSON object per line."""
-    from . import records as command  # noqa: PLC0415
+    from .commands import records as command  # noqa: PLC0415
 
     anyio.run(command.run, start, end, limit, reading)
 
@@ -95,7 +95,7 @@ def export(
     reading: ReadingOptions = _READING,
 ) -> None:
     """Write records into a file, which is complete once it is there, or to standard output."""
-    from . import export as command  # noqa: PLC0415
+    from .commands import export as command  # noqa: PLC0415
 
     target = command.Target(output, format, csv_safe=csv_safe, resume=resume)
     anyio.run(command.run, start, end, target, reading)
@@ -115,7 +115,7 @@ def sync(
     asking: AskingOptions = _ASKING,
 ) -> None:
     """Bring a warehouse up to date with the records of both kinds."""
-    from . import sync as command  # noqa: PLC0415
+    from .commands import sync as command  # noqa: PLC0415
 
     done = command.run(
         since=since, destination=destination, database=database, dataset=dataset, lookback=lookback, asking=asking
@@ -136,7 +136,7 @@ def report(
     dataset: Annotated[str | None, Parameter(help="The dataset to report, if the database has several.")] = None,
 ) -> None:
     """Write a page of charts of the records, and print its headline figures."""
-    from . import report as command  # noqa: PLC0415
+    from .commands import report as command  # noqa: PLC0415
 
     command.run(source, output, timezone=timezone, dataset=dataset)
 
@@ -144,7 +144,7 @@ def report(
 @app.command
 def check(*, accounts: AccountOptions = _ACCOUNTS) -> None:
     """Check the credentials, the clock, whether this address is allowed, and how far back records go."""
-    from . import check as command  # noqa: PLC0415
+    from .commands import check as command  # noqa: PLC0415
 
     if not anyio.run(command.run, accounts):
         sys.exit(1)
@@ -162,7 +162,7 @@ def demo(*, records: Count = 30_000, seed: int = 1) -> None:
         What the records are made from.
 
     """
-    from . import demo as command  # noqa: PLC0415
+    from .commands import demo as command  # noqa: PLC0415
 
     anyio.run(command.run, records, seed)
 
@@ -195,7 +195,7 @@ def sandbox(
         The name of an account; may be given several times. The accounts are printed as a file for --accounts.
 
     """
-    from . import sandbox as command  # noqa: PLC0415
+    from .commands import sandbox as command  # noqa: PLC0415
 
     command.run(port=port, records=records, sip_records=sip_records, seed=seed, api_key=api_key, account=account or ())
 
@@ -245,7 +245,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             app.meta(arguments, **_RAISE)
         flush_output()
     except CycloptsError as error:
-        say(str(error))
+        print_error(str(error))
         return WRONG_USAGE
     except SystemExit as end:
         return int(end.code or 0)
@@ -254,7 +254,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return READER_ENDED
     except _ERRORS as error:
         for each in error.errors if isinstance(error, AccountsError) else [error]:
-            say(message_of(each))
+            print_error(message_of(each))
         end_output()
         return WRONG_USAGE if isinstance(error, UsageError) else FAILED
     return 0

@@ -1,10 +1,10 @@
-"""What an error says, in the words of the command line."""
+"""The text of an error, in the words of the command line."""
 
 import errno
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
-from ..errors import ItnioError
+from .._model.errors import ItnioError
 
 __all__ = ["AccountsError", "UsageError", "collected", "in_cli_words", "message_of"]
 

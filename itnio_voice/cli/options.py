@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 import attrs
 from cyclopts import Parameter
 
-from ..accounts import DEFAULT, Account, find_accounts, open_sessions
-from ..checkpoint import Checkpoint
-from ..models import CallRecord, SipRecord, VoiceRecord
-from ..session import Options
-from ..stream import RecordStream
-from ..windows import SECOND, Window, floor, whole_seconds
+from .._client.accounts import DEFAULT, Account, find_accounts, open_sessions
+from .._client.checkpoint import Checkpoint
+from .._client.session import SessionOptions
+from .._client.stream import RecordStream
+from .._model.records import CallRecord, SipRecord, VoiceRecord
+from .._model.windows import SECOND, Window, floor, whole_seconds
 from .messages import UsageError
 
 __all__ = [
@@ -25,8 +25,8 @@ __all__ = [
     "Moment",
     "Range",
     "ReadingOptions",
-    "are_named",
     "duration",
+    "has_user_names",
     "moment",
     "usage",
     "zone_of",
@@ -179,9 +179,9 @@ class AskingOptions(AccountOptions):
     quiet: Annotated[bool, Parameter(help="Print neither progress nor retries.", negative="")] = False
 
     @property
-    def options(self) -> Options:
+    def options(self) -> SessionOptions:
         """The options of each account's session."""
-        return Options(concurrency=self.concurrency, rate=self.rate)
+        return SessionOptions(concurrency=self.concurrency, rate=self.rate)
 
 
 @Parameter(name="*")
@@ -253,6 +253,6 @@ def zone_of(name: str) -> tzinfo:
         raise ValueError(message) from None
 
 
-def are_named(accounts: dict[str, Account]) -> bool:
+def has_user_names(accounts: dict[str, Account]) -> bool:
     """Return whether a user named the accounts, so that records are shown with their account."""
     return accounts.keys() != {DEFAULT}

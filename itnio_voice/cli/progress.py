@@ -1,4 +1,4 @@
-"""What is printed on standard error while records are read: a progress bar on a terminal, and each retry."""
+"""Progress on standard error: a bar on a terminal, and a line for each retry."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,12 +10,12 @@ from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextCo
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from ..accounts import Account
-from ..printable import printable
-from ..stream import Progress, RecordStream
-from ..windows import floor
+from .._client.accounts import Account
+from .._client.stream import Progress, RecordStream
+from .._model.printable import printable
+from .._model.windows import floor
 from .messages import in_cli_words
-from .terminal import SCREEN, say
+from .terminal import SCREEN, print_error
 
 __all__ = ["Bar", "tell_skipped", "tell_unread"]
 
@@ -82,7 +82,7 @@ class Bar:
         if self._bar.disable:
             return
         progress = [stream.progress for stream in self.streams]
-        read, total, text = summed_up(progress, self._bar.tasks[0].elapsed or 0, before=self._before)
+        read, total, text = combined_progress(progress, self._bar.tasks[0].elapsed or 0, before=self._before)
         self._bar.update(self._task, completed=read, total=total, read=text)
 
 
@@ -99,7 +99,7 @@ class _Requests(logging.Handler):
             self.sent += 1
         elif hasattr(record, "itnio.attempt"):
             name = self._names.get(getattr(record, "itnio.api_key", ""))
-            say(f"{name}: {in_cli_words(record.getMessage())}" if name else in_cli_words(record.getMessage()))
+            print_error(f"{name}: {in_cli_words(record.getMessage())}" if name else in_cli_words(record.getMessage()))
 
 
 class _Figures(ProgressColumn):
@@ -119,7 +119,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def summed_up(streams: Sequence[Progress], seconds: float, *, before: int = 0) -> tuple[int, int | None, str]:
+def combined_progress(streams: Sequence[Progress], seconds: float, *, before: int = 0) -> tuple[int, int | None, str]:
     """Return the number of records read of all streams, the number expected (None if not known), and both as text.
 
     `before` counts the records that an earlier run has read. rich's own columns forget the rate whenever the total
@@ -141,7 +141,7 @@ def tell_skipped(streams: Mapping[str, RecordStream[Any]]) -> None:
     """Print the ranges that were skipped because they are older than the server's retention."""
     for name, stream in streams.items():
         for window in stream.skipped:
-            say(f"{name}: skipped {window}, which is older than the server's retention")
+            print_error(f"{name}: skipped {window}, which is older than the server's retention")
 
 
 def tell_unread(
@@ -161,4 +161,4 @@ def tell_unread(
             if continues
             else f"the rest, until {last.isoformat()}, is not over on the server's clock"
         )
-        say(f"read up to {read.isoformat()}; {rest}")
+        print_error(f"read up to {read.isoformat()}; {rest}")

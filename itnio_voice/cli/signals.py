@@ -1,4 +1,4 @@
-"""The signals that end a command: SIGTERM ends it as SIGINT does, so that part files are removed."""
+"""SIGTERM ends a command as SIGINT does, so that part files are removed."""
 
 import signal
 import sys

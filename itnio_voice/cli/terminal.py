@@ -11,7 +11,7 @@ from io import TextIOWrapper
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from ..printable import printable
+from .._model.printable import printable
 
 __all__ = [
     "SCREEN",
@@ -19,8 +19,8 @@ __all__ = [
     "end_output",
     "flush_output",
     "prepare_streams",
+    "print_error",
     "print_output",
-    "say",
     "write_output",
 ]
 
@@ -46,7 +46,7 @@ SCREEN = _Screen(stderr=True, highlight=False)
 OUTPUT = _Output(highlight=False)
 
 
-def say(message: str) -> None:
+def print_error(message: str) -> None:
     """Print a line on standard error."""
     with suppress(OSError):
         SCREEN.print(Text(f"itnio-voice: {printable(message)}"), soft_wrap=True)

@@ -1,9 +1,9 @@
-"""A stand-in for the vendor's voice record service, for demos and tests: real HTTP on loopback, believable data."""
+"""A stand-in for the vendor's voice record service, for demos and tests: real HTTP on loopback. Extra `sandbox`."""
 
-from ..extras import needs
+from .._extras import needs
 
 with needs("sandbox"):
-    from .app import Request
+    from ._service.app import Request
     from .behaviour import Behaviour, Fault
     from .server import Sandbox
 

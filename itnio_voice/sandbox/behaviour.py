@@ -1,4 +1,4 @@
-"""The switches of the sandbox: for each point that the vendor's pages leave open, and for each fault."""
+"""The switches of the sandbox: one for each point that the vendor's pages leave open, and for each fault."""
 
 import math
 from collections.abc import Callable, Collection, Iterable

@@ -1,4 +1,4 @@
-"""The sandbox: a service, its records and the port that it listens on."""
+"""The sandbox: the service, its records and the port that it listens on."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -12,11 +12,11 @@ import anyio
 import anyio.to_thread
 from starlette.types import ASGIApp
 
-from .app import BASE_PATH, Request, Service
+from ._data.dataset import Kind, complete, default_end, default_start, generate
+from ._data.store import Selection, Store
+from ._service.app import BASE_PATH, Request, Service
+from ._service.listener import HOST, Listener
 from .behaviour import Behaviour
-from .dataset import Kind, complete, default_end, default_start, generate
-from .listener import HOST, Listener
-from .store import Selection, Store
 
 __all__ = ["Sandbox"]
 

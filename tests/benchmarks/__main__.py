@@ -21,10 +21,10 @@ import uvloop
 from httpx_aiohttp import HttpxAiohttpClient
 
 from itnio_voice import Credentials, Page, VoiceRecord, VoiceSession, Window
-from itnio_voice.envelope import read_page
-from itnio_voice.paging import PageRequest
-from itnio_voice.plan import Plan
-from itnio_voice.walk import Walk
+from itnio_voice._walk.chunks import WalkPlan
+from itnio_voice._walk.walk import Walk
+from itnio_voice._wire.pages import PageRequest
+from itnio_voice._wire.responses import read_page
 
 from . import peers
 from .measuring import Line, by_turns, timed
@@ -137,7 +137,7 @@ def walking() -> Iterator[Line]:
             return nothing if window.end == START else read(bodies, current)
 
         async def main() -> None:
-            walk = Walk(Plan(fetch=fetch, gaps=[window], now=END.timestamp, at_once=most))
+            walk = Walk(WalkPlan(fetch=fetch, gaps=[window], now=END.timestamp, concurrency=most))
             while await walk.advance():
                 pass
             assert rows(pages) == walk.records

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from itnio_voice.sandbox.dataset import generate
+from itnio_voice.sandbox._data.dataset import generate
 
 START = datetime(2026, 9, 1, tzinfo=UTC)
 END = START + timedelta(days=20)

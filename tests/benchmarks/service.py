@@ -14,8 +14,8 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from itnio_voice.sandbox import Behaviour, Sandbox
-from itnio_voice.sandbox.dataset import generate
-from itnio_voice.sandbox.listener import HOST, Listener
+from itnio_voice.sandbox._data.dataset import generate
+from itnio_voice.sandbox._service.listener import HOST, Listener
 
 
 @attrs.frozen

@@ -15,9 +15,9 @@ from decimal import Decimal
 import pytest
 
 from itnio_voice import Credentials, VoiceSession
+from itnio_voice._model.errors import ServerError
 from itnio_voice.cli import app as command_line
-from itnio_voice.errors import ServerError
-from itnio_voice.sandbox.dataset import generate
+from itnio_voice.sandbox._data.dataset import generate
 
 COMMAND = [sys.executable, "-m", "itnio_voice"]
 

@@ -17,7 +17,7 @@ import pytest
 from pyarrow import parquet
 
 from itnio_voice.cli.app import run
-from itnio_voice.journal import Journal
+from itnio_voice.outputs._journal import Journal
 from itnio_voice.sandbox import Behaviour, Fault, Sandbox
 
 from .conftest import ServerTime
@@ -435,7 +435,7 @@ def test_a_signal_leaves_no_call_data(
 def test_a_signal_while_the_file_is_written(tmp_path: Path) -> None:
     """A part file is removed, too, when SIGTERM interrupts the writing of it."""
     script = (
-        "import signal, sys; from pathlib import Path; from itnio_voice.atomic import new_file\n"
+        "import signal, sys; from pathlib import Path; from itnio_voice.outputs._atomic_file import new_file\n"
         "from itnio_voice.cli.signals import interruptible\n"
         "with interruptible(), new_file(Path(sys.argv[1])) as file:\n"
         "    file.write(b'call data'); file.flush(); signal.raise_signal(signal.SIGTERM)"

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 import itnio_voice
+from itnio_voice._model.errors import ServerError, TimeRangeError
 from itnio_voice.cli.app import run
 from itnio_voice.cli.messages import WORDS, UsageError, message_of
-from itnio_voice.errors import ServerError, TimeRangeError
 
 
 def test_each_phrase_is_the_librarys() -> None:
     """A phrase that the library no longer has would be translated no more."""
-    modules = [path.read_text() for path in Path(itnio_voice.__file__).parent.glob("*.py")]
+    modules = [path.read_text() for path in Path(itnio_voice.__file__).parent.rglob("*.py")]
     spelled = {"concurrency must be": "{attribute.name} must be", "rate must be": "{attribute.name} must be"}
 
     assert [] == [phrase for phrase in WORDS if not any(spelled.get(phrase, phrase) in text for text in modules)]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from itnio_voice.cli.app import run
-from itnio_voice.cli.records import fair_shares
+from itnio_voice.cli.commands.records import fair_shares
 from itnio_voice.sandbox import Behaviour, Sandbox
 
 from .conftest import END, ServerTime, on_a_terminal

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from itnio_voice.accounts import find_accounts, read_accounts
+from itnio_voice._client.accounts import find_accounts, read_accounts
 from itnio_voice.cli import app as command_line
 
 COMMAND = [sys.executable, "-m", "itnio_voice"]

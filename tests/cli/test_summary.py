@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from itnio_voice import SipRecord, VoiceRecord
-from itnio_voice.cli.summary import Summary
+from itnio_voice.cli.commands.summary import Summary
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 

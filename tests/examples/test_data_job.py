@@ -22,7 +22,7 @@ import pytest
 from itnio_voice import VoiceSession
 from itnio_voice.sandbox import Behaviour, Sandbox
 from tests.conftest import environment_of
-from tests.postgres import PROGRAMS, postgres
+from tests.support.postgres import PROGRAMS, postgres
 
 from .loading import EXAMPLES, load
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from itnio_voice.sandbox import Behaviour, Sandbox
-from itnio_voice.sandbox.checks import digest
+from itnio_voice.sandbox._service.rules import digest
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 HANG = 60.0

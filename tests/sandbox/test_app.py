@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from itnio_voice.sandbox import Behaviour, Sandbox
-from itnio_voice.sandbox.app import Service
-from itnio_voice.sandbox.checks import digest
-from itnio_voice.sandbox.dataset import complete
-from itnio_voice.sandbox.store import Selection, Store
+from itnio_voice.sandbox._data.dataset import complete
+from itnio_voice.sandbox._data.store import Selection, Store
+from itnio_voice.sandbox._service.app import Service
+from itnio_voice.sandbox._service.rules import digest
 
 from .conftest import NOW, Clock
 

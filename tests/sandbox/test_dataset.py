@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from itnio_voice.sandbox.dataset import Kind, complete, generate
-from itnio_voice.sandbox.destinations import DESTINATIONS
+from itnio_voice.sandbox._data.dataset import Kind, complete, generate
+from itnio_voice.sandbox._data.destinations import DESTINATIONS
 
 END = datetime(2026, 11, 1, tzinfo=UTC)
 START = END - timedelta(days=60)

@@ -17,8 +17,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from itnio_voice.sandbox import Behaviour, Fault, Sandbox
-from itnio_voice.sandbox.faults import WRITE
-from itnio_voice.sandbox.listener import Listener
+from itnio_voice.sandbox._service.faults import WRITE
+from itnio_voice.sandbox._service.listener import Listener
 
 from .conftest import HANG, NOW, Client, Clock, at, eventually
 

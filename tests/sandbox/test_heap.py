@@ -2,7 +2,7 @@
 
 from random import Random
 
-from itnio_voice.sandbox.heap import lowest
+from itnio_voice.sandbox._data.heap import lowest
 
 
 def test_lowest_in_order() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from itnio_voice import sandbox as package
 from itnio_voice.sandbox import Behaviour, Fault, Request, Sandbox
-from itnio_voice.sandbox.listener import Listener
+from itnio_voice.sandbox._service.listener import Listener
 
 from .conftest import HANG, NOW, Client, Clock, at, eventually
 

@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from itnio_voice.sandbox import Behaviour
-from itnio_voice.sandbox.store import Selection, Store
+from itnio_voice.sandbox._data.store import Selection, Store
 
 RANGE = Selection("a", "group", Behaviour(), now=1e9, start=0, end=1e9)
 

@@ -18,14 +18,14 @@ import attrs
 import trio
 import trio.testing
 
-from itnio_voice import widths
+from itnio_voice._walk import widths
 
+from ..support.virtual_time import VirtualLoop
 from .judge import Judge
 from .plan import Plan
 from .reader import Reader
 from .server import Runaway, Server
 from .traits import TRAITS, draw_traits
-from .virtual_time import VirtualLoop
 
 __all__ = ["TRAITS", "Runaway", "Scenario", "simulate"]
 

@@ -10,7 +10,7 @@ import attrs
 
 from itnio_voice import VoiceRecord
 from itnio_voice.sandbox import Sandbox
-from itnio_voice.sandbox.store import Selection
+from itnio_voice.sandbox._data.store import Selection
 
 from .plan import DAY, SECOND, Plan
 

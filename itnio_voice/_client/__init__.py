@@ -1,0 +1,1 @@
+"""What users import from `itnio_voice`: sessions, streams, merging, accounts and checkpoints."""

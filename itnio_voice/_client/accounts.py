@@ -1,0 +1,193 @@
+"""Accounts by name, from a TOML file that only its owner can read, or from the environment.
+
+What runs over many accounts names them, so that no secret is in an argument, a task graph or a state file.
+"""
+
+import os
+import stat
+import tomllib
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Unpack
+
+import attrs
+
+from .._http.credentials import Credentials, credentials_problem
+from .._http.request import base_url_problem
+from .._model.printable import printable
+from .session import SessionOptions, VoiceSession, credentials_from_env
+
+__all__ = ["DEFAULT", "Account", "FileAccess", "find_accounts", "open_sessions", "read_accounts"]
+
+DEFAULT = "default"
+"""What the account of the variables `ITNIO_API_KEY` and `ITNIO_API_SECRET` is called."""
+
+_FILE = "ITNIO_ACCOUNTS"
+_OR_FILE = f", or name a file of accounts in {_FILE}"
+_KEYS = frozenset({"api_key", "api_secret", "base_url"})
+_NEEDED = frozenset({"api_key", "api_secret"})
+_NOT_OWNER = stat.S_IRWXG | stat.S_IRWXO
+_ROOT = 0
+_LARGEST = 2**20
+
+
+@attrs.frozen
+class Account:
+    """A name, and the credentials and base URL that it stands for; `base_url` None is the usual one."""
+
+    name: str
+    credentials: Credentials
+    base_url: str | None = None
+
+    def session(self, **options: Unpack[SessionOptions]) -> VoiceSession:
+        """Open a session with the options that `VoiceSession` has."""
+        if self.base_url:
+            options.setdefault("base_url", self.base_url)
+        return VoiceSession(self.credentials, **options)
+
+
+@asynccontextmanager
+async def open_sessions(
+    accounts: Mapping[str, Account], **options: Unpack[SessionOptions]
+) -> AsyncGenerator[dict[str, VoiceSession]]:
+    """Open a session for each account, and close them all at the end."""
+    async with AsyncExitStack() as stack:
+        yield {name: await stack.enter_async_context(account.session(**options)) for name, account in accounts.items()}
+
+
+def find_accounts(names: Iterable[str] = (), *, file: str | Path | None = None) -> dict[str, Account]:
+    """Return accounts by name, in the order of `names`; all accounts if no name is given.
+
+    They are those of `file`, else of the file that `ITNIO_ACCOUNTS` names, else the one of `ITNIO_API_KEY`,
+    `ITNIO_API_SECRET` and, if it is set, `ITNIO_BASE_URL`, which is called `default`.
+
+    Raises:
+        ValueError: for an unknown name, variables that are not set, and as `read_accounts` does.
+        OSError: if the file cannot be read.
+    """
+    file = file or os.environ.get(_FILE)
+    known = read_accounts(file) if file else {DEFAULT: Account(DEFAULT, *credentials_from_env(_OR_FILE))}
+    chosen = {}
+    for name in names or known:
+        if name not in known:
+            where = printable(str(file or "the environment"))
+            message = f"there is no account {name!r:.80} in {where}: there are {printable(', '.join(known), 500)}"
+            raise ValueError(message)
+        chosen[name] = known[name]
+    return chosen
+
+
+@attrs.frozen
+class FileAccess:
+    """Who can read a file, and who this process is: `user` and `groups`.
+
+    Secrets of Kubernetes and Docker are mounted read-only, often with root as owner and a group of the process.
+    """
+
+    mode: int
+    owner: int
+    group: int
+    is_read_only: bool
+    user: int
+    groups: frozenset[int]
+
+    @classmethod
+    def of_file(cls, descriptor: int) -> "FileAccess | None":
+        """Return the access to an open file; None where the system has no owners and modes."""
+        if os.name != "posix":
+            return None
+        status = os.fstat(descriptor)
+        is_read_only = bool(os.fstatvfs(descriptor).f_flag & os.ST_RDONLY)
+        groups = frozenset({os.getegid(), *os.getgroups()})
+        return cls(status.st_mode, status.st_uid, status.st_gid, is_read_only, os.geteuid(), groups)
+
+    def problem(self, path: str) -> str | None:
+        """Return why a file with secrets is refused; None if it is accepted."""
+        if self.owner not in {self.user, _ROOT}:
+            return f"{path} holds secrets, and belongs to user {self.owner}: it must belong to {self.user} or root"
+        is_of_group = self.is_read_only and self.group in self.groups
+        if not self.mode & (_NOT_OWNER & ~stat.S_IRGRP if is_of_group else _NOT_OWNER):
+            return None
+        mount = " (or mount it read-only with mode 0440 and a group of this process)" if self.is_read_only else ""
+        return f"{path} holds secrets, and others can read it (mode {self.mode & 0o777:04o}): chmod 600 {path}{mount}"
+
+
+def read_accounts(
+    file: str | Path, *, access: Callable[[int], FileAccess | None] = FileAccess.of_file
+) -> dict[str, Account]:
+    """Read a TOML file with a table for each account: its name, `api_key`, `api_secret` and perhaps `base_url`.
+
+    `access` returns who can read an open file, by its descriptor.
+
+    Raises:
+        ValueError: if others than its owner can read the file, two accounts are one, or it is not as described; the
+            text holds no secret. On a read-only mount, a group of this process may read it too.
+        OSError: if it cannot be read.
+    """
+    try:
+        return _read(Path(file), access)
+    except ValueError as error:
+        problem = str(error)
+    # Raised here, so that it has no context: error reporters record the variables of frames, and those have secrets.
+    raise ValueError(problem)
+
+
+def _read(path: Path, access: Callable[[int], FileAccess | None]) -> dict[str, Account]:
+    """Return the accounts of a file; the frames of its errors hold secrets, and their texts none."""
+    shown = printable(str(path))
+    tables = _tables(path, shown, access)
+    if not tables:
+        message = f"{shown} holds no account: write a table such as [eu] with api_key and api_secret"
+        raise ValueError(message)
+    accounts = {name: _account(name, table, f"{shown}, account {name!r:.80}") for name, table in tables.items()}
+    names: dict[str, str] = {}
+    for name, account in accounts.items():
+        other = names.setdefault(account.credentials.api_key, name)
+        if other != name:
+            both = f"{other!r:.80} and {name!r:.80}"
+            message = f"{shown}: {both} have the same api_key, so each of its records would be there twice"
+            raise ValueError(message)
+    return accounts
+
+
+def _tables(path: Path, shown: str, access: Callable[[int], FileAccess | None]) -> dict[str, Any]:
+    """Return what a TOML file holds, if its access is accepted."""
+    with path.open("rb") as opened:
+        allowed = access(opened.fileno())
+        problem = allowed.problem(shown) if allowed else None
+        content = b"" if problem else opened.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        problem = f"{shown} is larger than {_LARGEST} bytes: it is no file of accounts"
+    if problem:
+        raise ValueError(problem)
+    try:
+        return tomllib.loads(content.decode())
+    except UnicodeDecodeError:
+        problem = "it is not UTF-8 text"
+    except (ValueError, RecursionError) as error:
+        problem = printable(str(error), 200)
+    message = f"{shown} is not TOML: {problem}"
+    raise ValueError(message)
+
+
+def _account(name: str, table: Any, here: str) -> Account:
+    if not isinstance(table, Mapping):
+        message = f"{here}: a table with api_key and api_secret is expected"
+        raise ValueError(message)  # noqa: TRY004 -- a wrong file like any other
+    if unknown := table.keys() - _KEYS:
+        names = printable(", ".join(sorted(unknown)), 80)
+        message = f"{here}: unknown {names}: there are {', '.join(sorted(_KEYS))}"
+        raise ValueError(message)
+    if missing := _NEEDED - table.keys():
+        message = f"{here}: {' and '.join(sorted(missing))} {'is' if len(missing) == 1 else 'are'} missing"
+        raise ValueError(message)
+    base_url = table.get("base_url") or None
+    problem = credentials_problem(table["api_key"], table["api_secret"])
+    if not problem and base_url:
+        wrong = base_url_problem(base_url) if isinstance(base_url, str) else "must be text"
+        problem = wrong and f"base_url {wrong}"
+    if problem:
+        message = f"{here}: {problem}"
+        raise ValueError(message)
+    return Account(name, Credentials(table["api_key"], table["api_secret"]), base_url)

@@ -1,0 +1,66 @@
+"""Checkpoints: the completed windows of a stream, as JSON."""
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+import attrs
+
+from .._model.windows import Window, join
+
+__all__ = ["Checkpoint", "fingerprint"]
+
+
+def fingerprint(*arguments: object) -> str:
+    """Return a digest that tells one query from another; datetimes count as the instant they name."""
+    text = json.dumps(arguments, default=_canonical, sort_keys=True)
+    return sha256(text.encode()).hexdigest()[:32]
+
+
+def _canonical(value: object) -> str:
+    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else repr(value)
+
+
+@attrs.frozen
+class Checkpoint:
+    """The windows of one query that are done, merged, oldest first.
+
+    `str(checkpoint)` is JSON to keep, and `Checkpoint.parse(text)` reads it back. `query` is a fingerprint of what was
+    asked for: account (hashed), record class, filters, start and end as given.
+    """
+
+    query: str
+    done: tuple[Window, ...] = attrs.field(default=(), converter=join)
+
+    def including(self, windows: Iterable[Window]) -> "Checkpoint":
+        """Return a checkpoint with these windows done as well."""
+        return Checkpoint(self.query, (*self.done, *windows))
+
+    def __str__(self) -> str:
+        done = [[window.start.isoformat(), window.end.isoformat()] for window in self.done]
+        return json.dumps({"version": 1, "query": self.query, "done": done})
+
+    @classmethod
+    def parse(cls, text: str) -> "Checkpoint":
+        """Read what `str(checkpoint)` wrote.
+
+        Raises:
+            ValueError: if the text is not a checkpoint's.
+        """
+        try:
+            match json.loads(text):
+                case {"version": 1, "query": str(query), "done": list(done)}:
+                    return cls(query, tuple(_window(pair) for pair in done))
+                case _:
+                    problem = "version 1 is expected"
+        except (ValueError, TypeError, RecursionError) as error:
+            problem = str(error)
+        message = f"not a checkpoint ({problem}): {text!r:.80}"
+        raise ValueError(message)
+
+
+def _window(pair: Any) -> Window:
+    start, end = map(datetime.fromisoformat, pair)
+    return Window(start, end)

@@ -1,0 +1,224 @@
+"""Reading several streams at the same time: `merge`."""
+
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from types import TracebackType
+from typing import Generic, Literal, Self, TypeVar
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import TaskGroup
+
+from .._http.event_loop import OneEventLoop
+from .._model.printable import get_logger
+
+__all__ = ["MergedStreams", "merge"]
+
+_LOGGER = get_logger("itnio_voice.merge")
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+
+def merge(
+    streams: Mapping[K, AsyncIterable[T]], *, buffer: int = 1000, on_error: Literal["raise", "collect"] = "raise"
+) -> "MergedStreams[K, T]":
+    """Read several streams at once, as pairs of a stream's name and an item of it.
+
+    `async with merge({"eu": eu.records(a, b), "us": us.records(a, b)}) as merged: async for name, record in merged: …`
+
+    Each stream keeps its own order; the streams are interleaved as their items arrive. At most `buffer` items and one
+    more of each stream are read ahead of the consumer: a slow consumer stops the requests. Leaving the `async with`
+    stops all streams.
+
+    Any number of tasks may call `anext(merged)`, and each call may be cancelled, also by `asyncio.timeout` or
+    `asyncio.wait_for`: the next call returns the item that the cancelled call did not return.
+
+    A stream's own `checkpoint` covers what has been read here, which may be ahead of the consumer. To resume exactly,
+    merge `stream.windows()`: each batch has its own checkpoint.
+
+    With `on_error="raise"` the first failure stops all streams, and the next `anext(merged)` raises it; items that were
+    read ahead are dropped. With "collect" the other streams are read to their end first, and the failures are raised as
+    an `ExceptionGroup`. A note on each failure names its stream, and `merged.failures` has them by name. A stream whose
+    reading was cancelled before its end has failed, with a RuntimeError.
+
+    Raises:
+        ValueError: if `buffer` is not an int of at least 1, `on_error` is another text, or a stream cannot be read with
+            `async for`.
+    """
+    if type(buffer) is not int or buffer < 1:
+        message = f"buffer must be a whole number from 1, not {buffer!r}"
+        raise ValueError(message)
+    if on_error not in {"raise", "collect"}:
+        message = f'on_error must be "raise" or "collect", not {on_error!r}'
+        raise ValueError(message)
+    for name, stream in streams.items():
+        if not isinstance(stream, AsyncIterable):
+            message = f"{name!r} must be a stream to read with async for, not {stream!r:.80}"
+            raise ValueError(message)  # noqa: TRY004 -- a wrong argument like any other
+    return MergedStreams(dict(streams), buffer, first_failure_ends=on_error == "raise")
+
+
+class MergedStreams(Generic[K, T]):
+    """The streams that `merge` reads: enter it with `async with`, then read it with `async for`."""
+
+    def __init__(self, streams: dict[K, AsyncIterable[T]], buffer: int, *, first_failure_ends: bool) -> None:
+        self._streams = streams
+        self._first_failure_ends = first_failure_ends
+        self._queue = _Queue[tuple[K, T]](buffer)
+        self._unfinished = set(streams)
+        self._failures: dict[K, Exception] = {}
+        self._raised = False
+        self._group: TaskGroup | None = None
+        self._inside = False
+
+    async def __aenter__(self) -> Self:
+        if self._group:
+            message = "these streams have been merged before: merge others"
+            raise RuntimeError(message)
+        self._queue.loop.check()
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        self._group.start_soon(self._read_all)
+        self._inside = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._group  # noqa: S101 -- it has been entered
+        self._inside = False
+        self._group.cancel_scope.cancel()
+        try:
+            # The group does not get the caller's exception, which it would wrap in a group of its own.
+            await self._group.__aexit__(None, None, None)
+        finally:
+            self._queue.end()
+
+    def __aiter__(self) -> AsyncIterator[tuple[K, T]]:
+        return self
+
+    async def __anext__(self) -> tuple[K, T]:
+        if not self._inside:
+            message = "merged streams are read inside `async with`"
+            raise RuntimeError(message)
+        if self._first_failure_ends and self._failures:
+            self._raise_failures()
+            raise StopAsyncIteration
+        while not self._queue.items:
+            if self._queue.ended:
+                self._fail_unfinished()
+                self._raise_failures()
+                raise StopAsyncIteration
+            # Most items arrive within a turn of the event loop, and an event costs more than a turn.
+            await anyio.lowlevel.checkpoint()
+            if not self._queue.items and not self._queue.ended:
+                await self._queue.change().wait()
+        return self._queue.take()
+
+    @property
+    def failures(self) -> dict[K, Exception]:
+        """The failures so far, by the names of the streams."""
+        return dict(self._failures)
+
+    def _fail_unfinished(self) -> None:
+        """Add a failure for each stream that ended neither by itself nor by a failure: its rest is missing."""
+        for name in self._unfinished:
+            failure = RuntimeError("the reading of this stream was cancelled before its end")
+            failure.add_note(f"while reading {name!r}")
+            self._failures[name] = failure
+        self._unfinished.clear()
+
+    def _raise_failures(self) -> None:
+        """Raise the failures, once."""
+        if self._raised or not self._failures:
+            return
+        self._raised = True
+        failures = list(self._failures.values())
+        if self._first_failure_ends:
+            raise failures[0]
+        message = f"{len(failures)} of {len(self._streams)} streams failed"
+        raise ExceptionGroup(message, failures)
+
+    async def _read_all(self) -> None:
+        """Read every stream, in a group of its own: what ends the readers must not end the caller."""
+        try:
+            async with anyio.create_task_group() as readers:
+                for name, stream in self._streams.items():
+                    readers.start_soon(self._read, name, stream, readers)
+        except anyio.get_cancelled_exc_class():
+            # This task ends here. Raised on, a cancellation of this task alone would cancel the caller.
+            pass
+        finally:
+            self._queue.end()
+
+    async def _read(self, name: K, stream: AsyncIterable[T], readers: TaskGroup) -> None:
+        try:
+            async for item in stream:
+                if fits := self._queue.put((name, item)):
+                    await fits.wait()
+            self._unfinished.remove(name)
+        except Exception as failure:  # noqa: BLE001 -- each is raised where the items are read
+            failure.add_note(f"while reading {name!r}")
+            self._unfinished.remove(name)
+            self._failures[name] = failure
+            if self._first_failure_ends:
+                readers.cancel_scope.cancel()
+            else:
+                extra = {"itnio.stream": str(name), "itnio.error": type(failure).__name__}
+                rest = ", the others go on" if self._unfinished else ""
+                _LOGGER.warning("reading %r failed%s: %s", name, rest, failure, extra=extra)
+
+
+class _Queue(Generic[T]):
+    """The items between the readers and the consumer: at most `size`, and one more of each reader.
+
+    An item is in `items` from the moment its stream yields it until the consumer's call returns it. No await comes
+    between `take` and that return, so a cancellation can neither lose an item nor return one twice. A memory object
+    stream of anyio does not guarantee this: it hands the item to the receiver before the receiver wakes up, and drops
+    it if asyncio cancels the receiver in between.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.items: deque[T] = deque()
+        self.ended = False
+        self.loop = OneEventLoop("merge")
+        self._size = size
+        self._change: anyio.Event | None = None
+        # One for each item beyond `size`, in their order.
+        self._beyond: deque[anyio.Event] = deque()
+
+    def put(self, item: T) -> anyio.Event | None:
+        """Append an item; if it is beyond `size`, return the event after which its reader may go on."""
+        self.items.append(item)
+        if self._change:
+            self._wake()
+        if len(self.items) <= self._size:
+            return None
+        self._beyond.append(anyio.Event())
+        return self._beyond[-1]
+
+    def take(self) -> T:
+        """Remove and return the oldest item."""
+        if self._beyond:
+            self.loop.check()
+            self._beyond.popleft().set()
+        return self.items.popleft()
+
+    def end(self) -> None:
+        """Mark that no more items will come."""
+        self.ended = True
+        self._wake()
+
+    def change(self) -> anyio.Event:
+        """Return the event that is set when an item is put, or the queue ends."""
+        self.loop.check()
+        if self._change is None:
+            self._change = anyio.Event()
+        return self._change
+
+    def _wake(self) -> None:
+        """Wake every consumer that waits: one that is cancelled at this moment holds up no other."""
+        if self._change:
+            self._change.set()
+            self._change = None

@@ -1,0 +1,285 @@
+"""Sessions: the calls of one account's API."""
+
+import os
+from collections.abc import Hashable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from types import TracebackType
+from typing import Literal, Self, TypedDict, Unpack
+from urllib.parse import quote
+
+from .._http.clients import HTTPClient
+from .._http.credentials import Credentials, credentials_problem, is_utf8
+from .._http.request import APIRequest, check_base_url
+from .._http.retry import Retry
+from .._http.transport import Transport
+from .._model.errors import TimeRangeError
+from .._model.records import R, RecordingURL, VoiceRecord
+from .._model.windows import Window, gaps, whole_seconds
+from .._walk.chunks import WalkPlan
+from .._walk.learned import Learned
+from .._walk.walk import Walk
+from .._wire.endpoints import RECORDING_URL, endpoint_of
+from .._wire.pages import LARGEST_PAGE, Page, PageRequest
+from .._wire.responses import read_page, read_record, read_recording_url
+from .checkpoint import Checkpoint, fingerprint
+from .stream import RecordStream
+
+__all__ = ["SessionOptions", "VoiceSession", "credentials_from_env"]
+
+_KEY, _SECRET, _BASE_URL = "ITNIO_API_KEY", "ITNIO_API_SECRET", "ITNIO_BASE_URL"
+_LONGEST_ID = 1000
+_RANGE_ADVICE = 'the range starts before the oldest available record: start later, or pass expired="skip"'
+_FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+class SessionOptions(TypedDict, total=False):
+    """The options that `VoiceSession` has, and that those take who make one."""
+
+    base_url: str
+    http_client: HTTPClient | None
+    concurrency: int
+    rate: float | None
+    timeout: float
+    retry: Retry
+
+
+class VoiceSession:
+    """An account's way to its call records.
+
+    Use it as `async with VoiceSession(…) as session`, or without and then `await session.aclose()`. Any number of tasks
+    may use a session at once. It holds no task, lock or cancel scope between calls, so it may be opened in one task and
+    closed in another.
+
+    `base_url` is the brand's API, https unless it is on this machine. `http_client` is your own `httpx.AsyncClient` or
+    `httpx2.AsyncClient`, never closed here. `concurrency` bounds the requests in flight of all its streams together,
+    which take turns, and `rate` the requests sent per second; `timeout` is the seconds that one attempt may take, and
+    `retry` says how often and how long a request is tried.
+
+    Raises:
+        ValueError: for an option out of range, or a base URL that would show the signature to others.
+        TypeError: for credentials, a retry policy or an HTTP client of another kind.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        base_url: str = "https://api.itniotech.com/voice",
+        http_client: HTTPClient | None = None,
+        concurrency: int = 4,
+        rate: float | None = None,
+        timeout: float = 30.0,
+        retry: Retry = Retry(),  # noqa: B008 -- frozen
+    ) -> None:
+        self._transport = Transport(
+            credentials=credentials,
+            base_url=base_url,
+            client=http_client,
+            concurrency=concurrency,
+            rate=rate,
+            timeout=timeout,
+            retry=retry,
+        )
+        self._learned = Learned()
+
+    @classmethod
+    def from_env(cls, **options: Unpack[SessionOptions]) -> Self:
+        """Make a session from `ITNIO_API_KEY`, `ITNIO_API_SECRET` and, if it is set, `ITNIO_BASE_URL`.
+
+        Raises:
+            ValueError: if one of the first two is not set, and as the class does.
+        """
+        credentials, base_url = credentials_from_env()
+        if base_url:
+            options.setdefault("base_url", base_url)
+        return cls(credentials, **options)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the session and its own HTTP client; a second time does nothing.
+
+        Calls under way in other tasks, and what streams ask for later, end with a RuntimeError that says so.
+        """
+        await self._transport.aclose()
+
+    def records(
+        self,
+        start: datetime,
+        end: datetime | None = None,
+        *,
+        of: type[R] = VoiceRecord,  # type: ignore[assignment]  # what R defaults to where `of` is left out
+        where: Mapping[str, str] | None = None,
+        page_size: int = LARGEST_PAGE,
+        limit: int | None = None,
+        resume: Checkpoint | None = None,
+        expired: Literal["raise", "skip"] = "raise",
+    ) -> RecordStream[R]:
+        """Return the records from `start` to `end` as a stream; requests are sent only when it is read.
+
+        Both are aware datetimes, rounded down to whole seconds, so a range within one second is empty. Adjacent calls
+        tile: `records(a, b)` and `records(b, c)` together return each record once. An `end` that is None or in the
+        future is the last second that is over on the server's clock: the rest stays unread, and is not in
+        `stream.checkpoint`. `of` is the kind of record, `where` the endpoint's filters by Python name, `page_size` the
+        records per page (1 to 100), `limit` the number of records in all. `resume` continues from a stream's
+        checkpoint. What is too old for the server is a `TimeRangeError`, or skipped with `expired="skip"` and listed in
+        `stream.skipped`.
+
+        Raises:
+            ValueError: for an argument out of range, an unknown filter, or a checkpoint of another query.
+        """
+        params = endpoint_of(of).params(where)
+        _check_size(page_size)
+        if limit is not None and (type(limit) is not int or limit < 0):
+            message = f"limit must be a whole number from 0, or None, not {limit!r}"
+            raise ValueError(message)
+        if expired not in {"raise", "skip"}:
+            message = f'expired must be "raise" or "skip", not {expired!r}'
+            raise ValueError(message)
+        window = whole_seconds(start, _FOREVER if end is None else end)
+        checkpoint = Checkpoint(fingerprint(self._transport.credentials.api_key, of.__name__, params, start, end))
+        if resume is not None:
+            checkpoint = _same_query(resume, checkpoint)
+
+        stream = object()
+
+        def walk(whole_windows: bool) -> Walk[R]:  # noqa: FBT001 -- the stream's one question
+            return Walk(
+                WalkPlan(
+                    fetch=partial(self._fetch, of, params, caller=stream, range_advice=_RANGE_ADVICE),
+                    gaps=gaps(window, checkpoint.done) if window else (),
+                    now=self._transport.now,
+                    page_size=page_size,
+                    limit=float("inf") if limit is None else limit,
+                    skip_expired=expired == "skip",
+                    concurrency=self._transport.concurrency,
+                    until_now=end is None,
+                    clock_known=lambda: self._transport.clock_known,
+                    learned=self._learned,
+                    complete_windows=whole_windows,
+                )
+            )
+
+        return RecordStream(of, window, walk, checkpoint, limited=limit is not None)
+
+    async def page(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        of: type[R] = VoiceRecord,  # type: ignore[assignment]  # what R defaults to where `of` is left out
+        where: Mapping[str, str] | None = None,
+        current: int = 1,
+        page_size: int = LARGEST_PAGE,
+    ) -> Page[R]:
+        """Return page `current` (from 1) of a range, as the vendor has it: one request, no windows, nothing checked.
+
+        Both ends are rounded down to whole seconds; a range within one second is empty, and nothing is requested.
+
+        Raises:
+            ValueError: for an argument out of range or an unknown filter.
+            ItnioError: as the API and the network do; `TimeRangeError` for more than 31 days or too far back.
+        """
+        params = endpoint_of(of).params(where)
+        _check_size(page_size)
+        if type(current) is not int or current < 1:
+            message = f"current must be a whole number from 1, not {current!r}"
+            raise ValueError(message)
+        window = whole_seconds(start, end)
+        if window is None:
+            return Page((), 0, page_size, current, 0)
+        return await self._fetch(of, params, window, current, page_size)
+
+    async def record(self, voice_id: str, *, of: type[R] = VoiceRecord) -> R:  # type: ignore[assignment]  # as above
+        """Return the record of an id.
+
+        Raises:
+            RecordNotFoundError: if there is none.
+            ValueError: for an id that is empty or cannot stand in a path.
+            ItnioError: as the API and the network do.
+        """
+        _check_id("voice_id", voice_id)
+        question = APIRequest("GET", endpoint_of(of).single + quote(voice_id, safe=""))
+        return await self._transport.send(question, partial(read_record, voice_id=voice_id, of=of))
+
+    async def recording_url(self, recording_file_id: str, *, source: Literal["group", "sip"]) -> RecordingURL:
+        """Return where a recording can be fetched, and until when; `source` is the kind of record it belongs to.
+
+        Raises:
+            RecordNotFoundError: if there is none.
+            ValueError: for an empty id or an unknown source.
+            ItnioError: as the API and the network do.
+        """
+        _check_id("recording_file_id", recording_file_id)
+        if source not in {"group", "sip"}:
+            message = f'source must be "group" or "sip", not {source!r}'
+            raise ValueError(message)
+        question = APIRequest("GET", RECORDING_URL, params={"recordingFileId": recording_file_id, "sourceType": source})
+        return await self._transport.send(question, partial(read_recording_url, recording_file_id=recording_file_id))
+
+    async def _fetch(
+        self,
+        of: type[R],
+        params: Mapping[str, str],
+        window: Window,
+        current: int,
+        page_size: int,
+        *,
+        caller: Hashable = None,
+        range_advice: str = TimeRangeError.advice,
+    ) -> Page[R]:
+        request = PageRequest(window, current, page_size, params)
+        question = APIRequest("POST", endpoint_of(of).query, request.body())
+        read = partial(read_page, request=request, of=of, range_advice=range_advice)
+        return await self._transport.send(question, read, caller)
+
+
+def credentials_from_env(alternative: str = "") -> tuple[Credentials, str | None]:
+    """Return the credentials that the environment has, and the base URL if it has one.
+
+    `alternative` is what else the caller accepts, for the error where a variable is not set.
+
+    Raises:
+        ValueError: if it has no key or no secret, or one of the variables is invalid.
+    """
+    missing = [name for name in (_KEY, _SECRET) if not os.environ.get(name)]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        message = f"{' and '.join(missing)} {verb} not set: set {_KEY} and {_SECRET}{alternative}"
+        raise ValueError(message)
+    # The secret is in no variable here: error reporters record the variables of a frame that raises.
+    if problem := credentials_problem(os.environ[_KEY], os.environ[_SECRET], (_KEY, _SECRET)):
+        raise ValueError(problem)
+    base_url = os.environ.get(_BASE_URL) or None
+    if base_url:
+        check_base_url(base_url, _BASE_URL)
+    return Credentials(os.environ[_KEY], os.environ[_SECRET]), base_url
+
+
+def _check_size(page_size: int) -> None:
+    if type(page_size) is not int or not 1 <= page_size <= LARGEST_PAGE:
+        message = f"page_size must be a whole number from 1 to {LARGEST_PAGE}, not {page_size!r}"
+        raise ValueError(message)
+
+
+def _check_id(name: str, value: str) -> None:
+    if not isinstance(value, str) or value.strip(". ") == "" or len(value) > _LONGEST_ID or not is_utf8(value):
+        message = f"{name} must be an id as the records have it, of at most {_LONGEST_ID} characters, not {value!r:.80}"
+        raise ValueError(message)
+
+
+def _same_query(resume: Checkpoint, checkpoint: Checkpoint) -> Checkpoint:
+    if not isinstance(resume, Checkpoint):
+        message = f"resume must be a Checkpoint (Checkpoint.parse reads its text), not {resume!r:.80}"
+        raise ValueError(message)  # noqa: TRY004 -- a wrong argument like any other
+    if resume.query != checkpoint.query:
+        message = "resume is the checkpoint of another query: account, kind, filters, start and end must be the same"
+        raise ValueError(message)
+    return resume

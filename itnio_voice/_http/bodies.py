@@ -1,0 +1,115 @@
+"""The body of an answer: received and decompressed within limits."""
+
+import zlib
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from contextlib import suppress
+from io import BytesIO
+from typing import Any
+
+import anyio
+import attrs
+
+from .._model.errors import ProtocolError
+
+__all__ = ["ENCODING", "LARGEST", "Body", "receive", "receive_body"]
+
+LARGEST = 16 * 2**20
+"""The bytes of a body, compressed and decompressed: 160 kB for each record of the largest page, which has 100.
+
+The vendor's records have about 1 kB. The limit bounds what one answer can cost in memory and time.
+"""
+ENCODING = "gzip"
+"""The only content encoding that is requested. zlib can stop in the middle of a body, at any compression ratio."""
+
+_GZIP = zlib.MAX_WBITS + 16
+
+
+@attrs.frozen
+class Body:
+    """A body as it was sent, and its content encoding. A server may echo secrets in it, so it is not shown."""
+
+    content: bytes = attrs.field(repr=False)
+    encoding: str = attrs.field(default="", repr=False)
+
+    def decode(self) -> bytes:
+        """Return the body without its content encoding.
+
+        Raises:
+            ProtocolError: if the encoding is not gzip, the data are damaged, or they decompress to more than `LARGEST`.
+        """
+        encoding = self.encoding.lower()
+        if encoding in {"", "identity"}:
+            return self.content
+        if encoding not in {ENCODING, "x-gzip"}:  # the second is an alias: RFC 9110, 8.4.1.3
+            message = f"the answer's Content-Encoding is {encoding[:40]!r}, but {ENCODING!r} was requested"
+            raise ProtocolError(message)
+        decoder = zlib.decompressobj(_GZIP)
+        try:
+            decoded = decoder.decompress(self.content, LARGEST + 1)
+        except zlib.error as error:
+            message = f"the answer is not {ENCODING} ({error})"
+            raise ProtocolError(message, transient=True) from None
+        if len(decoded) > LARGEST:
+            raise _too_large(verb="decompresses to")
+        if not decoder.eof or decoder.unused_data:
+            message = f"the answer's {ENCODING} data " + ("have more after their end" if decoder.eof else "are cut off")
+            raise ProtocolError(message, transient=True)
+        return decoded
+
+
+async def receive_body(response: Any) -> Body:
+    """Return the body of an httpx or httpx2 response that was sent with `stream=True`, and close the response.
+
+    A body that was read before, such as by an event hook of the caller's client, is already decompressed.
+
+    Raises:
+        ProtocolError: if it has more than `LARGEST` bytes.
+    """
+    try:
+        if response.is_stream_consumed:
+            return Body(await receive(response, response.aiter_bytes(), response.headers))
+        content = await receive(response, response.aiter_raw(), response.headers)
+        return Body(content, response.headers.get("content-encoding", ""))
+    finally:
+        await response.aclose()
+
+
+async def receive(response: Any, parts: AsyncIterable[bytes], headers: Mapping[str, str]) -> bytes:
+    """Return the parts of a response's body as one. The response is closed early if it is too large.
+
+    Raises:
+        ProtocolError: if its Content-Length or its parts have more than `LARGEST` bytes. Nothing more is received.
+    """
+    length = 0
+    with suppress(ValueError):
+        length = int(headers.get("content-length", 0))
+    if length > LARGEST:
+        raise _too_large(length)
+    body, size = BytesIO(), 0
+    iterator = aiter(parts)
+    async for part in iterator:
+        size += len(part)
+        if size > LARGEST:
+            await _end(iterator, response)
+            raise _too_large()
+        body.write(part)
+    return body.getvalue()
+
+
+async def _end(iterator: AsyncIterator[bytes], response: Any) -> None:
+    """Close a response, and cancel the next read, so that the HTTP library ends its body at the innermost generator.
+
+    httpx 0.28 leaves its inner generators to the garbage collector if the outer one is closed. The connection is closed
+    first since anyio cancels no task on asyncio that always has data to read.
+    """
+    await response.aclose()
+    with suppress(Exception), anyio.CancelScope() as scope:  # libraries raise different errors for a closed connection
+        scope.cancel()
+        async for _ in iterator:
+            pass
+
+
+def _too_large(length: int | None = None, verb: str = "has") -> ProtocolError:
+    """Return the error of a body above the limit. It is not transient: each attempt could cost as much again."""
+    size = f"more than {LARGEST:,}" if length is None else f"{length:,}"
+    return ProtocolError(f"the answer {verb} {size} bytes, the limit is {LARGEST:,}: check base_url or lower page_size")

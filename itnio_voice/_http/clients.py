@@ -1,0 +1,58 @@
+"""What a session uses of an HTTP client: `httpx`, `httpx2`, or the caller's own."""
+
+import sys
+from contextlib import suppress
+from types import ModuleType
+from typing import Any, Protocol
+
+__all__ = ["HTTPClient", "forget_cookies", "library_of", "remove_cookies"]
+
+
+class HTTPClient(Protocol):
+    """What is used of an `httpx.AsyncClient` or an `httpx2.AsyncClient`."""
+
+    def build_request(
+        self, method: str, url: Any, *, content: Any = ..., params: Any = ..., headers: Any = ..., timeout: Any = ...
+    ) -> Any:
+        """Build a request."""
+
+    async def send(self, request: Any, *, stream: Any = ..., follow_redirects: Any = ...) -> Any:
+        """Send it, and return the answer, whose body is not received yet if `stream` is true."""
+
+    @property
+    def headers(self) -> Any:
+        """The headers of every request."""
+
+    @property
+    def cookies(self) -> Any:
+        """The cookies that answers have set."""
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+
+
+def library_of(client: HTTPClient) -> ModuleType:
+    """Return httpx or httpx2, whichever the client's class comes from: its errors are there."""
+    for cls in type(client).__mro__:
+        module = sys.modules[cls.__module__.partition(".")[0]]
+        if getattr(module, "AsyncClient", None) is cls:
+            return module
+    message = f"http_client must be an httpx.AsyncClient or an httpx2.AsyncClient, not {client!r}"
+    raise TypeError(message)
+
+
+def remove_cookies(request: Any, client: HTTPClient) -> None:
+    """Remove from a request the cookies of its client's jar, which may be another account's.
+
+    A Cookie header among the client's own headers is kept.
+    """
+    if "Cookie" in request.headers and "Cookie" not in client.headers:
+        del request.headers["Cookie"]
+
+
+def forget_cookies(response: Any, client: HTTPClient) -> None:
+    """Remove from a client's jar the cookies that a response has set: httpx cannot keep them out of it."""
+    if "Set-Cookie" in response.headers:
+        for cookie in response.cookies.jar:
+            with suppress(KeyError):
+                client.cookies.jar.clear(cookie.domain, cookie.path, cookie.name)

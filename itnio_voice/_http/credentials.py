@@ -1,0 +1,80 @@
+"""Credentials, and the signature of a request. Pure: the time is an argument."""
+
+from collections.abc import Callable
+from hashlib import md5
+
+import attrs
+
+__all__ = ["Credentials", "Signature", "credentials_problem", "is_utf8", "sign"]
+
+
+def _fits_a_header(value: str) -> bool:
+    return value.isascii() and value.isprintable()
+
+
+def is_utf8(value: str) -> bool:
+    """Return whether text can be written as UTF-8: it has no half of a surrogate pair."""
+    # Not by encoding it: the error of that would hold the secret.
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+_NAMES = ("api_key", "api_secret")
+_RULES: tuple[tuple[Callable[[str], bool], str], ...] = (
+    (lambda value: isinstance(value, str), "must be text"),
+    (bool, "is empty"),
+    (lambda value: value == value.strip(), "has spaces or line ends around it"),
+)
+_KEY_RULES = (*_RULES, (_fits_a_header, "has characters that no header can carry"))
+_SECRET_RULES = (*_RULES, (is_utf8, "is not UTF-8 text"))
+
+
+def credentials_problem(api_key: str, api_secret: str, names: tuple[str, str] = _NAMES) -> str | None:
+    """Return what is wrong with a key or a secret, under the names that the caller has for them; None if nothing is."""
+    key_name, secret_name = names
+    for name, value, rules in ((key_name, api_key, _KEY_RULES), (secret_name, api_secret, _SECRET_RULES)):
+        for holds, problem in rules:
+            if not holds(value):
+                return f"{name} {problem}: copy it again from the vendor's console"
+    return None
+
+
+@attrs.frozen(init=False)
+class Credentials:
+    """An account's API key and secret; the secret is in no repr.
+
+    Raises:
+        ValueError: for an empty key or secret, or one with spaces around it; for a key that is not plain ASCII.
+    """
+
+    api_key: str
+    api_secret: str = attrs.field(repr=False)
+
+    def __init__(self, api_key: str, api_secret: str) -> None:
+        problem = credentials_problem(api_key, api_secret)
+        object.__setattr__(self, "api_key", api_key)
+        object.__setattr__(self, "api_secret", api_secret)
+        # Error reporters record the variables of the frame that raises, so these must not be among them.
+        del api_key, api_secret
+        if problem:
+            del self
+            raise ValueError(problem)
+
+
+@attrs.frozen
+class Signature:
+    """What proves a request ours: the key, the time in Unix seconds, and a digest, which is in no repr."""
+
+    api_key: str
+    timestamp: str
+    digest: str = attrs.field(repr=False)
+
+
+def sign(credentials: Credentials, at: float) -> Signature:
+    """Sign a request that is sent at `at`, in Unix seconds.
+
+    The vendor's rule: the MD5 of key, secret and timestamp, joined as UTF-8 text, in 32 hexadecimal digits. It covers
+    neither path nor body, so only TLS protects those.
+    """
+    timestamp = str(int(at))
+    text = credentials.api_key + credentials.api_secret + timestamp
+    return Signature(credentials.api_key, timestamp, md5(text.encode(), usedforsecurity=False).hexdigest())

@@ -1,0 +1,110 @@
+"""Building a signed request, and checking the base URL that it is sent to."""
+
+import re
+from collections.abc import Mapping
+from importlib import import_module
+from ipaddress import ip_address
+from types import ModuleType
+from typing import Any
+
+import attrs
+
+from .._model.printable import printable
+from .bodies import ENCODING
+from .clients import HTTPClient, remove_cookies
+from .credentials import Signature
+from .redaction import redact_users
+
+__all__ = ["APIRequest", "base_url_problem", "build_request", "check_base_url", "is_loopback"]
+
+_CONTENT_TYPE = "application/json;charset=UTF-8"
+_LONGEST_BASE_URL = 2000
+_HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?", re.IGNORECASE)
+_PORTS = range(1, 65536)
+
+
+@attrs.frozen
+class APIRequest:
+    """What is requested of the API, before it is signed."""
+
+    method: str
+    path: str
+    content: bytes | None = None
+    params: Mapping[str, str] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def check_base_url(url: str, name: str = "base_url", library: ModuleType | None = None) -> None:
+    """Refuse a base URL that is invalid, or that would send the signature over an open network.
+
+    `name` is what the caller calls it, and `library` the HTTP library that will send to it, by default httpx.
+
+    Raises:
+        ValueError: if it is refused.
+    """
+    problem = base_url_problem(url, library)
+    # Raised here, so that it has no context.
+    if problem:
+        message = f"{name} {problem}"
+        raise ValueError(message)
+
+
+def base_url_problem(url: str, library: ModuleType | None = None) -> str | None:
+    """Return what is wrong with a base URL; None if it is accepted.
+
+    The HTTP library itself reads it: two parsers may see two hosts in one URL.
+    """
+    shown = printable(redact_users(str(url)), 200)
+    expected = f"must be like https://api.itniotech.com/voice, not {shown}"
+    # A host that is invalid is an InvalidURL, but some are an error of the idna library.
+    try:
+        parsed = (library or import_module("httpx")).URL(url)
+        host, port = parsed.host, parsed.port
+    except Exception as error:  # noqa: BLE001 -- whatever it is, the URL cannot be used
+        return f"{expected} ({type(error).__name__})"
+    # httpx writes some of these characters as %20 and the like. In a base URL they are a mistake in copying it.
+    if len(url) > _LONGEST_BASE_URL or not url.isprintable() or re.search(r"[\s\\?#@]", url):
+        return f"{expected} (spaces, control characters, @, ?, # and \\ are not accepted)"
+    named = _HOST.fullmatch(parsed.raw_host.decode("ascii")) or _is_address(host)
+    if parsed.scheme not in {"http", "https"} or not named or not (port is None or port in _PORTS):
+        return expected
+    if parsed.scheme == "http" and not is_loopback(host):
+        return (
+            f"must be https, for plain http shows the signature to others: {printable(host, 200)} is not this machine"
+        )
+    return None
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return bool(ip_address(host))
+    except ValueError:
+        return False
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine."""
+    return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
+
+
+def build_request(client: HTTPClient, base_url: str, question: APIRequest, signature: Signature) -> Any:
+    """Return a signed request of the client's own class. Its frame holds the signature."""
+    headers = {
+        "Api-Key": signature.api_key,
+        "Timestamp": signature.timestamp,
+        "Sign": signature.digest,
+        "Content-Type": _CONTENT_TYPE,
+        "Accept-Encoding": ENCODING,
+    }
+    request = client.build_request(
+        question.method,
+        base_url.rstrip("/") + question.path,
+        content=question.content,
+        params=question.params,
+        headers=headers,
+        timeout=None,
+    )
+    remove_cookies(request, client)
+    return request

@@ -1,0 +1,1 @@
+"""Values that every other layer uses: records, windows and errors."""

@@ -1,0 +1,241 @@
+"""Every error that the library raises, as one tree, split by who can act.
+
+    ItnioError
+    ├── APIError                    the vendor refused; `status`, `reason`
+    │   ├── AuthenticationError     -1   wrong key or secret
+    │   ├── IPRestrictedError       -2   the caller's address is not on the account's list
+    │   ├── UserLockedError         -13  the account is locked
+    │   ├── TimestampExpiredError   -16  the clocks differ too much
+    │   ├── ServerError             -18  the vendor's own fault: later it may work
+    │   ├── ParameterError          -22  a bad request
+    │   └── TimeRangeError          -25  too long, or too far back; `window`
+    ├── ProtocolError               the answer breaks the API's promises; `excerpt`
+    │   └── DecodeError             a value is not what its field holds; `voice_id`, `field`, `value`
+    ├── TransportError              the network failed
+    │   ├── RequestTimeoutError     no complete answer in time
+    │   └── HTTPStatusError         an HTTP error without an API response body; `status_code`, `retry_after`
+    ├── IncompleteWindowError       a window's records do not add up; `window`, `expected`, `received`
+    └── RecordNotFoundError         there is no such record
+
+Wrong arguments are ValueErrors, and using a session or a stream in a way that it does not have is a RuntimeError.
+No error holds a request of the HTTP library, nor anything else that shows a secret or a signature.
+"""
+
+import sys
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from .printable import Message, printable, server_words
+from .windows import Window
+
+__all__ = [
+    "APIError",
+    "AuthenticationError",
+    "DecodeError",
+    "HTTPStatusError",
+    "IPRestrictedError",
+    "IncompleteWindowError",
+    "ItnioError",
+    "ParameterError",
+    "ProtocolError",
+    "RecordNotFoundError",
+    "RequestTimeoutError",
+    "ServerError",
+    "TimeRangeError",
+    "TimestampExpiredError",
+    "TransportError",
+    "UserLockedError",
+]
+
+
+_LONGEST_TEXT = 1000
+"""Characters of each text that an error carries. A server chooses them, and they are searched for secrets."""
+_LARGEST_VALUE = 2**16
+"""Bytes of a value that an error carries: a record has about 6,000."""
+
+
+class ItnioError(Exception):
+    """Anything that went wrong between us and the API. `transient`: asking again may help."""
+
+    transient: bool = False
+
+    def __str__(self) -> str:
+        """Return the message with escapes for what is not printable: it may quote text from a server."""
+        return printable(super().__str__())
+
+
+def _carried(value: Any) -> Any:
+    """Return a JSON value as an error carries it: unchanged, unless it takes more than `_LARGEST_VALUE` bytes."""
+    room, rest = _LARGEST_VALUE, [value]
+    while rest:
+        item = rest.pop()
+        room -= sys.getsizeof(item)
+        if room < 0:
+            large = f"{type(value).__name__} of more than {_LARGEST_VALUE:,} bytes"
+            return value[:_LONGEST_TEXT] if isinstance(value, str) else large
+        if isinstance(item, dict):
+            rest += [*item, *item.values()]
+        elif isinstance(item, list):
+            rest += item
+    return value
+
+
+class APIError(ItnioError):
+    """The vendor refused the request: `status` is its code, `reason` its words, texts of at most 1,000 characters."""
+
+    advice: ClassVar[str] = "the vendor's list of status codes says what it means"
+
+    def __init__(self, message: str, *, status: str = "", reason: str = "") -> None:
+        super().__init__(message)
+        self.status = status[:_LONGEST_TEXT]
+        self.reason = reason[:_LONGEST_TEXT]
+
+
+class AuthenticationError(APIError):
+    """-1: the key or the secret is wrong."""
+
+    advice = "check the API key and secret, and that base_url is the brand's that issued them"
+
+
+class IPRestrictedError(APIError):
+    """-2: the caller's address is not on the account's list."""
+
+    advice = "add this machine's public address to the account's list"
+
+
+class UserLockedError(APIError):
+    """-13: the account is locked."""
+
+    advice = "ask the vendor to unlock the account"
+
+
+class TimestampExpiredError(APIError):
+    """-16: the request's timestamp is too far from the server's clock, also once corrected by its Date header."""
+
+    advice = "set this machine's clock"
+
+
+class ServerError(APIError):
+    """-18: the vendor's own fault. Raised only after all retries."""
+
+    advice = "the fault is the vendor's: try again later"
+    transient = True
+
+
+class ParameterError(APIError):
+    """-22: the vendor calls the request bad."""
+
+    advice = "check the filters and ids that were passed"
+
+
+class TimeRangeError(APIError):
+    """-25: the window is too long, or reaches back further than the vendor keeps records.
+
+    `window` is the `Window` that was refused. `session.records()` splits a long range by itself, and skips what is too
+    old with `expired="skip"`.
+    """
+
+    advice = "a page covers at most 31 days of about the last two months; records() splits longer ranges"
+
+    def __init__(self, message: str, *, status: str = "", reason: str = "", window: Window | None = None) -> None:
+        super().__init__(message, status=status, reason=reason)
+        self.window = window
+
+
+class ProtocolError(ItnioError):
+    """The answer is not what the API promises: too large, not the vendor's JSON, or not the requested page or record.
+
+    `excerpt` is a short, safe piece of it. It is `transient`, and so was retried, if the answer may have been damaged
+    or may belong to another request.
+    """
+
+    def __init__(self, message: str, *, excerpt: str = "", transient: bool = False) -> None:
+        super().__init__(message)
+        self.excerpt = excerpt
+        self.transient = transient
+
+
+class DecodeError(ProtocolError):
+    """A value is not what its field holds: `voice_id` of the record (None outside one), wire name `field`, `value`.
+
+    Of a text of more than 64 kB, `value` is the beginning; another value of that size is replaced by its type's name.
+    """
+
+    def __init__(self, message: str, *, voice_id: str | None = None, field: str = "", value: Any = None) -> None:
+        super().__init__(message)
+        self.voice_id = voice_id and voice_id[:_LONGEST_TEXT]
+        self.field = field[:_LONGEST_TEXT]
+        self.value = _carried(value)
+
+
+class TransportError(ItnioError):
+    """The network failed, after all retries."""
+
+    transient = True
+
+
+class RequestTimeoutError(TransportError):
+    """No complete answer arrived in time."""
+
+
+def is_transient_status(status_code: int) -> bool:
+    """Tell whether an HTTP status says that asking again may help."""
+    return status_code == HTTPStatus.TOO_MANY_REQUESTS or status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+class HTTPStatusError(TransportError):
+    """An HTTP error without an API response body, from the server or from a proxy or gateway before it.
+
+    `retry_after` is the seconds to wait by its `Retry-After` header; None if it has none.
+    """
+
+    def __init__(self, message: str, *, status_code: int = 0, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.retry_after = retry_after
+        self.transient = is_transient_status(status_code)
+
+
+def may_be_overload(error: Exception) -> bool:
+    """Return whether an error that outlasts all retries may mean that a window is too much for the server."""
+    unavailable = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+    if isinstance(error, HTTPStatusError):
+        return error.status_code in unavailable
+    return isinstance(error, ServerError | RequestTimeoutError)
+
+
+class IncompleteWindowError(ItnioError):
+    """A window's records do not add up to what the server says it holds, however often it was asked.
+
+    `window` is the smallest `Window` that was tried, `expected` the server's total (None if it tells none), `received`
+    how many different records came.
+    """
+
+    def __init__(
+        self, message: str, *, window: Window | None = None, expected: int | None = None, received: int = 0
+    ) -> None:
+        super().__init__(message)
+        self.window = window
+        self.expected = expected
+        self.received = received
+
+
+class RecordNotFoundError(ItnioError):
+    """The server has no record, or no recording, of that id."""
+
+
+REFUSALS: dict[str, type[APIError]] = {
+    "-1": AuthenticationError,
+    "-2": IPRestrictedError,
+    "-13": UserLockedError,
+    "-16": TimestampExpiredError,
+    "-18": ServerError,
+    "-22": ParameterError,
+    "-25": TimeRangeError,
+}
+"""The vendor's status codes; any other is an `APIError` itself."""
+
+
+def refusal_message(status: str, reason: str, advice: str) -> Message:
+    """Return the text of an `APIError`: the start of what the server sent, and what to do about it."""
+    return Message(f"{{status}}: {{reason}} ({advice})", status=status[:40], reason=server_words(reason[:300])[:200])

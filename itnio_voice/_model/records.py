@@ -1,0 +1,161 @@
+"""Call records as frozen values, independent of JSON and HTTP."""
+
+import re
+from collections.abc import Hashable, Mapping
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+import attrs
+from typing_extensions import TypeVar
+
+__all__ = ["DEFAULT_CURRENCY", "BillPeriod", "CallRecord", "R", "RecordingURL", "SipRecord", "VoiceRecord", "content"]
+
+DEFAULT_CURRENCY = "USD"
+"""The vendor's page: `currency` is filled only where the quotation is in another one."""
+
+_BILL_PERIOD = re.compile(r"\s*([0-9]{1,9})\s*\+\s*([0-9]{1,9})\s*")
+_NO_KEY = "-1"
+
+
+@attrs.frozen
+class BillPeriod:
+    """The billing steps of a call, in seconds: `20+20` is `BillPeriod(initial=20, increment=20)`."""
+
+    initial: int
+    increment: int
+
+    @classmethod
+    def parse(cls, text: str | None) -> "BillPeriod | None":
+        """Read the vendor's `initial+increment`; None where the text is something else."""
+        steps = _BILL_PERIOD.fullmatch(text or "")
+        return cls(int(steps[1]), int(steps[2])) if steps else None
+
+
+@attrs.frozen
+class RecordingURL:
+    """Where a recording can be fetched, and until when.
+
+    `expires_at` is aware (UTC), None if the API did not tell it.
+    """
+
+    url: str
+    expires_at: datetime | None
+
+
+@attrs.frozen
+class CallRecord:
+    """The fields that every call record has, whatever its kind.
+
+    Each may be None: the API leaves a field out, or sends null or "", where there is nothing to tell. Times are
+    aware datetimes in the offset that the API sent; do not assume that they are in order. Durations are whole seconds,
+    money and rates are `Decimal`, and text is as it came. `extra` holds the fields that this class does not name,
+    under their wire names, sorted by them.
+    """
+
+    voice_id: str | None = None
+    callee: str | None = None
+    display_num: str | None = None
+    code: str | None = None
+    submit_time: datetime | None = None
+    call_time: datetime | None = None
+    ringing_time: datetime | None = None
+    answer_time: datetime | None = None
+    hangup_time: datetime | None = None
+    call_duration: int | None = None
+    charged_duration: int | None = None
+    termination_code: str | None = None
+    termination_reason: str | None = None
+    cost: Decimal | None = None
+    bill_period: str | None = None
+    rate: Decimal | None = None
+    settle_rate: Decimal | None = None
+    quote_exchange: Decimal | None = None
+    settle_pay: Decimal | None = None
+    currency: str | None = None
+    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False, kw_only=True)
+
+    @property
+    def answered(self) -> bool:
+        """Whether the call was answered, for then there is an answer time."""
+        return self.answer_time is not None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the call is over, for then there is a termination code."""
+        return self.termination_code is not None
+
+    @property
+    def billing(self) -> BillPeriod | None:
+        """The billing steps in seconds, read from `bill_period`; None where that is missing or unreadable."""
+        return BillPeriod.parse(self.bill_period)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as JSON-ready values under its attribute names, amounts and times as text."""
+        return {field.name: _plain(getattr(self, field.name)) for field in attrs.fields(type(self))}
+
+
+@attrs.frozen
+class VoiceRecord(CallRecord):
+    """A voice-message record: a group call or a voice code (`/recordGroupQuery`)."""
+
+    base_cost: Decimal | None = None
+    voice_file_id: str | None = None
+    feedback_value: str | None = None
+    called_info: str | None = None
+
+    @property
+    def pressed_key(self) -> str | None:
+        """The key that the callee pressed; None for none (the API's `-1`)."""
+        return None if self.feedback_value == _NO_KEY else self.feedback_value
+
+
+R = TypeVar("R", bound=CallRecord, default=VoiceRecord)
+"""The kind of record that is asked for."""
+
+
+@attrs.frozen
+class SipRecord(CallRecord):
+    """A phone (SIP) record (`/recordSipQuery`)."""
+
+    sip_group_name: str | None = None
+    phone_name: str | None = None
+    recording_file_id: str | None = None
+
+
+def content(value: Any) -> Hashable:
+    """Return what a record or another value consists of, as a value with a hash: equal for equal content.
+
+    A class of a user's own may have fields without a hash, such as lists, and values that are equal only to themselves.
+    """
+    kind: Any = type(value)
+    parts: Hashable
+    if isinstance(value, Mapping):
+        parts = frozenset((name, content(item)) for name, item in value.items())
+    elif isinstance(value, list | tuple):
+        parts = tuple(map(content, value))
+    elif isinstance(value, AbstractSet):
+        parts = frozenset(map(content, value))
+    elif attrs.has(kind):
+        parts = tuple(content(getattr(value, field.name)) for field in attrs.fields(kind) if field.eq)
+    elif isinstance(value, Enum | type) or (kind.__hash__ is not None and kind.__hash__ is not object.__hash__):
+        return value  # type: ignore[no-any-return]  # it has a hash of its own
+    else:
+        parts = content(vars(value)) if hasattr(value, "__dict__") else repr(value)
+    return kind, parts
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case Decimal():
+            return str(value)
+        case datetime():
+            return value.isoformat()
+        case Mapping():
+            return {key: _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case _:
+            return value

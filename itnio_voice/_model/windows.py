@@ -1,0 +1,135 @@
+"""Windows: ranges of whole seconds, cut, joined and subtracted. Pure: no clock."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta, timezone
+
+import attrs
+
+__all__ = [
+    "LONGEST",
+    "SECOND",
+    "SHORTEST",
+    "WIRE_ZONE",
+    "Window",
+    "before",
+    "cut",
+    "floor",
+    "gaps",
+    "join",
+    "whole_seconds",
+]
+
+SECOND = timedelta(seconds=1)
+LONGEST = timedelta(days=31)
+"""The longest window that the vendor's page allows."""
+SHORTEST = 2 * SECOND
+"""The shortest window that still moves on: neighbours share one second."""
+WIRE_ZONE = timezone(timedelta(hours=8))
+"""The offset that requests write times in. All the vendor's examples do, so a server that ignores the offset and reads
+every time as its own local one is right too."""
+
+
+def _whole_second(_: object, attribute: "attrs.Attribute[datetime]", value: datetime) -> None:
+    if value.utcoffset() is None or value.microsecond:
+        message = f"a window's {attribute.name} is an aware datetime of whole seconds, not {value!r}"
+        raise ValueError(message)
+
+
+def _after_start(window: "Window", _: object, end: datetime) -> None:
+    if end <= window.start:
+        message = f"a window ends after it starts, not at {end} with a start of {window.start}"
+        raise ValueError(message)
+
+
+@attrs.frozen(order=True)
+class Window:
+    """The time from `start` to `end`: aware datetimes of whole seconds, `start < end`.
+
+    Whether the API counts a record that lies exactly on an end is not known. So neighbouring windows overlap by one
+    second, and a record that both hold is told by its id.
+    """
+
+    start: datetime = attrs.field(validator=_whole_second)
+    end: datetime = attrs.field(validator=[_whole_second, _after_start])
+
+    @property
+    def span(self) -> timedelta:
+        """How long the window is."""
+        return self.end - self.start
+
+    def __str__(self) -> str:
+        return f"{self.start.isoformat()} to {self.end.isoformat()}"
+
+
+def floor(at: datetime) -> datetime:
+    """Return the whole second, in UTC, at or before `at`."""
+    return at.astimezone(UTC).replace(microsecond=0)
+
+
+def whole_seconds(start: datetime, end: datetime) -> Window | None:
+    """Return a caller's range with both ends rounded down to whole seconds; None if they fall into one second.
+
+    Both are rounded down, so that ranges which share an end share it after rounding too.
+
+    Raises:
+        ValueError: if either is naive, `start` is not before `end`, or either lies at the edge of the calendar.
+    """
+    for name, value in (("start", start), ("end", end)):
+        if not isinstance(value, datetime) or value.utcoffset() is None:
+            message = f"{name} must be a datetime with an offset, such as tzinfo=UTC, not {value!r}"
+            raise ValueError(message)
+    try:
+        # In UTC, for two times of one zone are compared by their wall clocks, also where those are set back.
+        if start.astimezone(UTC) >= end.astimezone(UTC):
+            message = f"start must be before end, but {start.isoformat()} is not before {end.isoformat()}"
+            raise ValueError(message)
+        first, last = floor(start), floor(end)
+        # Requests reach back one second before the start, and name times in another offset.
+        for at in (first - SECOND, last):
+            at.astimezone(WIRE_ZONE)
+    except OverflowError:
+        message = f"{start.isoformat()} to {end.isoformat()} reaches the edge of the calendar: take a shorter range"
+        raise ValueError(message) from None
+    return Window(first, last) if first < last else None
+
+
+def before(window: Window) -> Window:
+    """Return the second before a window."""
+    return Window(window.start - SECOND, window.start)
+
+
+def cut(window: Window, width: timedelta) -> tuple[Window, Window | None]:
+    """Cut the first `width` off a window: that piece, and the rest (None if nothing is left).
+
+    The two share one second, and their union is the window. The piece is at least `SHORTEST`, so the rest is shorter.
+    """
+    width = max(width, SHORTEST)
+    if width >= window.span:
+        return window, None
+    middle = window.start + width
+    return Window(window.start, middle), Window(middle - SECOND, window.end)
+
+
+def join(windows: Iterable[Window]) -> tuple[Window, ...]:
+    """Join windows that overlap or touch, oldest first."""
+    joined: list[Window] = []
+    for window in sorted(windows):
+        if joined and window.start <= joined[-1].end:
+            joined[-1] = Window(joined[-1].start, max(joined[-1].end, window.end))
+        else:
+            joined.append(window)
+    return tuple(joined)
+
+
+def gaps(window: Window, done: Iterable[Window]) -> tuple[Window, ...]:
+    """Return the parts of a window that none of `done` covers, oldest first."""
+    missing: list[Window] = []
+    start = window.start
+    for piece in join(done):
+        end = min(piece.start, window.end)
+        if start < end:
+            missing.append(Window(start, end))
+        start = max(start, piece.end)
+    if start < window.end:
+        missing.append(Window(start, window.end))
+    return tuple(missing)

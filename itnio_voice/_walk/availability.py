@@ -1,0 +1,65 @@
+"""The search for the oldest and the newest available record."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+import attrs
+
+from .._model.errors import TimeRangeError
+from .._model.windows import SECOND, SHORTEST, Window
+from .learned import GROWTH
+
+__all__ = ["AvailabilitySearch"]
+
+RESOLUTION = timedelta(minutes=1)
+"""Precision of the search for the oldest available record."""
+
+
+@attrs.define
+class AvailabilitySearch:
+    """Requests of two seconds each, which show what the server refuses.
+
+    Each is sent once until `forget`, so that a search whose caller is cancelled goes on where it was.
+    """
+
+    request: Callable[[Window], Awaitable[object]]
+    _available: dict[datetime, bool] = attrs.field(factory=dict[datetime, bool], init=False)
+
+    def forget(self) -> None:
+        """Forget what has been found: the search is over."""
+        self._available.clear()
+
+    async def is_available(self, start: datetime) -> bool:
+        """Return whether the server serves two seconds from a start."""
+        if start not in self._available:
+            try:
+                await self.request(Window(start, start + SHORTEST))
+            except TimeRangeError:
+                self._available[start] = False
+            else:
+                self._available[start] = True
+        return self._available[start]
+
+    async def latest_end(self, window: Window) -> datetime:
+        """Return an end that the server accepts, for a window that ends in its future."""
+        step = SHORTEST
+        while (end := window.end - step) > window.start + SHORTEST and not await self.is_available(end - SHORTEST):
+            step *= GROWTH
+        return max(end, window.start + SHORTEST)
+
+    async def first_available(self, refused: datetime, end: datetime) -> datetime:
+        """Return a start from which the server serves records, up to two minutes late; `end` if there is none.
+
+        The retention moves on while the walk does, so a minute is added to the precision of the search.
+        """
+        last = end - SHORTEST
+        if refused >= last or not await self.is_available(last):
+            return end
+        available = last
+        while available - refused > RESOLUTION:
+            middle = refused + (available - refused) // (2 * SECOND) * SECOND
+            if await self.is_available(middle):
+                available = middle
+            else:
+                refused = middle
+        return min(available + RESOLUTION, last)

@@ -1,0 +1,96 @@
+"""What a session learns about the server: the longest window, and whether its totals are right. Pure."""
+
+from collections.abc import Hashable
+from datetime import timedelta
+
+import attrs
+
+from .._model.windows import LONGEST, SECOND, SHORTEST
+
+__all__ = ["Learned", "SpanLimit"]
+
+GROWTH = 4
+"""A window is at most this many times as long as the one before it."""
+TRIAL_AFTER = TRIAL_BACKOFF = 16
+"""Windows at the limit that must be complete before a longer one is tried, and its factor after a trial that fails."""
+WORTH_A_TRIAL = 32
+"""Windows at the limit, at least, that the rest of a range must take for a trial."""
+MAX_TOTALS = 1_000
+"""How many totals are remembered."""
+ROUND_TOTAL = 1_000
+"""Servers that cap totals cap them at a multiple of this."""
+
+
+@attrs.define
+class SpanLimit:
+    """The longest window that the server answered, and the shortest that it refused or was too slow for.
+
+    A refusal may be a passing fault of the server. So after some windows at the limit, a longer one is tried again.
+    """
+
+    answered: timedelta = timedelta()
+    refused: timedelta | None = None
+    _at_limit: int = 0
+    _trial_after: int = TRIAL_AFTER
+
+    @property
+    def first(self) -> timedelta:
+        """The width to begin with."""
+        return self.bounded(LONGEST)
+
+    def bounded(self, width: timedelta, rest: timedelta = timedelta()) -> timedelta:
+        """Return the width to use where `width` is wanted: at most the limit, except in a trial.
+
+        `rest` is what is left of the range. A longer window is tried only where it would save many requests.
+        """
+        if self.refused is None:
+            limit = LONGEST
+        elif self._at_limit < self._trial_after or rest < WORTH_A_TRIAL * self.answered:
+            limit = max(self.answered, self.refused / 2)
+        else:
+            limit = min(GROWTH * self.answered, LONGEST)
+        return max(min(width, limit) // SECOND * SECOND, SHORTEST)
+
+    def answer(self, width: timedelta) -> None:
+        """Take in that a page of a window was answered."""
+        self.answered = max(self.answered, width)
+        if self.refused is not None and width >= self.refused:
+            self.refused, self._at_limit, self._trial_after = None, 0, TRIAL_AFTER
+
+    def complete(self, width: timedelta) -> None:
+        """Take in that a window was read completely."""
+        self._at_limit += self.refused is not None and 2 * width >= self.answered
+
+    def refuse(self, width: timedelta) -> None:
+        """Take in that a window was too long."""
+        if self._at_limit >= self._trial_after:
+            self._trial_after *= TRIAL_BACKOFF
+        self._at_limit = 0
+        self.refused = width if self.refused is None else min(self.refused, width)
+        if self.answered >= self.refused:
+            self.answered = SHORTEST
+
+
+@attrs.define(eq=False)
+class Learned:
+    """What the streams of one session have learned together."""
+
+    span_limit: SpanLimit = attrs.field(factory=SpanLimit)
+    trusts_totals: bool = True
+    """False once an answer held records beyond its own total."""
+    end_margin: timedelta = timedelta()
+    """How long before the server's time a window must end, for the server refuses later ones."""
+    shared_ids: set[Hashable] = attrs.field(factory=set)
+    """The ids that different records share."""
+    _totals: dict[int, timedelta] = attrs.field(factory=dict)
+
+    def is_suspicious(self, total: int, span: timedelta) -> bool:
+        """Return whether a total may be a cap: a round number, or the total of a wider window too.
+
+        The total is remembered for later windows.
+        """
+        wider = self._totals.pop(total, timedelta())
+        self._totals[total] = max(wider, span)
+        if len(self._totals) > MAX_TOTALS:
+            del self._totals[next(iter(self._totals))]
+        return total % ROUND_TOTAL == 0 or wider > span

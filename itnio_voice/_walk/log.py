@@ -1,0 +1,36 @@
+"""The log records of windows, under the public name `itnio_voice.windows`."""
+
+from datetime import datetime
+from typing import Any
+
+from .._model.printable import get_logger
+from .._model.windows import Window
+from .open_window import OpenWindow
+
+__all__ = ["log_window", "warn_skipped", "warn_unread"]
+
+_LOGGER = get_logger("itnio_voice.windows")
+
+
+def log_window(level: int, message: str, opened: OpenWindow[Any], detail: object, *, number: int | None = None) -> None:
+    """Log something about a window that is open; `number` is the pass that it is about, if not the current one."""
+    reading = opened.current
+    fields = {"itnio.total": reading.total, "itnio.rows": reading.rows, "itnio.pass": number or opened.passes}
+    _LOGGER.log(level, message, opened.window, detail, extra={**fields, **_window_fields(opened.window)})
+
+
+def warn_skipped(window: Window) -> None:
+    """Warn that a part of the range is older than the server's retention."""
+    _LOGGER.warning("%s: skipped: older than the server's retention", window, extra=_window_fields(window))
+
+
+def warn_unread(gap: Window, end: datetime, now: datetime) -> None:
+    """Warn that a part of the range lies in the server's future, and is not read."""
+    times = (at.isoformat(timespec="seconds") for at in (gap.end, now, end))
+    message = "the range ends at %s, and the server's time is %s: reading ends at %s, and the rest stays unread"
+    _LOGGER.warning(message, *times, extra=_window_fields(gap))
+
+
+def _window_fields(window: Window) -> dict[str, str]:
+    """Return a window as a log record carries it."""
+    return {"itnio.window_start": window.start.isoformat(), "itnio.window_end": window.end.isoformat()}

@@ -1,0 +1,175 @@
+"""The passes over one window, and what they prove together. Pure."""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable
+from typing import Any, Generic
+
+import attrs
+
+from .._model.errors import IncompleteWindowError
+from .._model.records import R
+from .._model.windows import SHORTEST, Window
+from .._wire.pages import LARGEST_PAGE, Page
+from .learned import Learned
+from .seen import PageKeys, page_keys
+from .window_pass import WindowPass
+
+__all__ = ["OpenWindow"]
+
+MAX_PASSES = 24
+"""Passes over a window that cannot be narrowed, at most."""
+MAX_RECORDS = 50_000
+"""Records in a window that cannot be narrowed, at most: a server that has one more page for ever is stopped here."""
+MAX_IDLE_PASSES = 8
+"""Passes in a row, at most, that find no new record."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 4.0
+"""Seconds between two passes over a window that may still receive records: doubled from the first to the longest."""
+
+
+@attrs.define(eq=False)
+class _Union:
+    """The records of passes that gave the same total, each counted as often as one single answer lists it."""
+
+    total: int | None
+    counts: Counter[Hashable] = attrs.field(factory=Counter[Hashable])
+
+    def add(self, pages: Iterable[PageKeys]) -> bool:
+        """Take in the pages of a pass; return whether there was a new record among them."""
+        before = self.counts.total()
+        for page in pages:
+            self.counts |= Counter(page.keys)
+        return self.counts.total() > before
+
+
+@attrs.define(eq=False)
+class OpenWindow(Generic[R]):
+    """A window that is being read: its current pass, and what all its passes prove together."""
+
+    window: Window
+    page_size: int
+    learned: Learned
+    current: WindowPass[R] = attrs.field(init=False)
+    passes: int = attrs.field(default=1, init=False)
+    is_complete: bool = attrs.field(default=False, init=False)
+    is_exhausted: bool = attrs.field(default=False, init=False)
+    """Whether further passes are in vain: the window is to be narrowed, or given up."""
+    not_before: float = attrs.field(default=0.0, init=False)
+    """When the next request may be sent, in seconds of the event loop's clock."""
+    _union: _Union | None = attrs.field(default=None, init=False)
+    _finished_union: _Union | None = attrs.field(default=None, init=False)
+    _idle_passes: int = attrs.field(default=0, init=False)
+    _largest_page: int = attrs.field(default=LARGEST_PAGE, init=False)
+    _records: dict[Hashable, R] = attrs.field(factory=dict[Any, Any], init=False)
+    _found: set[Hashable] = attrs.field(factory=set[Any], init=False)
+
+    def __attrs_post_init__(self) -> None:
+        # A window that cannot be narrowed is best read in one answer.
+        size = self.page_size if self.can_be_narrowed else LARGEST_PAGE
+        self.current = WindowPass(self.window, size, self.learned)
+
+    @property
+    def can_be_narrowed(self) -> bool:
+        """Whether the window is longer than the shortest one."""
+        return self.window.span > SHORTEST
+
+    def take_next(self, now: float) -> int | None:
+        """Return the next page to request, now in flight; None if none may be requested at this time."""
+        if self.is_complete or self.is_exhausted or now < self.not_before:
+            return None
+        return self.current.take_next()
+
+    def add(self, current: int, page: Page[R]) -> None:
+        """Take in an answer for the current pass."""
+        self.current.add(current, page)
+        is_too_deep = not self.can_be_narrowed and self.current.depth > MAX_RECORDS
+        self.is_exhausted |= is_too_deep or self.current.is_endless
+
+    def finish_pass(self, *, is_live: bool, now: float) -> None:
+        """Draw the conclusion from a pass that has been read, and begin another one if that may help.
+
+        `is_live`: the window may still receive records, so passes are spaced in time.
+        """
+        done = self.current
+        if done.proves_window:
+            self.is_complete = True
+            return
+        self._unite(done)
+        if self.is_complete:
+            return
+        if self.can_be_narrowed:
+            self.is_exhausted = self.passes > 1 or self._finished_union is None
+        else:
+            self.is_exhausted = self.passes >= MAX_PASSES or (self._idle_passes >= MAX_IDLE_PASSES and not is_live)
+        if not self.is_exhausted:
+            self.current = WindowPass(self.window, self._next_size(done), self.learned)
+            # A pass that adds up is confirmed at once, before the window changes again.
+            if is_live and not done.adds_up:
+                self.not_before = now + min(FIRST_PAUSE * 2.0 ** (self.passes - 1), LONGEST_PAUSE)
+            self.passes += 1
+
+    def _unite(self, done: WindowPass[R]) -> None:
+        """Add a pass to the unions, and compare them."""
+        pages = done.keys.values()
+        if not self.can_be_narrowed:
+            for number, page in done.pages.items():
+                self._records.update(zip(done.keys[number].keys, page.records, strict=True))
+        before = len(self._found)
+        self._found.update(*(page.distinct for page in pages))
+        self._idle_passes = 0 if len(self._found) > before else self._idle_passes + 1
+        if done.totals_differ or (done.total is None and not done.adds_up):
+            self._union = self._finished_union = None
+            return
+        if self._finished_union and self._finished_union.total != done.total:
+            self._finished_union = None
+        if self._union is None or self._union.total != done.total:
+            self._union = _Union(done.total)
+        self._union.add(pages)
+        count = self._union.counts.total()
+        if done.total is not None and count > done.total:
+            self._union = self._finished_union = None
+        elif done.total in (None, count):
+            self.is_complete = self._finished_union is not None and self._finished_union.counts == self._union.counts
+            self._finished_union, self._union = self._union, None
+            self._idle_passes = 0
+
+    def _next_size(self, done: WindowPass[R]) -> int:
+        """Return the page size of the next pass: for ties, another one each time, the largest first."""
+        if self.can_be_narrowed:
+            # With another size, the records of a full page that is the only one leave room on it, or need two pages.
+            step = 1 if self.page_size < LARGEST_PAGE else -1
+            return self.page_size + step * done.repeats_only_page
+        if len(done.keys) > 1 and 0 < done.step < done.size:
+            self._largest_page = done.step
+        return self._largest_page - self.passes % self._largest_page
+
+    def contents(self) -> list[tuple[PageKeys, Page[R]]]:
+        """Return the pages of a complete window that have not been handed out, with their keys.
+
+        Where a union proves the window, they are one page with all its records.
+        """
+        done = self.current
+        if done.proves_window or self.can_be_narrowed:
+            return [(done.keys[number], page) for number, page in sorted(done.pages.items())]
+        keys = self._finished_union.counts if self._finished_union else ()
+        records = tuple(self._records[key] for key in keys)
+        page = Page(records, done.total, len(records), 1, 1)
+        return [(page_keys(records, self.learned.shared_ids), page)]
+
+    def incomplete(self) -> IncompleteWindowError:
+        """Return the error for a window that no pass proves."""
+        total, received = self.current.total, len(self._found.union(self.current.distinct))
+        expected = "does not say how many records it holds" if total is None else f"says that it holds {total} records"
+        message = (
+            f"{self.window}: the server {expected}, and {received} different ones were received in {self.passes} "
+            f"passes: try again later, or report it to the vendor"
+        )
+        return IncompleteWindowError(message, window=self.window, expected=total, received=received)
+
+    def too_deep(self) -> IncompleteWindowError:
+        """Return the error for a window that cannot be narrowed, and of which the server refuses later pages."""
+        received = self.current.rows
+        message = (
+            f"{self.window}: the server refuses the pages behind the first {received} records, and a window of two "
+            f"seconds cannot be narrowed: ask the vendor to serve deeper pages"
+        )
+        return IncompleteWindowError(message, window=self.window, expected=self.current.total, received=received)

@@ -1,0 +1,203 @@
+"""Deduplication keys of records, and the keys of what has been returned.
+
+A record's key is its `voice_id`, or its complete content where it has none. Where one answer lists different records
+under one id, that id is shared: from then on, the content is the key of each record that bears it.
+"""
+
+from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from datetime import datetime, timedelta
+from itertools import product
+
+import attrs
+
+from .._model.errors import IncompleteWindowError
+from .._model.printable import get_logger
+from .._model.records import CallRecord, R, content
+from .._model.windows import WIRE_ZONE
+
+__all__ = ["PageKeys", "SeenRecords", "page_keys"]
+
+_LOGGER = get_logger("itnio_voice.records")
+
+MAX_SHARED_IDS = 10_000
+"""How many ids that different records share are remembered."""
+HORIZON = timedelta(minutes=2)
+"""How long the keys of a window are remembered once the walk has passed its end.
+
+Neighbouring windows share one second. The rest is for servers whose replicas differ, or that round the ends of a range.
+"""
+SEARCHES = 32
+"""Lookups in a window before its keys are indexed."""
+
+_OFFSET = str(WIRE_ZONE).removeprefix("UTC")
+_NONE: frozenset[Hashable] = frozenset()
+
+
+@attrs.frozen
+class PageKeys:
+    """The keys of an answer's records, row by row.
+
+    As little as possible is kept for each record, because the keys of all pages of a window are: what is kept makes
+    all else slower. A `mark` is the hash of a record's submit time and callee. Two calls that share an id hardly share
+    both, so it distinguishes them from one record that is listed twice.
+    """
+
+    keys: Sequence[Hashable]
+    ids: Sequence[str | None]
+    marks: Sequence[int]
+    repeats: bool = False
+    """Whether a key is listed more than once."""
+    shared: frozenset[Hashable] = _NONE
+    """The ids among them that are shared, and so are no keys."""
+
+    @property
+    def distinct(self) -> frozenset[Hashable]:
+        """The keys, each once."""
+        return frozenset(self.keys)
+
+    def lists_the_same(self, other: "PageKeys") -> bool:
+        """Return whether another answer lists the same records, in whichever order."""
+        one, two = (set(zip(page.ids, page.marks, strict=True)) for page in (self, other))
+        return one == two
+
+    def marks_of(self, voice_id: str) -> set[int]:
+        """Return the marks of the rows with an id."""
+        return {mark for name, mark in zip(self.ids, self.marks, strict=True) if name == voice_id}
+
+
+def page_keys(records: Sequence[CallRecord], shared_ids: set[Hashable], times: Sequence[str] | None = None) -> PageKeys:
+    """Return the keys of an answer's records; ids that are found to be shared are added to `shared_ids`.
+
+    `times` are the submit times in ISO 8601, if they are at hand. They are used where their offset is the vendor's.
+    """
+    ids = [record.voice_id for record in records]
+    keys: Sequence[Hashable] = ids
+    distinct: set[Hashable] = set(ids)
+    if len(distinct) < len(ids):
+        _find_shared(records, shared_ids)
+    shared = frozenset(distinct & shared_ids) if shared_ids else _NONE
+    if shared or None in distinct:
+        pairs = zip(ids, records, strict=True)
+        keys = [content(record) if name is None or name in shared else name for name, record in pairs]
+        distinct = set(keys)
+    texts: Sequence[str | None] = times or ()
+    if not times or not times[0].endswith(_OFFSET):
+        texts = list(map(_submit_time, records))
+    marks = list(map(hash, zip(texts, [record.callee for record in records], strict=True)))
+    return PageKeys(keys, ids, marks, len(distinct) < len(keys), shared)
+
+
+def _may_be(record: CallRecord, marks: Collection[int]) -> bool:
+    """Return whether a record may be one of those with these marks: what is missing in either matches anything."""
+    time, callee = _submit_time(record), record.callee
+    if time is None or callee is None:
+        return bool(marks)
+    return any(hash(pair) in marks for pair in product((time, None), (callee, None)))
+
+
+def _submit_time(record: CallRecord) -> str | None:
+    """Return a record's submit time in ISO 8601 with the vendor's offset, however the server wrote it."""
+    time = record.submit_time
+    with suppress(OverflowError):  # in the year 1 or 9999
+        time = time and time.astimezone(WIRE_ZONE)
+    return time.isoformat() if time else None
+
+
+def _find_shared(records: Iterable[CallRecord], shared_ids: set[Hashable]) -> None:
+    """Add the ids that different records of one answer share."""
+    first: dict[str, CallRecord] = {}
+    for record in records:
+        if record.voice_id:
+            other = first.setdefault(record.voice_id, record)
+            if other is not record and content(other) != content(record):
+                _share(record.voice_id, shared_ids)
+
+
+def _share(voice_id: str, shared_ids: set[Hashable]) -> None:
+    if voice_id in shared_ids or len(shared_ids) >= MAX_SHARED_IDS:
+        return
+    shared_ids.add(voice_id)
+    _LOGGER.warning(
+        "different records share the id %.80r: they are distinguished by their content",
+        voice_id,
+        extra={"itnio.voice_id": voice_id},
+    )
+
+
+@attrs.define(eq=False)
+class _SeenWindow:
+    """The keys of what has been returned of one window."""
+
+    end: datetime
+    keys: AbstractSet[Hashable]
+    pages: Sequence[PageKeys]
+    _lookups: int = 0
+    _page_of_key: dict[Hashable, PageKeys] | None = None
+
+    def page_of(self, key: Hashable) -> PageKeys:
+        """Return the page with a key. The first few are searched for: what neighbours share is on an outer page."""
+        self._lookups += 1
+        if self._lookups <= SEARCHES:
+            return next(page for page in reversed(self.pages) if key in page.keys)
+        if self._page_of_key is None:
+            self._page_of_key = {each: page for page in self.pages for each in page.keys}
+        return self._page_of_key[key]
+
+
+@attrs.define
+class SeenRecords:
+    """What has been returned, as far back as a record may come again.
+
+    Windows overlap by a second, and what was returned of a window that is then narrowed comes again. So the keys of a
+    window are remembered until the walk is past its end by `HORIZON`.
+    """
+
+    _shared_ids: set[Hashable]
+    _windows: list[_SeenWindow] = attrs.field(factory=list[_SeenWindow], init=False)
+
+    def add(self, end: datetime, pages: Sequence[PageKeys]) -> None:
+        """Remember what was returned, or belongs to the range before, of a window that ends at `end`."""
+        keys: set[Hashable] = set()
+        keys.update(*(page.keys for page in pages))
+        self._windows.append(_SeenWindow(end, keys, pages))
+
+    def forget_before(self, position: datetime) -> None:
+        """Forget the windows that ended too long before a position to matter."""
+        self._windows = [window for window in self._windows if window.end >= position - HORIZON]
+
+    def unseen(self, page: PageKeys, records: Sequence[R]) -> Sequence[R]:
+        """Return those of an answer's records that have not been returned before, each once.
+
+        Raises:
+            IncompleteWindowError: if records share an id and it cannot be known which of them was returned.
+        """
+        names = [page.keys, page.ids] if self._shared_ids else [page.keys]
+        is_new = all(window.keys.isdisjoint(each) for window in self._windows for each in names)
+        if is_new and not page.repeats:
+            return records
+        new = dict(zip(page.keys, records, strict=True))
+        others = list(new.values())
+        return others if is_new else [record for key, record in new.items() if not self._has(key, record, others)]
+
+    def _has(self, key: Hashable, record: CallRecord, others: Collection[CallRecord]) -> bool:
+        """Return whether a record has been returned; `others` are those that came with it."""
+        name = record.voice_id
+        if key != name and any(key in window.keys for window in self._windows):
+            return True
+        before = [window.page_of(name) for window in self._windows if name and name in window.keys]
+        if not before:
+            return False
+        returned = set[int]().union(*(page.marks_of(str(name)) for page in before))
+        if not _may_be(record, returned):
+            _share(str(name), self._shared_ids)
+            return False
+        rivals = [other for other in others if other.voice_id == name and other is not record]
+        if any(_may_be(rival, returned) for rival in rivals):
+            message = (
+                f"different records share the id {name!r:.80}, the submit time and the callee, and one of them has "
+                f"been returned: read the range again with windows(), which returns only complete windows"
+            )
+            raise IncompleteWindowError(message)
+        return True

@@ -1,0 +1,326 @@
+"""One pass over a window: which page to request next, and what the answers prove. Pure.
+
+How a window is proven complete
+===============================
+
+A pass requests each page of a window once. It proves the window by itself where
+
+- every answer gives the same total, and the distinct records add up to it (a record counts as often as one single
+  answer lists it, so that the server's own duplicates pass);
+- each page has as many records as its place demands, and no record is on two pages;
+- the last page was requested after all others had arrived, and page 1, requested once more after that, is the same;
+- where the last page is full, the page behind it is empty: totals may count too little (or repeats a page, where there
+  are several pages, which some servers do behind the end);
+- the records are in the order of one of their times, and all that share the oldest time are on one page.
+
+The last three are about a window that changes while it is read. If one record expires and another appears between two
+answers, the total stays, and the rows between them move by one, past a page that has been read. In the order of time
+the record that expires is on the first or the last page: page 1 changes, or the last page repeats a row of the page
+before. In any other order it may be in the middle, and neither shows it. A window of one page is one answer, and cannot
+change.
+
+All else is proven by two unions of passes. Ties are why: `ORDER BY submit_time LIMIT n OFFSET m` without a tie-breaker
+lists the records of one second in another order for each `n` and `m`, so the pages of one pass repeat some records and
+miss others. Passes with different page sizes miss different ones. A union of passes is finished when its distinct
+records add up to the one total that all its answers gave. One union may still mix a record that expires with one that
+appears, so a second one, of later requests, must be equal to it. Without a total, a pass is a union by itself if it
+ends with an empty page and no record was on two pages.
+"""
+
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import pairwise
+from operator import attrgetter, ge, le
+from typing import Any, Generic
+
+import attrs
+
+from .._model.records import CallRecord, R
+from .._model.windows import SHORTEST, Window
+from .._wire.pages import LARGEST_PAGE, Page
+from .learned import Learned
+from .seen import PageKeys, page_keys
+
+__all__ = ["WindowPass"]
+
+MAX_PAGES, MAX_PAGES_PER_STEP = 50, 10
+"""Pages without a total, at most, and how many more for each record on a page: few where the pages are small."""
+MAX_SHORT_PAGES = 3
+"""Short pages, at most, that are followed by another one."""
+
+Ends = list[tuple[CallRecord, CallRecord]]
+"""The first and the last record of each page, in the order of the pages."""
+
+
+@attrs.frozen
+class _Order:
+    """An order of records: by one of their times, ascending (`le`) or descending (`ge`)."""
+
+    read_time: Any
+    comparison: Any
+
+    def sorts(self, records: Sequence[CallRecord]) -> bool:
+        """Return whether records are in this order; never where one lacks the time."""
+        return self.sorts_times(list(map(self.read_time, records)))
+
+    def sorts_times(self, times: Sequence[Any]) -> bool:
+        """Return whether times are in this order: datetimes, or texts that compare like them."""
+        return None not in times and list(times) == sorted(times, reverse=self.comparison is ge)
+
+    def shows_expiry(self, ends: Ends) -> bool:
+        """Return whether all records of the oldest time are on the first page, or on the last where they come last."""
+        one, other = (ends[0][0], ends[1][0]) if self.comparison is le else (ends[-2][1], ends[-1][1])
+        return not self.comparison(self.read_time(other), self.read_time(one))
+
+
+_submit_time = attrgetter("submit_time")
+_other_times = map(attrgetter, ("call_time", "hangup_time", "ringing_time", "answer_time"))
+_ORDERS = tuple(_Order(read_time, comparison) for read_time in (_submit_time, *_other_times) for comparison in (le, ge))
+
+
+@attrs.define(eq=False)
+class _TimeOrder:
+    """The order by time that the records of a pass are in: the first one that holds for page 1."""
+
+    _order: _Order | None = None
+    _ends: dict[int, tuple[CallRecord, CallRecord]] = attrs.field(factory=dict[Any, Any])
+
+    def add(self, current: int, records: Sequence[CallRecord], submit_times: Sequence[str] | None) -> None:
+        """Take in the records of page `current`, with their submit times if they sort as text; page 1 comes first."""
+        if not records:
+            return
+
+        def sorts(order: _Order) -> bool:
+            if submit_times is not None and order.read_time is _submit_time:
+                return order.sorts_times(submit_times)
+            return order.sorts(records)
+
+        if current == 1:
+            self._order = next(filter(sorts, _ORDERS), None)
+        elif self._order and not sorts(self._order):
+            self._order = None
+        self._ends[current] = records[0], records[-1]
+
+    @property
+    def shows_expiry(self) -> bool:
+        """Whether the order holds within and between the pages, and an outer page shows a record that expires."""
+        ends = [end for _, end in sorted(self._ends.items())]
+        seams = [(one[1], other[0]) for one, other in pairwise(ends)]
+        order = self._order
+        return order is not None and bool(seams) and all(map(order.sorts, seams)) and order.shows_expiry(ends)
+
+
+@attrs.define(eq=False)
+class WindowPass(Generic[R]):
+    """One pass over a window: the answers that have arrived, the pages that are missing, and what both prove."""
+
+    window: Window
+    size: int
+    learned: Learned
+    pages: dict[int, Page[R]] = attrs.field(factory=dict[Any, Any], init=False)
+    """The pages that have arrived and have not been handed out."""
+    keys: dict[int, PageKeys] = attrs.field(factory=dict[Any, Any], init=False)
+    """The keys of all pages that have arrived."""
+    in_flight: set[int] = attrs.field(factory=set[int], init=False)
+    total: int | None = attrs.field(default=None, init=False)
+    """The server's number of records; None before page 1, and where it is missing or not to be trusted."""
+    rows: int = attrs.field(default=0, init=False)
+    inconsistent: bool = attrs.field(default=False, init=False)
+    """Whether the answers contradict each other, so that the pass proves nothing by itself."""
+    totals_differ: bool = attrs.field(default=False, init=False)
+    _trusts_totals: bool = attrs.field(init=False)
+    distinct: set[Hashable] = attrs.field(factory=set[Any], init=False)
+    _order: _TimeOrder = attrs.field(factory=_TimeOrder, init=False)
+    _next: int = attrs.field(default=2, init=False)
+    _given_back: list[int] = attrs.field(factory=list[int], init=False)
+    _server_size: int = attrs.field(default=LARGEST_PAGE, init=False)
+    _short_pages: int = attrs.field(default=0, init=False)
+    _ended: bool = attrs.field(default=False, init=False)
+    _confirmed: bool = attrs.field(default=False, init=False)
+    _probed: bool = attrs.field(default=False, init=False)
+    repeats_only_page: bool = attrs.field(default=False, init=False)
+    """Whether page 2 repeats the only page: the server may do so for every page, and hide records by it."""
+
+    def __attrs_post_init__(self) -> None:
+        self._trusts_totals = self.learned.trusts_totals
+
+    # Which page to request
+
+    def take_next(self) -> int | None:
+        """Return the next page to request, now in flight; None if none is left, or answers must arrive first."""
+        current = self._next_missing()
+        if current:
+            self.in_flight.add(current)
+        return current
+
+    def give_back(self, current: int) -> None:
+        """Take in that a request for a page has ended without an answer."""
+        self.in_flight.discard(current)
+        if 1 < current < self.last_page and current not in self.keys:
+            self._given_back.append(current)
+
+    def _next_missing(self) -> int | None:
+        if not self.keys or self.total is None:
+            return None if self._ended or self.in_flight else len(self.keys) + 1
+        if self._given_back:
+            return self._given_back.pop()
+        if self._next < self.last_page:
+            self._next += 1
+            return self._next - 1
+        return next((current for current in self._closing_pages() if current not in self.in_flight), None)
+
+    def _closing_pages(self) -> Iterator[int]:
+        """Yield the pages to request once all but the last have arrived: the last one, and then those that check it."""
+        last = self.last_page
+        if len(self.keys) == last - 1:
+            yield last
+        elif len(self.keys) == last:
+            if self._needs_probe:
+                yield last + 1
+            elif self._needs_confirmation:
+                yield 1
+
+    @property
+    def step(self) -> int:
+        """The number of records on each page but the last: the server may cap `size`."""
+        return len(self.keys[1].keys) if self.keys else self.size
+
+    @property
+    def step_or_size(self) -> int:
+        """The number of records from which on a page is full."""
+        return self.step if len(self.keys) > 1 else self._full_page
+
+    @property
+    def last_page(self) -> int:
+        """The last page by the total, at least 1; an empty page 1 is the last."""
+        return max(1, -(-(self.total or 0) // self.step)) if self.step else 1
+
+    @property
+    def is_read(self) -> bool:
+        """Whether no page is missing."""
+        if not self.keys or self.total is None:
+            return self._ended
+        return len(self.keys) >= self.last_page and not (self._needs_probe or self._needs_confirmation)
+
+    @property
+    def depth(self) -> int:
+        """The number of records known to be there."""
+        return self.rows if self.total is None else self.total
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether there are more pages without a total than a server can have."""
+        return self.total is None and len(self.keys) > MAX_PAGES + MAX_PAGES_PER_STEP * self.step
+
+    def is_behind_the_last(self, current: int) -> bool:
+        """Return whether a page lies behind the last one, where it is requested to check the total."""
+        return self.total is not None and current > self.last_page
+
+    @property
+    def _needs_probe(self) -> bool:
+        """Whether the last page is full, so that records may follow which the total does not count."""
+        full = len(self.keys[self.last_page].keys) >= self.step_or_size
+        gives_up = self.inconsistent and self.window.span > SHORTEST
+        return full and self.rows > 0 and not (self._probed or gives_up)
+
+    @property
+    def _needs_confirmation(self) -> bool:
+        changes = self.last_page > 1 or self._probed
+        return changes and not (self._confirmed or self.inconsistent or self.repeats_only_page)
+
+    @property
+    def _full_page(self) -> int:
+        """The number of records on a full page, as far as the first answer shows it."""
+        return min(self.size, self._server_size)
+
+    # What arrives
+
+    def add(self, current: int, page: Page[R]) -> None:
+        """Take in an answer."""
+        self.in_flight.discard(current)
+        keys = page_keys(page.records, self.learned.shared_ids, page.submit_times)
+        total = page.total if self._trusts_totals else None
+        if current in self.keys:
+            self._confirmed = True
+            self._compare_total(total)
+            self.inconsistent |= not keys.lists_the_same(self.keys[current])
+        elif self.is_behind_the_last(current):
+            # Some servers answer with the first or the last page instead. Where there is only one, that proves nothing.
+            self.repeats_only_page = self.last_page == 1 and (bool(keys.keys) or page.is_substitute)
+            self._add_behind_the_last(current, keys, total)
+        else:
+            self._add_page(current, page, keys, total)
+
+    def _add_page(self, current: int, page: Page[R], keys: PageKeys, total: int | None) -> None:
+        if not self.keys:
+            self.total, self._server_size = total, page.size
+        known, number = len(self.distinct), len(keys.keys)
+        self.inconsistent |= not keys.shared.isdisjoint(self.distinct)
+        self.distinct.update(keys.keys)
+        new = len(self.distinct) - known
+        self.pages[current], self.keys[current] = page, keys
+        self.rows += number
+        self._compare_total(total)
+        self.inconsistent |= new < number and new < len(keys.distinct)
+        if total is None:
+            self._add_without_total(keys, is_new=new > 0)
+            self._order.add(current, page.records, page.submit_times)
+            return
+        step = self.step
+        offset = (current - 1) * step
+        self._check_total(total, offset + number, is_new=new > 0)
+        self.inconsistent |= number != max(0, min(step, total - offset))
+        self.totals_differ |= total < offset + number
+        if total > step:
+            self._order.add(current, page.records, page.submit_times)
+
+    def _add_behind_the_last(self, current: int, keys: PageKeys, total: int | None) -> None:
+        """Take in the page behind the last one: empty, unless the total counts too little or a record has appeared."""
+        self._probed = True
+        if keys.keys:
+            # Records of no such page are ones that the total does not count.
+            if not any(keys.lists_the_same(self.keys[known]) for known in (1, self.last_page)):
+                self.totals_differ = self.inconsistent = True
+            is_new = not keys.distinct <= self.distinct
+            self._check_total(total, (current - 1) * self.step + len(keys.keys), is_new=is_new)
+            self._compare_total(total)
+
+    def _check_total(self, total: int | None, known: int, *, is_new: bool) -> None:
+        """Trust the server's totals no longer if an answer has new records beyond its own total."""
+        if total is not None and is_new and total < known:
+            self.learned.trusts_totals, self.inconsistent = False, True
+
+    def add_refusal(self, current: int) -> bool:
+        """Take in that the server refused a page; return whether that only shows that there is no such page."""
+        if self.is_behind_the_last(current):
+            self._probed = True
+        elif self.keys and self.total is None and len(self.keys[len(self.keys)].keys) < self.step_or_size:
+            self._ended = True
+        else:
+            return False
+        self.in_flight.discard(current)
+        return True
+
+    def _compare_total(self, total: int | None) -> None:
+        if total != self.total:
+            self.totals_differ = self.inconsistent = True
+
+    def _add_without_total(self, keys: PageKeys, *, is_new: bool) -> None:
+        """Without a total, a pass ends with an empty page; a page without a new record is no proof of the end."""
+        if keys.keys and self._short_pages:
+            self.inconsistent = True
+        self._short_pages += len(keys.keys) < self.step
+        self._ended = not is_new or self._short_pages > MAX_SHORT_PAGES
+
+    # What it proves
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the pass is consistent, and found as many records as the total, or came to its end without one."""
+        return self.is_read and not self.inconsistent and self.total in (None, self.rows)
+
+    @property
+    def proves_window(self) -> bool:
+        """Whether the pass proves the window by itself."""
+        if not self.adds_up or self.total is None or self.repeats_only_page:
+            return False
+        return self.last_page == 1 or self._order.shows_expiry

@@ -1,0 +1,1 @@
+"""JSON to values: pages, records and the table of endpoints. No I/O."""

@@ -1,0 +1,65 @@
+"""The table of record kinds: their classes, paths and filters."""
+
+from collections.abc import Mapping
+
+import attrs
+
+from .._model.records import CallRecord, SipRecord, VoiceRecord
+from .structuring import structure_hook
+
+__all__ = ["ENDPOINTS", "RECORDING_URL", "Endpoint", "endpoint_of"]
+
+
+@attrs.frozen
+class Endpoint:
+    """Where a kind of record is read.
+
+    `query` answers pages, `single` with an id appended one record; `filters` maps Python names to the wire's.
+    """
+
+    query: str
+    single: str
+    filters: Mapping[str, str] = attrs.field(factory=dict)
+
+    def params(self, where: Mapping[str, str] | None) -> dict[str, str]:
+        """Return a caller's filters under their wire names.
+
+        Raises:
+            ValueError: for a filter that the endpoint does not have, or a value that is not text or is empty.
+        """
+        params = {}
+        for name, value in (where or {}).items():
+            if name not in self.filters:
+                known = ", ".join(self.filters) or "none"
+                message = f"unknown filter {name!r}: this kind of record can be filtered by: {known}"
+                raise ValueError(message)
+            if not isinstance(value, str) or not value:
+                message = f"the filter {name!r} must be text that is not empty, not {value!r}"
+                raise ValueError(message)
+            params[self.filters[name]] = value
+        return params
+
+
+ENDPOINTS: Mapping[type[CallRecord], Endpoint] = {
+    VoiceRecord: Endpoint("/recordGroupQuery", "/recordGroup/"),
+    SipRecord: Endpoint(
+        "/recordSipQuery", "/recordSip/", {"sip_group_name": "sipGroupName", "phone_name": "phoneName"}
+    ),
+}
+
+RECORDING_URL = "/getRecordingFileUrl"
+
+
+def endpoint_of(record: type[CallRecord]) -> Endpoint:
+    """Return the row of a record class, or of the nearest class that it extends.
+
+    Raises:
+        ValueError: for a class that has none, or of which a field cannot be read.
+    """
+    for kind in record.__mro__ if isinstance(record, type) else ():
+        if kind in ENDPOINTS:
+            structure_hook(record)
+            return ENDPOINTS[kind]
+    known = ", ".join(kind.__name__ for kind in ENDPOINTS)
+    message = f"of must be one of {known}, or extend one, not {record!r}"
+    raise ValueError(message)

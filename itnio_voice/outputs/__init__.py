@@ -1,0 +1,1 @@
+"""Records to Arrow, text, files, warehouses, clusters and reports. Most modules need an extra."""

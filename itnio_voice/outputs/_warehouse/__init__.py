@@ -1,0 +1,1 @@
+"""The parts of `outputs.warehouse`: destinations, rows and error messages."""

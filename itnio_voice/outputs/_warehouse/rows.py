@@ -1,0 +1,82 @@
+"""Arrow batches to the rows of a warehouse: plain columns, a key per row, and text that every database stores."""
+
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..._client.checkpoint import fingerprint
+from ..._model.records import CallRecord
+from ..arrow import schema
+
+__all__ = ["KEY", "columns_of", "rows_of"]
+
+KEY = ("account", "voice_id")
+"""Two rows in which these are the same are the same record."""
+
+_NUL = "\0"
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_ESCAPED_NUL = r"\u0000"
+
+
+def columns_of(of: type[CallRecord]) -> pa.Schema:
+    """Return the columns of a kind of record: those of Arrow, without dictionaries, and the key never null."""
+    columns = schema(of, account=True)
+    plain = [field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field for field in columns]
+    return pa.schema([field.with_nullable(field.name not in KEY) for field in plain])
+
+
+def rows_of(batch: pa.RecordBatch, of: type[CallRecord]) -> pa.Table:
+    """Return the rows of a batch."""
+    columns = columns_of(of)
+    rows = _with_ids(pa.Table.from_batches([batch]))
+    rows = rows.cast(columns)
+    return pa.table([_storable(rows[field.name], field) for field in columns], schema=columns)
+
+
+def _with_ids(rows: pa.Table) -> pa.Table:
+    """Give an id to each row without one, and another one to each row whose own cannot be stored: of all its values.
+
+    A warehouse takes rows with the same id for one record.
+    """
+    ids = rows["voice_id"]
+    if not ids.null_count and not pc.any(pc.match_substring(ids, _NUL)).as_py():
+        return rows
+    made = [_id_of(row) for row in rows.to_pylist()]
+    place = rows.schema.get_field_index("voice_id")
+    return rows.set_column(place, rows.schema.field(place), pa.array(made, pa.string()))
+
+
+def _id_of(row: dict[str, Any]) -> str:
+    name: str | None = row["voice_id"]
+    if not name:
+        return f"none-{fingerprint(row)}"
+    # Two ids that differ in a NUL must not become one.
+    return f"{name.replace(_NUL, _REPLACEMENT)}-{fingerprint(name)}" if _NUL in name else name
+
+
+def _storable(column: "pa.ChunkedArray[Any]", field: "pa.Field[Any]") -> "pa.ChunkedArray[Any]":
+    """Return a column with U+FFFD for each NUL, which PostgreSQL stores neither in text nor in JSON."""
+    if not pa.types.is_string(column.type):
+        return column
+    if field.name == "extra" and pc.any(pc.match_substring(column, _ESCAPED_NUL)).as_py():
+        texts = [text and json.dumps(_without_nul(json.loads(text)), ensure_ascii=False) for text in column.to_pylist()]
+        return pa.chunked_array([texts], pa.string())
+    return pc.replace_substring(column, _NUL, _REPLACEMENT)
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace(_NUL, _REPLACEMENT)
+    if isinstance(value, list):
+        return [_without_nul(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    renamed: dict[str, Any] = {name: _without_nul(item) for name, item in value.items() if _NUL not in name}
+    for name in value.keys() - renamed.keys():
+        new = _without_nul(name)
+        while new in renamed:  # no field replaces another one
+            new += _REPLACEMENT
+        renamed[new] = _without_nul(value[name])
+    return renamed

@@ -1,0 +1,196 @@
+"""Records to Arrow: the schema of a kind, record batches and tables. Extra `arrow`.
+
+Columns bear the attribute names. Money and rates are `decimal128(38, 18)`: what would not fit without rounding is an
+error. Times are microseconds in UTC, text that repeats is dictionary-encoded, and `extra` is JSON text.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from decimal import Context, Decimal, Inexact, InvalidOperation
+from typing import Any, Generic
+
+import attrs
+
+from .._client.stream import RecordStream
+from .._extras import needs
+from .._model.errors import DecodeError
+from .._model.records import CallRecord, R, VoiceRecord
+from .._wire.endpoints import endpoint_of
+
+with needs("arrow"):
+    import pyarrow as pa
+
+__all__ = ["record_batch", "record_batches", "schema", "to_table"]
+
+ROWS = 50_000
+"""Rows of a record batch, unless told."""
+
+MONEY = pa.decimal128(38, 18)
+"""The type of amounts."""
+_UNIT = Decimal("1E-18")
+_EXACT = Context(prec=38, traps=[Inexact, InvalidOperation])
+"""Rounds nothing: an amount that has no room in `MONEY` is an error."""
+
+REPEATING = pa.dictionary(pa.int32(), pa.string())
+
+_TYPES: Mapping[object, pa.DataType] = {
+    str | None: pa.string(),
+    int | None: pa.int64(),
+    Decimal | None: MONEY,
+    datetime | None: pa.timestamp("us", tz="UTC"),
+    Mapping[str, Any]: pa.string(),
+}
+_REPEATS = frozenset(
+    {
+        "bill_period",
+        "code",
+        "currency",
+        "display_num",
+        "feedback_value",
+        "phone_name",
+        "sip_group_name",
+        "termination_code",
+        "termination_reason",
+        "voice_file_id",
+    }
+)
+
+
+def schema(of: type[CallRecord] = VoiceRecord, *, account: bool = False) -> pa.Schema:
+    """Return the schema of a kind of record: a column per attribute, in their order, each nullable.
+
+    With `account`, a column of that name comes first.
+
+    Raises:
+        ValueError: for a class that is no kind of record, or has a field of a type that has no Arrow type here.
+    """
+    endpoint_of(of)
+    fields = attrs.fields(attrs.resolve_types(of))
+    for field in fields:
+        if field.type not in _TYPES:
+            message = (
+                f"{of.__name__}.{field.name} is {field.type}, which has no Arrow type here: make columns of your own"
+            )
+            raise ValueError(message)
+    columns = [(field.name, REPEATING if field.name in _REPEATS else _TYPES[field.type]) for field in fields]
+    return pa.schema([("account", REPEATING), *columns] if account else columns)
+
+
+def record_batch(
+    records: Sequence[R],
+    of: type[R] = VoiceRecord,  # type: ignore[assignment]  # what R defaults to where `of` is left out
+    *,
+    account: str | None = None,
+) -> pa.RecordBatch:
+    """Return records of a kind as one batch; with `account`, its name is a column of each row.
+
+    Raises:
+        DecodeError: for an amount that has more than 18 decimals or 20 digits before them, or text that is not Unicode.
+        ValueError: for a class that is no kind of record.
+    """
+    columns = schema(of, account=account is not None)
+    return pa.record_batch([_column(records, column, account) for column in columns], schema=columns)
+
+
+def record_batches(
+    stream: RecordStream[R], *, size: int = ROWS, account: str | None = None
+) -> AsyncIterator[pa.RecordBatch]:
+    """Read a stream as batches of `size` rows, the last one of what is left; none for an empty stream.
+
+    With `account`, its name is a column of each row. A window counts in `stream.checkpoint` only after the batch with
+    its last record has been returned and another is requested. A batch may end inside a window, so a stream that is
+    resumed may return some records again: to resume exactly, write `stream.windows()` with `record_batch`.
+
+    Raises:
+        ValueError: for a size that is not a whole number from 1.
+        ItnioError: as the stream does, and as `record_batch` does.
+    """
+    if type(size) is not int or size < 1:
+        message = f"size must be a whole number from 1, not {size!r}"
+        raise ValueError(message)
+    return _Batches(stream, size, account)
+
+
+async def to_table(stream: RecordStream[R]) -> pa.Table:
+    """Read a stream into a table, which has all columns also where there is no record.
+
+    A DataFrame is one call away: with `calls = await to_table(…)`, that is `polars.from_arrow(calls)`,
+    `calls.to_pandas()` or `duckdb.sql("FROM calls")`.
+
+    As with `stream.collect()`, the stream's checkpoint and progress move when it returns.
+
+    Raises:
+        ItnioError: as the stream does, and as `record_batch` does.
+    """
+    reading = record_batches(stream)
+    with stream._delivery.hold():  # noqa: SLF001 -- another way to read a stream
+        batches = [batch async for batch in reading]
+        return pa.Table.from_batches(batches, schema=schema(stream.of)).unify_dictionaries()
+
+
+class _Batches(Generic[R]):
+    """The iterator over batches: a class, so that one that is left early leaves nothing behind."""
+
+    def __init__(self, stream: RecordStream[R], size: int, account: str | None) -> None:
+        stream._begin(complete_windows=False)  # noqa: SLF001 -- another way to read a stream
+        self._stream = stream
+        self._account = account
+        self._size = size
+        self._records: list[R] = []
+
+    def __aiter__(self) -> "_Batches[R]":
+        return self
+
+    async def __anext__(self) -> pa.RecordBatch:
+        while len(self._records) < self._size:
+            piece = await self._stream._next_piece()  # noqa: SLF001 -- as above
+            if piece is None:
+                break
+            self._records += piece.records
+        if not self._records:
+            raise StopAsyncIteration
+        batch = record_batch(self._records[: self._size], self._stream.of, account=self._account)
+        del self._records[: self._size]
+        self._stream._delivery.records += batch.num_rows  # noqa: SLF001 -- as above
+        return batch
+
+
+def to_scale(amount: Decimal) -> Decimal:
+    """Return an amount with the scale of `MONEY`.
+
+    Raises:
+        ArithmeticError: if `MONEY` cannot hold it exactly.
+    """
+    return amount.quantize(_UNIT, context=_EXACT)
+
+
+def _column(records: Sequence[CallRecord], column: "pa.Field[Any]", account: str | None) -> "pa.Array[Any]":
+    """Return a column's values."""
+    if column.name == "account":
+        return pa.array([account] * len(records), REPEATING)
+    values: Sequence[Any] = [getattr(record, column.name) for record in records]
+    if column.name == "extra":
+        values = [json.dumps(value, ensure_ascii=False, default=str) if value else None for value in values]
+    try:
+        return _array(values, column.type)
+    except (ArithmeticError, ValueError):
+        for record, value in zip(records, values, strict=True):
+            _check(record, column, value)
+        raise
+
+
+def _array(values: Sequence[Any], of: pa.DataType) -> "pa.Array[Any]":
+    """Return values as an array. Amounts get the scale of their column here: pyarrow reads some wrongly, or crashes."""
+    if of == MONEY:
+        values = [to_scale(value) if isinstance(value, Decimal) else value for value in values]
+    return pa.array(values, of)
+
+
+def _check(record: CallRecord, column: "pa.Field[Any]", value: Any) -> None:
+    """Raise an error that names a value for which there is no room in its column."""
+    try:
+        _array([value], column.type)
+    except (ArithmeticError, ValueError) as error:
+        message = f"{value!r:.80} has no room in the column {column.name} ({column.type}), record {record.voice_id}"
+        raise DecodeError(message, voice_id=record.voice_id, field=column.name, value=value) from error

@@ -1,0 +1,243 @@
+"""Records to a file that is complete or absent: CSV, JSON lines, and with the extra `arrow` Parquet and Arrow IPC.
+
+Each window of records becomes a chunk of bytes in a journal, and once all are there the file is written out of them. So
+an export can be stopped at any instant and go on, and memory holds a few windows, however many records there are.
+"""
+
+import hashlib
+import io
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import anyio
+import anyio.to_thread
+import attrs
+
+from .._client.merging import merge
+from .._client.stream import RecordStream
+from .._model.records import CallRecord
+from .._model.windows import Window, gaps
+from ._atomic_file import check_place, new_file
+from ._journal import Journal
+from .text import csv_header, csv_lines, json_lines
+
+__all__ = ["FORMATS", "FileSpec", "Format", "Journal", "Writable", "digest_of", "export", "format_of"]
+
+Chunks = Callable[[], Iterable[bytes]]
+"""Chunks that can be read repeatedly."""
+
+
+class Writable(Protocol):
+    """A binary file that is open for writing, such as `sys.stdout.buffer`. It need not be able to seek."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write bytes."""
+
+    def flush(self) -> object:
+        """Write what is buffered."""
+
+
+@attrs.frozen
+class FileSpec:
+    """What a file holds: a kind of record, with a column for the account or not, and with inert text or not."""
+
+    of: type[CallRecord]
+    account: bool = False
+    csv_safe: bool = False
+
+
+@attrs.frozen
+class Format:
+    """How records, with the name of their account if it is a column, become a chunk, and chunks become a file."""
+
+    chunk: Callable[[Sequence[CallRecord], FileSpec, str | None], bytes]
+    write: Callable[[io.BufferedWriter, FileSpec, Chunks], None]
+    is_text: bool = False
+
+
+async def export(
+    streams: Mapping[str, RecordStream[Any]],
+    output: Path | Writable,
+    journal: Journal,
+    *,
+    form: str | None = None,
+    account: bool = False,
+    csv_safe: bool = False,
+    window: Window | None = None,
+    on_error: Literal["raise", "collect"] = "raise",
+    told: Callable[[], None] = lambda: None,
+) -> None:
+    """Read streams, one for each account, and write them into a file.
+
+    `form` is the format: parquet, arrow, csv or jsonl; without it, the ending of the output's name. A binary file that
+    is open for writing needs it. What the journal has is not read again: the streams are made with
+    `resume=journal.checkpoint(name)`. The file appears at once when all has been read. Until then there is none, or the
+    previous one. With `account`, its name is a column. `csv_safe` puts an apostrophe before text that a spreadsheet
+    would run as a formula, and goes with CSV only. `window` is the range that the file must cover. While a stream has
+    not read it all, because it ends in the server's future, the file is written but the journal is not finished: a
+    later export reads the rest and writes the file again, with all records. `told` is called for each window.
+
+    With `on_error="collect"`, a stream that fails does not stop the others. The file then holds the streams that have
+    been read to their end, if any, and the journal is not finished; the failures are raised as an `ExceptionGroup`.
+
+    Raises:
+        ValueError: for an unknown format, or `csv_safe` with another one than CSV.
+        OSError: if a file cannot be written.
+        ItnioError: as the streams do, and for a value that has no room in its column.
+    """
+    writer = format_of(output, form, csv_safe=csv_safe)
+    if isinstance(output, Path):
+        await anyio.to_thread.run_sync(check_place, output)
+    kind = FileSpec(next(iter(streams.values())).of, account, csv_safe)
+    failed: ExceptionGroup[Exception] | None = None
+    windows = {name: stream.windows() for name, stream in streams.items()}
+    async with merge(windows, buffer=1, on_error=on_error) as merged:
+        try:
+            async for name, batch in merged:
+                told()
+                chunk = await anyio.to_thread.run_sync(writer.chunk, batch.records, kind, name if account else None)
+                await _finish_in_thread(journal.add, name, chunk, batch.checkpoint, len(batch.records))
+        except ExceptionGroup as group:
+            failed = group
+    if failed and len(merged.failures) == len(streams):
+        raise failed
+    is_complete = not failed and (
+        window is None
+        or not any(gaps(window, (*stream.checkpoint.done, *stream.skipped)) for stream in streams.values())
+    )
+    chunks = partial(journal.chunks, without=merged.failures)
+    await _finish_in_thread(_write, writer, output, kind, chunks, journal.finish if is_complete else None)
+    if failed:
+        raise failed
+
+
+def format_of(output: Path | Writable, form: str | None = None, *, csv_safe: bool = False) -> Format:
+    """Return a format by its name, or else by the ending of a file's name.
+
+    Raises:
+        ValueError: for an unknown format, or `csv_safe` with another one than CSV.
+        MissingExtraError: for a columnar format without the extra `arrow`.
+    """
+    name, problem = form, f"the format must be one of {', '.join(FORMATS)}, not {form!r}"
+    if form is None and isinstance(output, Path):
+        name = output.suffix.lower().removeprefix(".")
+        problem = f"{output} must end with one of {', '.join(f'.{each}' for each in FORMATS)}, or its format be named"
+    if name is None or name not in FORMATS:
+        raise ValueError(problem)
+    if csv_safe and name != "csv":
+        message = f"text that is safe in spreadsheets goes with the format csv only, not with {name}"
+        raise ValueError(message)
+    return FORMATS[name]()
+
+
+def digest_of(output: Path) -> str | None:
+    """Return the digest of a file's content; None if there is no such file.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    try:
+        with output.open("rb") as file:
+            return _digest(file)
+    except FileNotFoundError:
+        return None
+
+
+async def _finish_in_thread(function: Callable[..., None], *arguments: object) -> None:
+    """Call a function in a thread, and wait for its end even if this task is cancelled.
+
+    anyio's `run_sync` waits if a cancel scope is cancelled, but not if asyncio cancels the task. The thread would then
+    write to a journal that the caller has closed, or into the file that another export writes.
+    """
+    errors: list[Exception] = []
+
+    async def call() -> None:
+        try:
+            await anyio.to_thread.run_sync(function, *arguments)
+        except Exception as error:  # noqa: BLE001 -- raised below, without the group's own around it
+            errors.append(error)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(call)
+    if errors:
+        raise errors[0]
+
+
+def _write(
+    form: Format, output: Path | Writable, kind: FileSpec, chunks: Chunks, finish: Callable[[str], None] | None
+) -> None:
+    with new_file(output) if isinstance(output, Path) else _copied_to(output) as file:
+        form.write(file, kind, chunks)
+        file.flush()
+        with _reread(file) as written:
+            digest = _digest(written)
+    if finish:
+        finish(digest)
+
+
+@contextmanager
+def _copied_to(output: Writable) -> Generator[io.BufferedWriter]:
+    """Open a temporary file that is copied to an output when the block ends: not all writers can write to a pipe."""
+    with tempfile.TemporaryFile("wb") as file:
+        yield file
+        with _reread(file) as written:
+            shutil.copyfileobj(written, output)
+        output.flush()
+
+
+def _reread(file: io.BufferedWriter) -> io.BufferedReader:
+    """Open a file that is being written, from its first byte on."""
+    file.seek(0)
+    return open(file.fileno(), "rb", closefd=False)
+
+
+def _digest(file: io.BufferedReader) -> str:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# Text
+
+
+def _json_chunk(records: Sequence[CallRecord], _: FileSpec, account: str | None) -> bytes:
+    return json_lines(records, account=account)
+
+
+def _csv_chunk(records: Sequence[CallRecord], kind: FileSpec, account: str | None) -> bytes:
+    return csv_lines(records, account=account, safe=kind.csv_safe)
+
+
+def _write_json(file: io.BufferedWriter, _: FileSpec, chunks: Chunks) -> None:
+    file.writelines(chunks())
+
+
+def _write_csv(file: io.BufferedWriter, kind: FileSpec, chunks: Chunks) -> None:
+    file.write(csv_header(kind.of, account=kind.account))
+    file.writelines(chunks())
+
+
+# Columns
+
+
+def _columnar(name: str) -> Format:
+    from ._columnar import WRITERS, column_chunk  # noqa: PLC0415 -- as above
+    from .arrow import schema  # noqa: PLC0415 -- the formats of text do not need the extra `arrow`
+
+    write = WRITERS[name]
+    return Format(
+        lambda records, kind, account: column_chunk(records, kind.of, account),
+        lambda file, kind, chunks: write(file, schema(kind.of, account=kind.account), chunks),
+    )
+
+
+FORMATS: Mapping[str, Callable[[], Format]] = {
+    "parquet": partial(_columnar, "parquet"),
+    "csv": lambda: Format(_csv_chunk, _write_csv, is_text=True),
+    "jsonl": lambda: Format(_json_chunk, _write_json, is_text=True),
+    "arrow": partial(_columnar, "arrow"),
+}
+"""The formats by their names, which are also the endings of files. Functions: those of columns need an extra."""

@@ -1,0 +1,115 @@
+"""The rows of an exported file, as Arrow tables."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import BufferedReader
+from itertools import count, islice
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import csv, ipc, parquet
+
+from ..._wire.scalars import brief
+from ..arrow import ROWS
+from .columns import COLUMNS, check_names
+
+__all__ = ["READERS", "Tables"]
+
+Tables = Iterator[pa.Table]
+
+LONGEST_LINE = 16 * 1024 * 1024
+"""Bytes that a line of a text file has at most: more is not an export."""
+
+
+def _parquet(file: BufferedReader) -> Tables:
+    with parquet.ParquetFile(file) as opened:
+        columns = check_names(opened.schema_arrow.names)
+        yield opened.schema_arrow.empty_table().select(columns)
+        for batch in opened.iter_batches(ROWS, columns=columns):
+            yield _checked(pa.Table.from_batches([batch]))
+
+
+def _arrow(file: BufferedReader) -> Tables:
+    with ipc.open_file(file) as opened:
+        columns = check_names(opened.schema.names)
+        yield opened.schema.empty_table().select(columns)
+        for index in range(opened.num_record_batches):
+            yield _checked(pa.Table.from_batches([opened.get_batch(index)]).select(columns))
+
+
+def _checked(table: pa.Table) -> pa.Table:
+    """Return a table whose buffers are consistent: DuckDB would read past the end of those of a corrupt file."""
+    table.validate(full=True)
+    return table
+
+
+def _csv(file: BufferedReader) -> Tables:
+    def read(**options: Any) -> csv.CSVStreamingReader:
+        file.seek(0)
+        return csv.open_csv(
+            file,
+            csv.ReadOptions(block_size=LONGEST_LINE),
+            csv.ParseOptions(newlines_in_values=True),
+            csv.ConvertOptions(null_values=[""], strings_can_be_null=True, **options),
+        )
+
+    columns = check_names(read().schema.names)
+    before = 0
+    for batch in read(include_columns=columns, column_types=dict.fromkeys(columns, pa.string())):
+        for start in range(0, batch.num_rows, ROWS):
+            yield _table(batch.slice(start, ROWS).to_pydict(), before + start)
+        before += batch.num_rows
+
+
+def _json_lines(file: BufferedReader) -> Tables:
+    before = 0
+    rows = _objects(file)
+    while chunk := list(islice(rows, ROWS)):
+        columns = check_names(chunk[0])
+        for row in chunk:
+            if not row.keys() >= set(columns):
+                check_names(row)
+        yield _table({name: [row.get(name) for row in chunk] for name in columns}, before)
+        before += len(chunk)
+
+
+def _objects(file: BufferedReader) -> Iterator[Mapping[str, Any]]:
+    """Yield the JSON object of each line."""
+    for number in count(1):
+        line = file.readline(LONGEST_LINE)
+        if not line:
+            return
+        try:
+            row = json.loads(line) if len(line) < LONGEST_LINE else None
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            message = f"line {number:,} is not a JSON object of at most {LONGEST_LINE:,} bytes: {brief(line[:99])}"
+            raise ValueError(message)  # noqa: TRY004 -- a wrong file like any other
+        yield row
+
+
+def _table(columns: Mapping[str, Sequence[Any]], before: int) -> pa.Table:
+    """Return a table of values that were read from text; `before` is the number of rows before it."""
+    return pa.table({name: _array(name, values, before) for name, values in columns.items()})
+
+
+def _array(name: str, values: Sequence[Any], before: int) -> "pa.Array[Any]":
+    column = COLUMNS[name]
+    read: list[Any] = []
+    for value in values:
+        try:
+            read.append(column.read(value))
+        except ValueError as error:
+            message = f"record {before + len(read) + 1:,} has {name} {brief(value)}: {error}"
+            raise ValueError(message) from None
+    return pa.array(read, column.arrow)
+
+
+READERS: Mapping[str, Callable[[BufferedReader], Tables]] = {
+    ".parquet": _parquet,
+    ".arrow": _arrow,
+    ".csv": _csv,
+    ".jsonl": _json_lines,
+}
+"""The reader of each format, by the ending of a file's name."""

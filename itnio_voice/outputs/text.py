@@ -1,0 +1,66 @@
+"""Records to lines of text: JSON objects or CSV, with amounts and times as in `to_dict()`."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from .._model.records import CallRecord
+
+__all__ = ["csv_header", "csv_lines", "json_lines"]
+
+_FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
+"""How text begins that a spreadsheet would run as a formula, also in the full-width forms of these characters."""
+
+
+def json_lines(records: Iterable[CallRecord], *, account: str | None = None) -> bytes:
+    """Return a JSON object a line, with the keys of `to_dict()`; with `account`, that key comes first."""
+    return _encoded("".join(f"{_json(_row(record, account))}\n" for record in records))
+
+
+def csv_header(of: type[CallRecord], *, account: bool = False) -> bytes:
+    """Return the line of names."""
+    names = [field.name for field in attrs.fields(of)]
+    return _encoded(",".join(["account", *names] if account else names) + "\r\n")
+
+
+def csv_lines(records: Iterable[CallRecord], *, account: str | None = None, safe: bool = False) -> bytes:
+    """Return a line for each record, as RFC 4180 has it; what is missing is empty, and `extra` is JSON.
+
+    With `safe`, an apostrophe comes before text that a spreadsheet would run as a formula (OWASP, CSV injection): text
+    that begins with = + - @, also after white space, or with a tab or a line break. Numbers and times stay as they are.
+    All cells are quoted, for a spreadsheet may take another character than the comma for the separator.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL if safe else csv.QUOTE_MINIMAL)
+    for record in records:
+        row = _row(record, account)
+        row["extra"] = _json(row["extra"]) if row["extra"] else None
+        if safe:
+            # Amounts and times are text in a row, but not in the record. The account is in the row only.
+            texts = {name: text for name, text in row.items() if isinstance(getattr(record, name, text), str)}
+            row.update({name: _inert(text) for name, text in texts.items()})
+        writer.writerow(row.values())
+    return _encoded(text.getvalue())
+
+
+def _inert(text: str) -> str:
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def _row(record: CallRecord, account: str | None) -> dict[str, Any]:
+    row = record.to_dict()
+    return row if account is None else {"account": account, **row}
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _encoded(text: str) -> bytes:
+    # Half of a surrogate pair is no text in UTF-8: it is written as JSON escapes it.
+    return text.encode(errors="backslashreplace")

@@ -1,0 +1,1 @@
+"""The records of the sandbox: generated, stored and queried."""

@@ -1,0 +1,1 @@
+"""Sessions, streams, merging, accounts and checkpoints."""

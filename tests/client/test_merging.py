@@ -1,0 +1,515 @@
+"""Several streams as one: nothing lost, nothing read far ahead, nothing left behind."""
+
+import asyncio
+import gc
+import math
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import httpx2
+import pytest
+
+from itnio_voice import AuthenticationError, Credentials, VoiceSession, merge
+from itnio_voice.sandbox import Behaviour, Sandbox
+
+from ..support.ticking import TIMEOUTS, attempt, run_ticking
+from ..walk.test_cancellation import HANG, tasks, until
+
+pytestmark = pytest.mark.anyio
+
+END = datetime(2026, 11, 1, tzinfo=UTC)
+START = END - timedelta(days=50)
+ACCOUNTS = {f"key-{number}": f"secret-{number}" for number in range(6)}
+
+
+class Counting:
+    """A stream of numbers that counts how many were asked for, and fails after its last one if it is to."""
+
+    def __init__(self, count: int, failure: Exception | None = None) -> None:
+        self.count = count
+        self.failure = failure
+        self.given = 0
+
+    def __aiter__(self) -> AsyncIterator[int]:
+        return self
+
+    async def __anext__(self) -> int:
+        await anyio.lowlevel.checkpoint()
+        if self.given < self.count:
+            self.given += 1
+            return self.given
+        if self.failure:
+            raise self.failure
+        raise StopAsyncIteration
+
+
+async def gathered(merged: Any) -> Counter[Any]:
+    """Read everything that is merged."""
+    async with merged:
+        return Counter([item async for item in merged])
+
+
+# What is given
+
+
+async def test_every_item_once() -> None:
+    """Each item of each stream comes once under its stream's name, in the stream's order."""
+    async with merge({"a": Counting(300), 7: Counting(2), None: Counting(0)}, buffer=5) as merged:
+        items = [item async for item in merged]
+
+        assert [] == [item async for item in merged]
+
+    assert list(range(1, 301)) == [number for name, number in items if name == "a"]
+    assert [1, 2] == [number for name, number in items if name == 7]
+    assert 302 == len(items)
+
+
+async def test_no_streams() -> None:
+    """Of nothing comes nothing."""
+    assert Counter() == await gathered(merge({}))
+
+
+@pytest.fixture
+async def many() -> AsyncIterator[Sandbox]:
+    """Run a sandbox of several accounts, each with records of its own."""
+    # Its clock is days from this machine's, too far to be believed: it takes any timestamp.
+    any_time = Behaviour(timestamp_tolerance=math.inf)
+    async with Sandbox(
+        records=250, accounts=ACCOUNTS, start=START, end=END, clock=END.timestamp, behaviour=any_time
+    ) as sandbox:
+        yield sandbox
+
+
+async def test_accounts_share_a_client(many: Sandbox) -> None:
+    """Sessions of several accounts over one HTTP client give each record of each account once."""
+    async with httpx2.AsyncClient() as client:
+        sessions = {
+            key: VoiceSession(Credentials(key, secret), base_url=many.base_url, http_client=client)
+            for key, secret in ACCOUNTS.items()
+        }
+        async with merge({key: session.records(START, END) for key, session in sessions.items()}) as merged:
+            found = [(key, record.voice_id) async for key, record in merged]
+
+    assert {key: many.ids(account=key) for key in ACCOUNTS} == {
+        key: {voice_id for name, voice_id in found if name == key} for key in ACCOUNTS
+    }
+    assert 250 * len(ACCOUNTS) == len(found)
+    await until(lambda: many.connections == 0)
+
+
+async def test_windows_merge_too(itnio_sandbox: Sandbox) -> None:
+    """Whatever `async for` reads can be merged: windows, each with its checkpoint."""
+    credentials = Credentials(itnio_sandbox.api_key, itnio_sandbox.api_secret)
+    async with VoiceSession(credentials, base_url=itnio_sandbox.base_url) as session:
+        stream = session.records(datetime.now(UTC) - timedelta(days=40))
+        async with merge({"only": stream.windows()}, buffer=1) as merged:
+            batches = [batch async for _, batch in merged]
+
+    found = [record.voice_id for batch in batches for record in batch.records]
+    assert Counter(itnio_sandbox.ids(datetime.now(UTC) - timedelta(days=40))) == Counter(found)
+    assert stream.checkpoint == batches[-1].checkpoint
+
+
+# A slow consumer
+
+
+async def test_a_slow_consumer_stops_the_reading() -> None:
+    """No more is read ahead than the buffer holds, and one item in each stream's hand."""
+    streams = {name: Counting(1000) for name in "abc"}
+    async with merge(streams, buffer=10) as merged:
+        taken = 0
+        async for _ in merged:
+            taken += 1
+            await anyio.wait_all_tasks_blocked()
+
+            assert taken + 10 <= sum(stream.given for stream in streams.values()) <= taken + 10 + len(streams)
+            if taken == 12:
+                break
+
+
+class Meeting(Counting):
+    """A stream of numbers that gives its first one only once all streams have been asked for theirs."""
+
+    def __init__(self, count: int, waiting: list[anyio.Event]) -> None:
+        super().__init__(count)
+        self.waiting = waiting
+
+    async def __anext__(self) -> int:
+        if self.waiting:
+            self.waiting.pop().set()
+            while self.waiting:
+                await self.waiting[-1].wait()
+        return await super().__anext__()
+
+
+async def test_streams_are_read_at_once() -> None:
+    """Every stream is asked for its first item before any of them has given one."""
+    waiting = [anyio.Event() for _ in range(6)]
+    streams = {name: Meeting(3, waiting) for name in range(6)}
+    with anyio.fail_after(HANG):
+        found = await gathered(merge(streams))
+
+    assert 6 * 3 == sum(found.values())
+
+
+# Consumers that are cancelled
+
+
+class Dawdling(Counting):
+    """A stream of numbers that takes some turns of the event loop for an item, or none."""
+
+    def __init__(self, count: int, chance: Random) -> None:
+        super().__init__(count)
+        self.chance = chance
+
+    async def __anext__(self) -> int:
+        for _ in range(self.chance.choice([0, 0, 1, 2, 5, 20])):
+            await anyio.lowlevel.checkpoint()
+        if self.given == self.count:
+            raise StopAsyncIteration
+        self.given += 1
+        return self.given
+
+
+def test_cancelled_calls_lose_no_item(anyio_backend: str, record_property: Any) -> None:
+    """Each item comes once and in order, wherever the calls for items are cancelled, in whatever way."""
+    chance = Random(anyio_backend)
+    counts = Counter(timeouts=0, items=0, lost=0, doubled=0)
+
+    async def main() -> None:
+        while counts["timeouts"] < 10 * TIMEOUTS:
+            await read(chance.choice([1, 2, 5]), 100)
+
+    async def read(streams: int, length: int) -> None:
+        found: dict[int, list[int]] = {name: [] for name in range(streams)}
+        dawdling = {name: Dawdling(length, chance) for name in found}
+        async with merge(dawdling, buffer=chance.choice([1, 2, 10, 1000])) as merged:
+            while True:
+                try:
+                    item = await attempt(lambda: anext(merged, None), anyio_backend, chance, 12)
+                except TimeoutError:
+                    counts["timeouts"] += 1
+                    continue
+                if item is None:
+                    break
+                found[item[0]].append(item[1])
+        for numbers in found.values():
+            assert sorted(numbers) == numbers
+            counts["lost"] += length - len(set(numbers))
+            counts["doubled"] += len(numbers) - len(set(numbers))
+        counts["items"] += streams * length
+
+    run_ticking(main, anyio_backend, anyio_backend)
+    for name, count in counts.items():
+        record_property(name, count)
+
+    assert (0, 0) == (counts["lost"], counts["doubled"])
+
+
+def test_cancelled_workers_lose_no_item(anyio_backend: str) -> None:
+    """Several tasks may read: each item comes to one of them, also while others are cancelled; none waits in vain."""
+    chance = Random(anyio_backend)
+    timeouts = 0
+
+    async def main() -> None:
+        while timeouts < TIMEOUTS:
+            found: list[Any] = []
+            async with (
+                merge({name: Dawdling(50, chance) for name in "abc"}, buffer=chance.choice([1, 5])) as merged,
+                anyio.create_task_group() as workers,
+            ):
+                for _ in range(4):
+                    workers.start_soon(work, merged, found)
+
+            assert dict.fromkeys(((name, number) for name in "abc" for number in range(1, 51)), 1) == Counter(found)
+
+    async def work(merged: Any, found: list[Any]) -> None:
+        nonlocal timeouts
+        while True:
+            try:
+                item = await attempt(lambda: anext(merged, None), anyio_backend, chance, 40)
+            except TimeoutError:
+                timeouts += 1
+                continue
+            if item is None:
+                return
+            found.append(item)
+
+    run_ticking(main, anyio_backend, anyio_backend)
+
+
+async def test_an_item_comes_at_once() -> None:
+    """A consumer that waits gets an item before its stream is read on to the buffer's end."""
+    stream = Counting(1000)
+    async with merge({"a": stream}, buffer=500) as merged:
+        await anext(merged)
+        assert stream.given < 5
+
+
+# Readers that are cancelled
+
+
+@pytest.mark.parametrize("on_error", ["raise", "collect"])
+async def test_readers_that_are_cancelled_with_their_scope(on_error: Any) -> None:
+    """A consumer that outlives the cancellation around it gets what was read, then an error: not an end."""
+    items = []
+    with anyio.CancelScope() as scope:
+        async with merge({"a": Counting(5), "b": Counting(10**9)}, buffer=20, on_error=on_error) as merged:
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel()
+            with anyio.CancelScope(shield=True):
+                with pytest.raises((RuntimeError, ExceptionGroup)) as caught:
+                    async for item in merged:
+                        items.append(item)
+                assert [] == [item async for item in merged]
+
+    assert {("a", number) for number in range(1, 6)} < set(items)
+    error = caught.value.exceptions[0] if on_error == "collect" else caught.value  # type: ignore[attr-defined]
+    assert "the reading of this stream was cancelled before its end" == str(error)
+    assert ["while reading 'b'"] == error.__notes__
+    assert {"b": error} == merged.failures
+
+
+@pytest.mark.parametrize("on_error", ["raise", "collect"])
+@pytest.mark.parametrize("chosen", [slice(None), slice(1), slice(1, 2), slice(2, 3)])
+def test_readers_that_are_cancelled_by_others(on_error: Any, chosen: slice) -> None:
+    """If a program of asyncio cancels tasks that are not its own, the consumer gets an error: not an end."""
+
+    async def main() -> None:
+        async with merge({"a": Counting(500), "b": Counting(500)}, buffer=20, on_error=on_error) as merged:
+            await anyio.wait_all_tasks_blocked()
+            others = sorted(asyncio.all_tasks() - {asyncio.current_task()}, key=asyncio.Task.get_name)
+            assert 3 == len(others)
+            for task in others[chosen]:
+                task.cancel()
+            with pytest.raises((RuntimeError, ExceptionGroup)):
+                async for _ in merged:
+                    await asyncio.sleep(0)
+
+            assert merged.failures
+
+    asyncio.run(main())
+
+
+async def test_leaving_while_another_task_waits() -> None:
+    """A task that still waits for an item when the streams are left gets an error: not an end."""
+    errors = []
+
+    async def wait(merged: Any) -> None:
+        with pytest.raises(RuntimeError, match="cancelled before its end") as caught:
+            await anext(merged)
+        errors.append(caught.value)
+
+    async with anyio.create_task_group() as group, merge({"a": Hanging()}) as merged:
+        group.start_soon(wait, merged)
+        await anyio.wait_all_tasks_blocked()
+
+    assert 1 == len(errors)
+
+
+class Hanging(Counting):
+    """A stream that has no item yet."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    async def __anext__(self) -> int:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+
+# What fails
+
+
+async def test_the_first_failure_is_raised_itself() -> None:
+    """The first failure stops the others, and is raised as it is, with a note that names the stream."""
+    other = Counting(10**9)
+    failure = ValueError("broken")
+    async with merge({"good": other, "bad": Counting(3, failure)}, buffer=20) as merged:
+        with pytest.raises(ValueError, match="broken") as caught:
+            async for _ in merged:
+                await anyio.lowlevel.checkpoint()
+        given = other.given
+        await anyio.wait_all_tasks_blocked()
+
+        assert given == other.given
+        assert [] == [item async for item in merged]
+    assert failure is caught.value
+    assert ["while reading 'bad'"] == failure.__notes__
+
+
+async def test_a_failure_does_not_break_into_the_callers_code() -> None:
+    """A failure waits until the next item is asked for: what the caller is doing meanwhile is not cancelled."""
+    done = False
+    with pytest.raises(ValueError, match="broken"):
+        async with merge({"bad": Counting(1, ValueError("broken"))}) as merged:
+            async for _ in merged:
+                await anyio.sleep(0.02)
+                done = True
+
+    assert done
+
+
+async def test_failures_are_collected() -> None:
+    """With "collect" the others are read to their end, then all failures are raised as a group."""
+    streams = {"one": Counting(3, ValueError("1")), "good": Counting(500), "two": Counting(9, KeyError("2"))}
+    items = []
+    async with merge(streams, buffer=2, on_error="collect") as merged:
+        with pytest.raises(ExceptionGroup, match=r"2 of 3 streams failed") as caught:
+            async for item in merged:
+                items.append(item)
+
+    assert Counter({"one": 3, "good": 500, "two": 9}) == Counter(name for name, _ in items)
+    assert {"while reading 'one'", "while reading 'two'"} == {
+        note for failure in caught.value.exceptions for note in failure.__notes__
+    }
+    assert {"one", "two"} == merged.failures.keys()
+    assert set(caught.value.exceptions) == set(merged.failures.values())
+
+
+@pytest.mark.parametrize("on_error", ["raise", "collect"])
+async def test_a_wrong_secret(many: Sandbox, on_error: Any) -> None:
+    """One account's wrong secret ends all, or only its own part."""
+    sessions = {
+        key: VoiceSession(Credentials(key, "wrong" if key == "key-3" else secret), base_url=many.base_url)
+        for key, secret in ACCOUNTS.items()
+    }
+    found: Counter[str] = Counter()
+    with pytest.raises((AuthenticationError, ExceptionGroup)) as caught:
+        async with merge(
+            {key: session.records(START, END) for key, session in sessions.items()}, on_error=on_error
+        ) as merged:
+            async for key, _ in merged:
+                found[key] += 1
+    for session in sessions.values():
+        await session.aclose()
+
+    error = caught.value if on_error == "raise" else caught.value.exceptions[0]  # type: ignore[attr-defined]
+    assert isinstance(error, AuthenticationError)
+    assert "while reading 'key-3'" in error.__notes__
+    if on_error == "collect":
+        assert dict.fromkeys(ACCOUNTS.keys() - {"key-3"}, 250) == found
+
+
+async def test_one_stream_twice(itnio_sandbox: Sandbox) -> None:
+    """A stream is read once: under a second name it is an error that says so, and nothing is split between the two."""
+    credentials = Credentials(itnio_sandbox.api_key, itnio_sandbox.api_secret)
+    async with VoiceSession(credentials, base_url=itnio_sandbox.base_url) as session:
+        stream = session.records(datetime.now(UTC) - timedelta(days=1))
+        with pytest.raises(RuntimeError, match="has been read"):
+            await gathered(merge({"a": stream, "b": stream}))
+
+
+# What is left behind
+
+
+async def leave(_: anyio.CancelScope) -> None:
+    """Leave the loop."""
+
+
+async def fail(_: anyio.CancelScope) -> None:
+    """Fail as the caller's own code may."""
+    message = "the caller's own"
+    raise LookupError(message)
+
+
+async def hang(scope: anyio.CancelScope) -> None:
+    """Wait for what never comes, until the scope is cancelled as a timeout would."""
+    scope.cancel()
+    await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize("end", [leave, fail, hang])
+async def test_leaving_early_stops_all(many: Sandbox, end: Any) -> None:
+    """After a break, an exception (which comes out as it is) or a timeout no task, request or connection is left."""
+    many.behaviour = Behaviour(latency=0.01, timestamp_tolerance=math.inf)
+    before = tasks()
+    sessions = [
+        VoiceSession(Credentials(key, secret), base_url=many.base_url, concurrency=2)
+        for key, secret in ACCOUNTS.items()
+    ]
+    with anyio.CancelScope() as scope:
+        try:
+            async with merge({s: s.records(START, END, page_size=20) for s in sessions}, buffer=30) as merged:
+                async for _ in merged:
+                    await end(scope)
+                    break
+        except LookupError as error:
+            assert "the caller's own" in str(error)  # noqa: PT017 -- not in a group
+    await until(lambda: many.in_flight == 0)
+
+    assert before == tasks()
+    assert scope.cancelled_caught == (end is hang)
+    asked = len(many.requests)
+    await anyio.sleep(0.05)
+    assert asked == len(many.requests)
+    for session in sessions:
+        await session.aclose()
+    await until(lambda: many.connections == 0)
+    gc.collect()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("pause", [0.0, 0.5])
+async def test_a_cancelled_task(many: Sandbox, pause: float) -> None:
+    """A task that asyncio itself cancels, waiting for an item or elsewhere, ends and leaves nothing."""
+    many.behaviour = Behaviour(latency=0.05, timestamp_tolerance=math.inf)
+    before = tasks()
+    async with VoiceSession(Credentials("key-0", "secret-0"), base_url=many.base_url) as session:
+        begun = asyncio.Event()
+
+        async def read() -> None:
+            async with merge({"a": session.records(START, END, page_size=10)}, buffer=5) as merged:
+                async for _ in merged:
+                    begun.set()
+                    await asyncio.sleep(pause)
+
+        task = asyncio.create_task(read())
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await until(lambda: many.in_flight == 0)
+
+        assert before == tasks()
+
+
+async def test_never_entered() -> None:
+    """What is made and not entered leaves no warning."""
+    merge({"a": Counting(1)})
+    gc.collect()
+
+
+# Wrong use
+
+
+@pytest.mark.parametrize(
+    ("streams", "options", "text"),
+    [
+        ({}, {"buffer": 0}, "buffer must be a whole number from 1, not 0"),
+        ({}, {"buffer": 1.5}, "not 1.5"),
+        ({}, {"on_error": "ignore"}, 'on_error must be "raise" or "collect", not \'ignore\''),
+        ({"a": [1]}, {}, r"'a' must be a stream to read with async for, not \[1\]"),
+    ],
+)
+async def test_wrong_arguments(streams: Any, options: Any, text: str) -> None:
+    """Wrong arguments are told at the call."""
+    with pytest.raises(ValueError, match=text):
+        merge(streams, **options)
+
+
+async def test_wrong_use() -> None:
+    """It is entered once, and read inside: outside there is an error, not an end that looks like one."""
+    merged = merge({"a": Counting(1)})
+    with pytest.raises(RuntimeError, match="inside `async with`"):
+        await anext(merged)
+    assert Counter({("a", 1): 1}) == await gathered(merged)
+    with pytest.raises(RuntimeError, match="inside `async with`"):
+        await anext(merged)
+    with pytest.raises(RuntimeError, match="merged before"):
+        await gathered(merged)

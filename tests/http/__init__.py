@@ -1,0 +1,1 @@
+"""One request: signing, retries, deadlines, bodies, connections and redaction."""

@@ -1,0 +1,268 @@
+"""The client that a session makes: proxies as httpx reads them, errors by httpx's names."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+import attrs
+import certifi
+import httpx
+import httpx2
+import pytest
+from anyio.abc import SocketAttribute
+
+from itnio_voice import Credentials, Retry, TransportError, VoiceSession
+from itnio_voice._http.pool import is_direct, make_client, proxy_mounts
+from itnio_voice.sandbox import Sandbox
+
+END = datetime.now(UTC).replace(microsecond=0)
+START = END - timedelta(days=30)
+
+
+@pytest.mark.parametrize(
+    ("proxies", "expected"),
+    [
+        ({}, {}),
+        ({"https": "http://proxy:3128"}, {"https://": "http://proxy:3128"}),
+        ({"http": "proxy:3128", "all": "socks5://s"}, {"http://": "http://proxy:3128", "all://": "socks5://s"}),
+        ({"https": "http://proxy", "no": "*"}, {}),
+        ({"https": "http://proxy", "no": "a.example, *"}, {}),
+        ({"ftp": "http://proxy"}, {}),
+        ({"no": "example.com"}, {"all://*example.com": None}),
+        ({"no": ".example.com"}, {"all://*.example.com": None}),
+        ({"no": "localhost, 10.0.0.1"}, {"all://localhost": None, "all://10.0.0.1": None}),
+        ({"no": "::1,10.0.0.0/8"}, {"all://[::1]": None, "all://10.0.0.0/8": None}),
+        ({"no": "http://only.example"}, {"http://only.example": None}),
+    ],
+)
+def test_proxies_are_read_as_httpx_reads_them(proxies: dict[str, str], expected: dict[str, Any]) -> None:
+    """Each proxy by scheme, and None for the hosts that are asked directly."""
+    assert expected == proxy_mounts(proxies)
+
+
+@pytest.mark.parametrize(
+    ("url", "direct"),
+    [
+        ("https://api.itniotech.com/voice", False),
+        ("https://api.onbuka.com", True),
+        ("https://onbuka.com", True),
+        ("https://notonbuka.com", False),
+        ("https://laaffic.com", False),
+        ("https://api.laaffic.com", True),
+        ("https://10.1.2.3", True),
+    ],
+)
+def test_which_hosts_are_asked_directly(monkeypatch: pytest.MonkeyPatch, url: str, direct: bool) -> None:
+    """`NO_PROXY` works on our client as it does on httpx's own."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "onbuka.com,.laaffic.com,10.1.2.3")
+    ours, theirs = make_client(1), httpx.AsyncClient()
+
+    for client in (ours, theirs):
+        assert direct == (client._transport_for_url(httpx.URL(url)) is client._transport)
+
+
+def test_a_proxy_of_an_unknown_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused when the session is made."""
+    monkeypatch.setenv("HTTPS_PROXY", "gopher://proxy")
+    with pytest.raises(ValueError, match="gopher"):
+        make_client(1)
+
+
+@pytest.fixture
+def proxy() -> Iterator[tuple[str, list[bytes]]]:
+    """Run a proxy that keeps the first line and the authorization of each request, and refuses it."""
+    heard: list[bytes] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                heard.append(connection.recv(65536))
+                connection.sendall(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield f"http://user:word@127.0.0.1:{listener.getsockname()[1]}", heard
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join()
+
+
+@pytest.mark.anyio
+async def test_requests_go_through_the_proxy(monkeypatch: pytest.MonkeyPatch, proxy: tuple[str, list[bytes]]) -> None:
+    """https is tunnelled through the environment's proxy, with its authorization; a refusal is a TransportError."""
+    url, heard = proxy
+    monkeypatch.setenv("HTTPS_PROXY", url)
+    credentials = Credentials("api-key-1", "secret-of-1")
+    async with VoiceSession(credentials, retry=Retry(attempts=1)) as session:
+        with pytest.raises(TransportError, match="407"):
+            await session.page(START, END)
+
+    assert heard[0].startswith(b"CONNECT api.itniotech.com:443 HTTP/1.1\r\n")
+    assert b"Proxy-Authorization: Basic dXNlcjp3b3Jk" in heard[0]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_no_proxy_to_this_machine(
+    monkeypatch: pytest.MonkeyPatch, proxy: tuple[str, list[bytes]], itnio_sandbox: Sandbox, host: str
+) -> None:
+    """A loopback base URL goes through none of the environment's proxies, which would see the signature."""
+    url, heard = proxy
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, url)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    credentials = Credentials(itnio_sandbox.api_key, itnio_sandbox.api_secret)
+    async with VoiceSession(credentials, base_url=itnio_sandbox.base_url.replace("127.0.0.1", host)) as session:
+        await session.page(START, END)
+
+    assert [] == heard
+
+
+@pytest.mark.parametrize(
+    ("host", "direct"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.9.10", True),
+        ("::1", True),
+        ("10.1.2.3", True),
+        ("192.168.7.9", True),
+        ("192.168.8.1", False),
+        ("fd00::5", True),
+        ("fe80::5", False),
+        ("8.8.8.8", False),
+        ("localhost.example.com", False),
+        ("api.itniotech.com", False),
+        ("", False),
+    ],
+)
+def test_which_addresses_are_direct(host: str, direct: bool) -> None:
+    """Loopback addresses are, and those in a network of `NO_PROXY`."""
+    assert direct == is_direct(host, {"no": "example.com, 10.0.0.0/8,192.168.7.1/24 ,fd00::/8,nonsense/99,"})
+
+
+@pytest.mark.parametrize("url", ["https://10.1.2.3/voice", "https://api.itniotech.com/voice", "https://[::1]:8000"])
+def test_a_network_of_no_proxy(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """A client for an address in a network of `NO_PROXY` has no proxies; one for another address has them."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "10.0.0.0/8")
+    client = make_client(1, url)
+
+    assert ("itniotech" not in url) == (client._transport_for_url(httpx.URL(url)) is client._transport)
+
+
+def test_certificates_are_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients share what checks certificates, as long as the environment names the same ones."""
+
+    def context() -> Any:
+        transport: Any = make_client(1)._transport
+        return transport._pool._ssl_context
+
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    first = context()
+
+    assert first is context()
+    assert first.check_hostname
+    monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
+    assert first is not context()
+
+
+@attrs.define
+class CookieServer:
+    """A transport whose answers set cookies, and that keeps the Cookie header of each request."""
+
+    library: Any
+    setting: list[tuple[str, str]] = attrs.field(factory=list)
+    received: list[str | None] = attrs.field(factory=list)
+
+    def client(self, **options: Any) -> Any:
+        """Return a client of the library."""
+        return self.library.AsyncClient(transport=self.library.MockTransport(self.answer), **options)
+
+    def answer(self, request: Any) -> Any:
+        """Answer."""
+        self.received.append(request.headers.get("Cookie"))
+        page = {"status": "0", "data": {"total": 0, "records": []}}
+        return self.library.Response(200, json=page, headers=[*self.setting])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("library", [httpx, httpx2])
+async def test_cookies_on_a_callers_client(library: Any) -> None:
+    """A session neither sends the cookies of a shared client nor leaves any in its jar; the caller's own stay."""
+    setting = [("Set-Cookie", f"name-{number}=value; Path=/voice") for number in range(20)]
+    server = CookieServer(library, [*setting, ("Set-Cookie", "invalid; Domain=elsewhere.example")])
+    async with server.client() as client:
+        client.cookies.set("own", "kept", domain="api.itniotech.com")
+        for key in ("api-key-1", "api-key-2"):
+            session = VoiceSession(Credentials(key, "secret-of-1"), http_client=client)
+            await session.page(START, END)
+            await session.page(START, END)
+
+        assert [("own", "kept")] == [(cookie.name, cookie.value) for cookie in client.cookies.jar]
+        await client.get("https://api.itniotech.com/")
+
+    assert [None, None, None, None, "own=kept"] == server.received
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("library", [httpx, httpx2])
+async def test_a_cookie_header_of_a_callers_client(library: Any) -> None:
+    """A Cookie among the client's own headers is sent."""
+    server = CookieServer(library)
+    async with server.client(headers={"Cookie": "gateway=1"}) as client:
+        await VoiceSession(Credentials("api-key-1", "secret-of-1"), http_client=client).page(START, END)
+
+    assert ["gateway=1"] == server.received
+
+
+@pytest.mark.anyio
+async def test_cookies_on_our_own_client() -> None:
+    """Cookies of answers are neither kept nor sent, and not even parsed."""
+    received: list[bytes] = []
+    body = b'{"status": "0", "data": {"total": 0, "records": []}}'
+    cookies = b"".join(b"Set-Cookie: name-%d=value\r\n" % number for number in range(3000))
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%s\r\n" % (len(body), cookies)
+
+    async def serve(stream: Any) -> None:
+        async with stream:
+            request = b""
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while True:
+                    request += await stream.receive()
+                    if request.endswith(b"}"):
+                        received.append(request)
+                        request = b""
+                        await stream.send(head + body)
+
+    listener: Any = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"  # noqa: S610 -- no SQL
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, serve)
+        async with VoiceSession(Credentials("api-key-1", "secret-of-1"), base_url=url) as session:
+            await session.page(START, END)
+            await session.page(START, END, current=2)
+        group.cancel_scope.cancel()
+
+    assert 2 == len(received)
+    assert not [request for request in received if b"cookie" in request.lower()]
+
+
+def test_the_jar_of_our_own_client_stays_empty() -> None:
+    """An answer that sets a cookie leaves it empty."""
+    client = make_client(1)
+    request = httpx.Request("GET", "https://api.itniotech.com/")
+    client.cookies.extract_cookies(httpx.Response(200, headers={"Set-Cookie": "a=b"}, request=request))
+
+    assert [] == list(client.cookies.jar)

@@ -1,0 +1,1 @@
+"""Records, windows and errors."""

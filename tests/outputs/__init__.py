@@ -1,0 +1,1 @@
+"""Arrow, text, files, warehouses, clusters and reports."""

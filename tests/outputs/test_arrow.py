@@ -1,0 +1,236 @@
+"""Records as Arrow: every value in its column, exactly, or an error that names it."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import attrs
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from itnio_voice import DecodeError, ServerError, SipRecord, VoiceRecord, Window
+from itnio_voice.outputs.arrow import record_batch, record_batches, schema, to_table
+from itnio_voice.sandbox import Behaviour, Sandbox
+
+from ..client.test_stream import END, MANY, START, break_at
+from ..conftest import session_on
+
+LONG_AGO = datetime.now(UTC) - timedelta(days=61)
+
+texts = st.none() | st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+amounts = st.none() | st.decimals(
+    min_value=Decimal(-(10**19)), max_value=Decimal(10**19), places=18, allow_nan=False, allow_infinity=False
+)
+offsets = st.integers(-14, 14).map(lambda hours: timezone(timedelta(hours=hours)))
+times = st.none() | st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=offsets)  # noqa: DTZ001
+integers = st.none() | st.integers(-(2**63), 2**63 - 1)
+extras = st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.none() | st.integers(), max_size=2)
+
+OF_TYPE: dict[Any, Any] = {
+    attrs.fields(VoiceRecord).callee.type: texts,
+    attrs.fields(VoiceRecord).cost.type: amounts,
+    attrs.fields(VoiceRecord).call_time.type: times,
+    attrs.fields(VoiceRecord).call_duration.type: integers,
+    attrs.fields(VoiceRecord).extra.type: extras,
+}
+
+
+def records(of: type[Any]) -> st.SearchStrategy[Any]:
+    """Return records of a kind with any values that their fields may hold."""
+    return st.builds(of, **{field.name: OF_TYPE[field.type] for field in attrs.fields(of)})
+
+
+def plain(record: Any) -> dict[str, Any]:
+    """Return what a row should read as."""
+    values = attrs.asdict(record, recurse=False)
+    return {**values, "extra": dict(record.extra) or None}
+
+
+@given(st.lists(records(VoiceRecord), max_size=4))
+def test_values_survive(made: list[VoiceRecord]) -> None:
+    """Amounts keep each digit and times their instant; text, numbers and unknown fields are as they were."""
+    rows = record_batch(made).to_pylist()
+    for row in rows:
+        row["extra"] = row["extra"] and json.loads(row["extra"])
+
+    assert [plain(record) for record in made] == rows
+
+
+@pytest.mark.parametrize("of", [VoiceRecord, SipRecord])
+def test_schema(of: type[Any]) -> None:
+    """Columns are the attributes, in their order; the account comes first if there is one."""
+    names = [field.name for field in attrs.fields(of)]
+
+    assert names == schema(of).names
+    assert ["account", *names] == schema(of, account=True).names
+    assert pa.decimal128(38, 18) == schema(of).field("cost").type
+    assert pa.timestamp("us", tz="UTC") == schema(of).field("submit_time").type
+    assert pa.dictionary(pa.int32(), pa.string()) == schema(of).field("code").type
+    assert schema(of) == record_batch([of()], of).schema
+    assert ["eu"] == record_batch([of()], of, account="eu")["account"].to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "text"),
+    [
+        ("cost", Decimal("0.1234567890123456789"), "0.1234567890123456789"),
+        ("cost", Decimal(123456789012345678901), "123456789012345678901"),
+        ("rate", Decimal("1E-19"), "1E-19"),
+        ("cost", Decimal("1E-57"), "1E-57"),
+        ("cost", Decimal("1E-10000000"), "1E-10000000"),
+        ("cost", Decimal("1E+100000000"), r"1E\+100000000"),
+        ("cost", Decimal(10) ** 20, "100000000000000000000"),
+        ("cost", Decimal("NaN"), "NaN"),
+        ("cost", Decimal("sNaN"), "sNaN"),
+        ("cost", Decimal("-Infinity"), "-Infinity"),
+        ("call_duration", 2**63, "9223372036854775808"),
+        ("callee", "\ud800", r"\\ud800"),
+        ("code", "\udc00", r"\\udc00"),
+    ],
+)
+def test_what_has_no_room(field: str, value: Any, text: str) -> None:
+    """What a column cannot hold exactly is an error that names value, field and record, and never rounded."""
+    made = [VoiceRecord(voice_id=f"v{number}") for number in range(3)]
+    made[1] = attrs.evolve(made[1], **{field: value})
+    with pytest.raises(DecodeError, match=text) as caught:
+        record_batch(made)
+
+    assert ("v1", field, value) == (caught.value.voice_id, caught.value.field, caught.value.value)
+
+
+@pytest.mark.parametrize(
+    "amount",
+    ["0E+40", "0E-10000000", "-0", "0.5" + "0" * 60, "99999999999999999999.999999999999999999", "-1E-18", "1E19"],
+)
+def test_amounts_that_fit(amount: str) -> None:
+    """An amount that a column can hold exactly is there, however many zeros it was written with."""
+    record = VoiceRecord(cost=Decimal(amount))
+
+    assert record.cost == record_batch([record])["cost"].to_pylist()[0]
+
+
+def test_exponents_of_unknown_fields() -> None:
+    """A number of an unknown field is JSON text as short as it came, whatever its exponent."""
+    extra = {"x": Decimal("1E+100000000"), "y": [Decimal("0E-10000000")]}
+    (row,) = record_batch([VoiceRecord(extra=extra)]).to_pylist()
+
+    assert {"x": "1E+100000000", "y": ["0E-10000000"]} == json.loads(row["extra"])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("of", [VoiceRecord, SipRecord])
+async def test_batches(itnio_sandbox: Sandbox, of: type[Any]) -> None:
+    """Every record of a stream is in one batch, and all batches but the last have the size asked for."""
+    async with session_on(itnio_sandbox) as session:
+        found = await session.records(LONG_AGO, of=of).collect()
+        batches = [batch async for batch in record_batches(session.records(LONG_AGO, of=of), size=7)]
+
+    assert {7} == {batch.num_rows for batch in batches[:-1]}
+    assert [record.voice_id for record in found] == [
+        name for batch in batches for name in batch["voice_id"].to_pylist()
+    ]
+
+
+@pytest.mark.anyio
+async def test_tables(itnio_sandbox: Sandbox) -> None:
+    """A table is a call away from a DataFrame, sums exactly, and has its columns also without a row."""
+    async with session_on(itnio_sandbox) as session:
+        found = await session.records(LONG_AGO).collect()
+        table = await to_table(session.records(LONG_AGO))
+        empty = await to_table(session.records(LONG_AGO, of=SipRecord, limit=0))
+
+    frame: Any = pl.from_arrow(table)
+    assert (200, sum(record.cost or 0 for record in found)) == (len(frame), frame["cost"].sum())
+    assert schema(SipRecord) == empty.schema
+    assert 0 == empty.num_rows
+
+
+@MANY
+@pytest.mark.anyio
+@pytest.mark.parametrize("requests", [8, 15, 25])
+async def test_a_table_that_fails_completes_no_window(itnio_sandbox: Sandbox, requests: int) -> None:
+    """After an error no record has been returned: checkpoint and progress are empty, and a resumed stream has all."""
+    itnio_sandbox.behaviour = Behaviour(max_span=timedelta(days=5))
+    itnio_sandbox.on_request = break_at(requests)
+    async with session_on(itnio_sandbox) as session:
+        stream = session.records(START, END)
+        with pytest.raises(ServerError):
+            await to_table(stream)
+        itnio_sandbox.behaviour = Behaviour()
+        resumed = session.records(START, END, resume=stream.checkpoint)
+        table = await to_table(resumed)
+
+    assert () == stream.checkpoint.done
+    assert (0, 0) == (stream.progress.records, stream.progress.windows_done)
+    assert itnio_sandbox.ids(START, END) == set(table["voice_id"].to_pylist())
+    assert (Window(START, END),) == resumed.checkpoint.done
+    assert 3000 == resumed.progress.records
+
+
+@pytest.mark.anyio
+async def test_a_table_of_a_stream_that_has_been_read(itnio_sandbox: Sandbox) -> None:
+    """A table of such a stream is an error, and leaves its checkpoint and progress as they are."""
+    async with session_on(itnio_sandbox) as session:
+        stream = session.records(LONG_AGO)
+        reading = aiter(stream)
+        await anext(reading)
+        with pytest.raises(RuntimeError, match="has been read"):
+            await to_table(stream)
+        rest = [record async for record in reading]
+
+    assert 200 == 1 + len(rest) == stream.progress.records
+    assert stream.checkpoint.done
+
+
+@MANY
+@pytest.mark.anyio
+@pytest.mark.parametrize("requests", [8, 15, 25, 35])
+@pytest.mark.parametrize("size", [7, 300, 10_000])
+async def test_batches_complete_the_windows_that_they_hold(itnio_sandbox: Sandbox, requests: int, size: int) -> None:
+    """The checkpoint covers no record that is in no batch: batches and a resumed stream have all records."""
+    itnio_sandbox.behaviour = Behaviour(max_span=timedelta(days=5))
+    itnio_sandbox.on_request = break_at(requests)
+    found: list[str | None] = []
+    async with session_on(itnio_sandbox) as session:
+        stream = session.records(START, END)
+        with pytest.raises(ServerError):
+            async for batch in record_batches(stream, size=size):
+                found += batch["voice_id"].to_pylist()
+        itnio_sandbox.behaviour = Behaviour()
+        rest = await to_table(session.records(START, END, resume=stream.checkpoint))
+
+    assert itnio_sandbox.ids(START, END) == {*found, *rest["voice_id"].to_pylist()}
+    assert len(found) == stream.progress.records
+    assert (len(rest) < 3000) == bool(stream.checkpoint.done)
+
+
+@pytest.mark.anyio
+async def test_an_error_of_the_stream_comes_through(itnio_sandbox: Sandbox) -> None:
+    """What the stream raises is raised, and a wrong size at the call."""
+    minute_ago = (datetime.now(UTC) - timedelta(minutes=1)).isoformat(timespec="seconds")
+    itnio_sandbox.insert({"voiceId": "bad", "cost": "0.00000000000000000001", "submitTime": minute_ago})
+    async with session_on(itnio_sandbox) as session:
+        with pytest.raises(DecodeError, match="has no room in the column cost"):
+            await to_table(session.records(LONG_AGO))
+        with pytest.raises(ValueError, match="size must be a whole number from 1, not 0"):
+            record_batches(session.records(LONG_AGO), size=0)
+
+
+def test_a_kind_of_ones_own() -> None:
+    """A field of one's own is a column if its type has one here; if not, that is said."""
+
+    @attrs.frozen
+    class Own(VoiceRecord):
+        bonus: Decimal | None = None
+
+    @attrs.frozen
+    class Odd(VoiceRecord):
+        place: list[str] | None = None
+
+    assert pa.decimal128(38, 18) == schema(Own).field("bonus").type
+    with pytest.raises(ValueError, match=r"Odd.place is list\[str\] \| None, which has no Arrow type here"):
+        schema(Odd)

@@ -1,0 +1,119 @@
+"""Files that are complete once they have their names: permissions, part files, and places that cannot be written."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from itnio_voice.outputs._atomic_file import check_place, new_file
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="permissions and links of POSIX")
+
+
+def write(output: Path, text: bytes = b"new") -> None:
+    """Write a file."""
+    with new_file(output) as file:
+        file.write(text)
+
+
+def mode_of(path: Path) -> int:
+    """Return a file's permissions."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_new_file_is_private(tmp_path: Path) -> None:
+    """Only its owner can read a new file, at any time."""
+    with new_file(tmp_path / "calls.csv") as file:
+        (part,) = tmp_path.iterdir()
+        assert part.name.startswith(".calls.csv.")
+        assert 0o600 == mode_of(part)
+        file.write(b"new")
+
+    assert 0o600 == mode_of(tmp_path / "calls.csv")
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o400])
+def test_a_replaced_file_keeps_its_permissions(tmp_path: Path, mode: int) -> None:
+    """A file that replaces another has its permissions, and no more than those from the first byte on."""
+    output = tmp_path / "calls.csv"
+    output.touch()
+    output.chmod(mode)
+    with new_file(output) as file:
+        (part,) = tmp_path.glob(".calls.csv.*")
+        assert mode == mode_of(part)
+        file.write(b"new")
+
+    assert (mode, b"new") == (mode_of(output), output.read_bytes())
+
+
+def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
+    """Neither a link at a name that could be guessed nor one at the output's lets another file be written."""
+    victim, output = tmp_path / "victim", tmp_path / "calls.csv"
+    victim.write_bytes(b"precious")
+    victim.chmod(0o644)
+    (tmp_path / f".calls.csv.{os.getpid()}.part").symlink_to(victim)
+    output.symlink_to(victim)
+    write(output)
+
+    assert b"precious" == victim.read_bytes()
+    assert (b"new", False, 0o600) == (output.read_bytes(), output.is_symlink(), mode_of(output))
+
+
+def test_two_at_once(tmp_path: Path) -> None:
+    """Two writers of one output do not mix, also with one process id: the last one to end has written it."""
+    output = tmp_path / "calls.csv"
+    with new_file(output) as first:
+        first.write(b"first, ")
+        write(output, b"second")
+        assert b"second" == output.read_bytes()
+        first.write(b"to its end")
+
+    assert b"first, to its end" == output.read_bytes()
+    assert [output] == list(tmp_path.iterdir())
+
+
+def test_an_error_leaves_the_file_before(tmp_path: Path) -> None:
+    """After an error, an interrupt included, there is no part file, and the previous file is there."""
+    output = tmp_path / "calls.csv"
+    output.write_bytes(b"before")
+    with pytest.raises(KeyboardInterrupt), new_file(output) as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    assert ([output], b"before") == (list(tmp_path.iterdir()), output.read_bytes())
+
+
+def test_the_longest_names(tmp_path: Path) -> None:
+    """A name that is as long as a file system allows can be written, in several bytes a character too."""
+    for name in ("n" * 251 + ".csv", "電" * 83 + ".csv"):
+        write(tmp_path / name)
+        assert b"new" == (tmp_path / name).read_bytes()
+
+
+def test_wrong_places_are_named(tmp_path: Path) -> None:
+    """An error names the output instead of a part file, and says what to do."""
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    wrong = {
+        "folder": (IsADirectoryError, "folder is a folder: choose the name of a file"),
+        "none/calls.csv": (NotADirectoryError, "calls.csv cannot be written: .*none is not a folder. Create it"),
+        "pipe": (FileExistsError, "pipe is not a regular file"),
+        "n" * 256: (OSError, "n cannot be written: File name too long"),
+    }
+    for name, (error, message) in wrong.items():
+        for function in (write, check_place):
+            with pytest.raises(error, match=message) as raised:
+                function(tmp_path / name)
+            assert ".part" not in str(raised.value)
+    assert ["folder", "pipe"] == sorted(os.listdir(tmp_path))
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """An error of the system while the file is written names the output."""
+    with (
+        pytest.raises(OSError, match=r"calls.csv cannot be written: No space left on device"),
+        new_file(tmp_path / "calls.csv"),
+    ):
+        Path("/dev/full").write_bytes(b"text")
+    assert [] == list(tmp_path.iterdir())

@@ -1,0 +1,348 @@
+"""Records on a cluster of two processes: each comes once, as Decimal, and no secret travels."""
+
+import json
+import pickle
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Any
+
+import anyio
+import cloudpickle
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pytest
+from distributed import Client, LocalCluster, wait
+
+from itnio_voice import (
+    IncompleteWindowError,
+    Retry,
+    SipRecord,
+    TimeRangeError,
+    TimestampExpiredError,
+    UserLockedError,
+    VoiceRecord,
+)
+from itnio_voice._client.accounts import find_accounts
+from itnio_voice._model.records import CallRecord
+from itnio_voice.outputs.arrow import schema, to_table
+from itnio_voice.outputs.cluster import read_records
+from itnio_voice.sandbox import Behaviour, Sandbox
+
+ACCOUNTS = {"europe": ("key-of-europe", "secret-of-europe"), "america": ("key-of-america", "secret-of-america")}
+KINDS: dict[type[CallRecord], Any] = {VoiceRecord: "group", SipRecord: "sip"}
+WEEK = timedelta(days=7)
+SECOND = timedelta(seconds=1)
+END = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=2)
+START = END - 5 * WEEK
+BOUNDARIES = [START + index * WEEK for index in range(1, 5)]
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where the sandbox keeps its records."""
+    return tmp_path_factory.mktemp("sandbox") / "records.db"
+
+
+@pytest.fixture(scope="module")
+def service(database: Path) -> Iterator[Sandbox]:
+    """Run a sandbox with two accounts, and two records on each boundary of weeks and on each second beside it.
+
+    On the ends of the whole range there is none, for which range these belong to is for the server to say.
+    """
+    options: dict[str, Any] = {"accounts": dict(ACCOUNTS.values()), "database": database}
+    with Sandbox(records=400, sip_records=150, start=START + SECOND, end=END, **options) as sandbox:
+        times = [at + step * SECOND for at in BOUNDARIES for step in (-1, 0, 1) for _ in range(2)]
+        for kind in KINDS.values():
+            for key in sandbox.accounts:
+                sandbox.insert(*({"submitTime": at.isoformat()} for at in times), kind=kind, account=key)
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
+def client(service: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Run a cluster of two processes that, as this one, find their accounts in a file."""
+    file = tmp_path_factory.mktemp("accounts") / "accounts.toml"
+    file.touch(mode=0o600)
+    table = '[{}]\napi_key = "{}"\napi_secret = "{}"\nbase_url = "{}"\n'
+    file.write_text("".join(table.format(name, *pair, service.base_url) for name, pair in ACCOUNTS.items()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ITNIO_ACCOUNTS", str(file))
+        with (
+            LocalCluster(
+                n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+
+
+@pytest.fixture
+def sandbox(service: Sandbox, client: Client) -> Iterator[Sandbox]:  # noqa: ARG001 -- what is computed runs there
+    """Return the sandbox, with no request asked of it and its usual behaviour, beside a cluster."""
+    service.reset_requests()
+    yield service
+    service.behaviour, service.on_request = Behaviour(), None
+
+
+def told(database: Path, account: str, kind: str, start: datetime, end: datetime) -> list[dict[str, Any]]:
+    """Return the sandbox's own records of a range, both ends included, as they are on the wire."""
+    rows = sqlite3.connect(database)
+    try:
+        query = "SELECT wire FROM records WHERE account = ? AND kind = ? AND submitted BETWEEN ? AND ?"
+        found = rows.execute(query, (ACCOUNTS[account][0], kind, start.timestamp(), end.timestamp())).fetchall()
+    finally:
+        rows.close()
+    return [json.loads(wire, parse_float=Decimal) for (wire,) in found]
+
+
+def read_whole(account: str, start: datetime, end: datetime, of: type[CallRecord] = VoiceRecord) -> pa.Table:
+    """Return a range's records as one session reads them."""
+
+    async def read() -> pa.Table:
+        async with find_accounts([account])[account].session() as session:
+            return await to_table(session.records(start, end, of=of))
+
+    return anyio.run(read)
+
+
+def costs(records: Iterable[dict[str, Any]]) -> Decimal:
+    """Return the exact sum of what is on the wire."""
+    return sum((Decimal(str(record["cost"])) for record in records if record.get("cost")), Decimal())
+
+
+@pytest.mark.parametrize("of", KINDS)
+def test_count_and_sum_are_exact(sandbox: Sandbox, database: Path, of: type[CallRecord]) -> None:
+    """Rows and money of a cluster are those of the library's tables, and of the server's own records, to the digit."""
+    frame = read_records(ACCOUNTS, START, END, of=of, span=WEEK)
+    tables = [read_whole(account, START, END, of) for account in ACCOUNTS]
+    whole = pa.concat_tables(tables)
+    own = {account: told(database, account, KINDS[of], START, END) for account in ACCOUNTS}
+    rows, cost = sum(map(len, own.values())), sum(map(costs, own.values()))
+    by_account = frame.groupby("account").cost.sum().compute()
+
+    assert 2 * 5 == frame.npartitions
+    assert rows > 100
+    assert cost > 0
+    assert (rows, cost) == duckdb.from_arrow(whole).aggregate("count(*), sum(cost)").fetchall()[0]
+    assert (rows, cost) == (len(frame), frame.cost.sum().compute())
+    assert {account: costs(records) for account, records in own.items()} == by_account.to_dict()
+    assert sandbox.requests
+
+
+@pytest.mark.parametrize("ends", ["[)", "(]", "[]", "()"])
+@pytest.mark.parametrize(
+    "cut",
+    [
+        (START, END, WEEK),
+        (BOUNDARIES[0], BOUNDARIES[3], WEEK),
+        (BOUNDARIES[1] - 3 * SECOND, BOUNDARIES[1] + 3 * SECOND, SECOND),
+        (BOUNDARIES[1] - SECOND, BOUNDARIES[1] + SECOND, SECOND),
+    ],
+    ids=["weeks", "from one to another", "seconds", "two seconds"],
+)
+def test_boundaries(sandbox: Sandbox, database: Path, ends: Any, cut: tuple[datetime, datetime, timedelta]) -> None:
+    """A record on the boundary of two partitions comes once, whichever ends the server includes."""
+    start, end, span = cut
+    sandbox.behaviour = Behaviour(ends=ends)
+    frame = read_records(["europe"], start, end, span=span).compute()
+    ids = sorted(map(str, read_whole("europe", start, end).column("voice_id").to_pylist()))
+    inside = {record["voiceId"] for record in told(database, "europe", "group", start + SECOND, end - SECOND)}
+
+    assert ids == sorted(frame.voice_id)
+    assert len(ids) == len(set(ids))
+    assert inside <= set(ids)
+    assert {at for at in BOUNDARIES if start < at < end} <= set(frame.submit_time)
+
+
+@pytest.mark.parametrize("of", KINDS)
+def test_the_schema_costs_no_request(sandbox: Sandbox, of: type[CallRecord]) -> None:
+    """Columns and dtypes are known before anything is asked, and a range without records has the same."""
+    frame = read_records(["europe"], START, END, of=of)
+    quiet = read_records(["europe"], END + SECOND, END + timedelta(hours=1), of=of)
+    planned = frame.dtypes.to_dict()
+
+    assert [] == sandbox.requests
+    assert schema(of, account=True).names == list(planned)
+    assert pd.ArrowDtype(pa.decimal128(38, 18)) == planned["cost"]
+    assert pd.ArrowDtype(pa.string()) == planned["account"]
+    assert pd.ArrowDtype(pa.timestamp("us", tz="UTC")) == planned["submit_time"]
+    assert (True, planned) == (len(frame) > 0, frame.compute().dtypes.to_dict())
+    assert (0, planned) == (len(quiet), quiet.compute().dtypes.to_dict())
+
+
+def test_text_that_repeats_is_plain(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Rows can be chosen by a list of accounts, and what was written to Parquet reads back as it was."""
+    frame = read_records(ACCOUNTS, START, START + WEEK)
+    chosen = frame[frame.account.isin(["europe"])].compute()
+    whole = frame.compute().reset_index(drop=True)
+    whole.to_parquet(tmp_path / "calls.parquet")
+
+    assert {"europe"} == set(chosen.account)
+    assert whole.shape == pd.read_parquet(tmp_path / "calls.parquet").shape
+    pd.testing.assert_frame_equal(whole, pd.read_parquet(tmp_path / "calls.parquet", dtype_backend="pyarrow"))
+    assert sandbox.requests
+
+
+def test_no_secret_travels(sandbox: Sandbox) -> None:
+    """What is sent to a cluster holds the accounts' names, and neither a key nor a secret nor where the API is."""
+    frame = read_records(ACCOUNTS, START, END, span=WEEK, concurrency=2)
+    total = frame.groupby("account").cost.sum()
+    graphs = [(thing.expr, thing.optimize().expr, dict(thing.__dask_graph__())) for thing in (frame, total)]
+    pickled = [cloudpickle.dumps(part) for graph in graphs for part in graph] + [pickle.dumps(frame.expr)]
+    secrets = [text for pair in ACCOUNTS.values() for text in pair] + [sandbox.base_url]
+
+    for sent in pickled:
+        assert all(name.encode() in sent for name in ACCOUNTS)
+        assert [] == [secret for secret in secrets if secret.encode() in sent]
+
+
+def test_errors_arrive(sandbox: Sandbox) -> None:
+    """What a worker's session raises is raised at the caller: its class, its text and what it carries."""
+    old = datetime.now(UTC) - timedelta(days=70)
+    with pytest.raises(TimeRangeError) as too_old:
+        read_records(["europe"], old, old + WEEK).compute()
+    with pytest.raises(TimeRangeError) as here:
+        read_whole("europe", old, old + WEEK)
+    sandbox.behaviour = Behaviour(locked=True)
+    with pytest.raises(UserLockedError) as locked:
+        read_records(["europe"], START, END).compute()
+
+    assert (str(here.value), "-25") == (str(too_old.value), too_old.value.status)
+    assert too_old.value.window is not None
+    assert "-13" == locked.value.status
+    assert "ask the vendor to unlock the account" in str(locked.value)
+
+
+def test_a_partition_that_ends_after_now_is_an_error(sandbox: Sandbox) -> None:
+    """A partition is whole or an error, so that it is the same whenever, and how often, it is computed."""
+    later = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    with pytest.raises(IncompleteWindowError, match=r"account europe: .* end the range before now") as error:
+        read_records(["europe"], later - timedelta(hours=2), later).compute()
+
+    assert error.value.window is not None
+    assert later <= error.value.window.end
+    assert sandbox.requests
+
+
+def test_no_end_is_the_time_of_the_call(sandbox: Sandbox) -> None:
+    """Without an end, every partition, and every computation, ends when the call was made."""
+    frame = read_records(["europe"], datetime.now(UTC) - timedelta(hours=1), span=timedelta(minutes=20))
+    before = set(frame.voice_id.compute())
+    time.sleep(2)
+    (late,) = sandbox.insert({"submitTime": datetime.now(UTC).isoformat()}, account=ACCOUNTS["europe"][0])
+    after = set(frame.voice_id.compute())
+    sandbox.delete(late)
+
+    assert before == after
+
+
+def test_ranges_within_a_second(sandbox: Sandbox) -> None:
+    """A range within one second is an empty frame, also one that has just begun and has no end."""
+    now = datetime.now(UTC)
+    within = (START + SECOND * 0.2, START + SECOND * 0.7)
+    frames = [read_records(["europe"], *within), read_records(["europe"], now - SECOND * 0.001)]
+
+    assert [0, 0] == [len(frame) for frame in frames]
+    assert [] == sandbox.requests
+
+
+@pytest.mark.parametrize("ends", ["[)", "(]", "[]", "()"])
+def test_frames_that_share_an_end_within_a_second(sandbox: Sandbox, ends: Any) -> None:
+    """Both ends are rounded down, so that two frames that share one have each record once."""
+    sandbox.behaviour = Behaviour(ends=ends)
+    times = [BOUNDARIES[0] - WEEK / 7, BOUNDARIES[0] + SECOND * 0.6, BOUNDARIES[0] + WEEK / 7]
+    found = [list(read_records(["europe"], *pair, span=WEEK).voice_id.compute()) for pair in pairwise(times)]
+
+    whole = read_whole("europe", times[0], times[2])["voice_id"].to_pylist()
+    assert sorted(map(str, whole)) == sorted(chain(*found))
+
+
+@pytest.mark.parametrize("skew", [-7200, 7200])
+def test_a_wrong_clock(sandbox: Sandbox, skew: int) -> None:
+    """A past range is complete with a clock that is hours off; with one that is days off it is an error."""
+    sandbox.behaviour = Behaviour(clock_skew=skew)
+    assert sandbox.ids(START, END) == set(read_records(["europe"], START, END, span=WEEK).voice_id.compute())
+    sandbox.behaviour = Behaviour(clock_skew=skew * 60)
+    with pytest.raises(TimestampExpiredError):
+        read_records(["europe"], START, END).compute()
+
+
+def test_a_task_may_run_again(sandbox: Sandbox) -> None:
+    """Partitions that fail are read again from their start, and nothing comes twice; equal calls are equal graphs."""
+    frame = read_records(["europe"], START, END, span=WEEK, retry=Retry(attempts=2))
+    again = read_records(["europe"], START, END, span=WEEK, retry=Retry(attempts=2))
+
+    def lock(sandbox: Sandbox, number: int) -> None:
+        sandbox.behaviour = Behaviour(locked=number % 4 == 3 and number < 12)
+
+    sandbox.on_request = lock
+    retried = frame.compute(retries=5)
+
+    assert frame._name == again._name
+    assert 3 == sum(request.answered == "-13" for request in sandbox.requests)
+    pd.testing.assert_frame_equal(again.compute(scheduler="synchronous"), retried)
+
+
+def test_held_records_are_asked_for_once(sandbox: Sandbox, client: Client) -> None:
+    """What is persisted lies on both processes, and is computed with as often as one likes without a request."""
+    held = read_records(ACCOUNTS, START, END, span=WEEK).persist()
+    wait(held)
+    sandbox.reset_requests()
+    rows, cost = len(held), held.cost.sum().compute()
+
+    assert [True, True] == [bool(keys) for keys in client.has_what().values()]
+    assert (rows, cost) == (len(held.compute()), held.cost.compute().sum())
+    assert [] == sandbox.requests
+
+
+@pytest.mark.anyio
+async def test_inside_a_running_loop(sandbox: Sandbox) -> None:
+    """Computed in the thread of an event loop, as in a notebook with the synchronous scheduler, it works as well."""
+    frame = read_records(["europe"], START, END)
+
+    assert len(sandbox.ids(START, END)) == len(frame.compute(scheduler="synchronous"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "problem"),
+    [
+        ((["europe"], START.replace(tzinfo=None), END), {}, "start must be a datetime with an offset"),
+        ((["europe"], START, END.replace(tzinfo=None)), {}, "end must be a datetime with an offset"),
+        ((["europe"], END, START), {}, "start must be before end"),
+        ((["europe"], datetime.now(UTC) + WEEK), {}, "start must be before end"),
+        ((["asia"], START, END), {}, "there is no account 'asia' in .*: there are europe, america"),
+        ((["europe", "america", "europe"], START, END), {}, "named twice would be counted twice: europe"),
+        (("europe", START, END), {}, r"accounts are names such as \['europe'\]"),
+        ((["europe"], START, END), {"of": CallRecord}, "of must be one of VoiceRecord, SipRecord"),
+        ((["europe"], START, END), {"where": {"phone_name": "x"}}, "unknown filter 'phone_name'"),
+        ((["europe"], START, END), {"span": timedelta(0)}, "span must be a timedelta of whole seconds"),
+        ((["europe"], START, END), {"span": timedelta(seconds=1.5)}, "span must be a timedelta of whole seconds"),
+        ((["europe"], START, END), {"span": 7}, "span must be a timedelta of whole seconds"),
+        ((["europe"], START, END), {"concurrency": 0}, "concurrency must be"),
+        ((["europe"], START, END), {"http_client": None}, "http_client does not travel"),
+        ((["europe"], START, END), {"base_url": "https://example.org"}, "base_url does not travel"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_wrong_arguments(sandbox: Sandbox, arguments: Any, options: Any, problem: str) -> None:
+    """What is wrong is told at the call, before there is a graph."""
+    with pytest.raises(ValueError, match=problem):
+        read_records(*arguments, **options)
+    assert [] == sandbox.requests
+
+
+def test_filters(sandbox: Sandbox, database: Path) -> None:
+    """Filters travel, and none named is all accounts."""
+    frame = read_records((), START, END, of=SipRecord, where={"sip_group_name": "sales"}).compute()
+    own = [record for account in ACCOUNTS for record in told(database, account, "sip", START, END)]
+
+    assert set(ACCOUNTS) == set(frame.account)
+    assert {"sales"} == set(frame.sip_group_name)
+    assert sum(record.get("sipGroupName") == "sales" for record in own) == len(frame)
+    assert sandbox.requests

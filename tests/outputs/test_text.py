@@ -1,0 +1,96 @@
+"""Records as lines of text."""
+
+import csv
+import io
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from itnio_voice import SipRecord, VoiceRecord
+from itnio_voice.outputs.text import csv_header, csv_lines, json_lines
+
+from .test_arrow import records
+
+
+@given(st.lists(records(VoiceRecord), max_size=3))
+def test_json(made: list[VoiceRecord]) -> None:
+    """A line of JSON is what `to_dict()` gives; each record is one line."""
+    lines = json_lines(made).decode().split("\n")
+
+    assert [record.to_dict() for record in made] == [json.loads(line) for line in lines[:-1]]
+    assert "" == lines[-1]
+
+
+@given(st.lists(records(SipRecord), max_size=3))
+def test_csv(made: list[SipRecord]) -> None:
+    """A line of CSV has the same values as text, under the attributes' names, line breaks and quotes among them."""
+    text = (csv_header(SipRecord, account=True) + csv_lines(made, account="eu")).decode()
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    for row in rows:
+        row["extra"] = json.loads(row["extra"] or "{}")
+
+    expected = [{"account": "eu", **record.to_dict()} for record in made]
+    for row in expected:
+        row.update({name: "" if value is None else str(value) for name, value in row.items() if name != "extra"})
+    assert expected == rows
+
+
+def test_what_is_no_text() -> None:
+    """Half a surrogate pair is written as JSON escapes it, and reads as it was."""
+    record = VoiceRecord(callee="a\ud800", cost=Decimal("0.10"))
+
+    assert record.to_dict() == json.loads(json_lines([record]))
+    assert b"a\\ud800" in csv_lines([record])
+    assert ["eu", "a\ud800"] == list(json.loads(json_lines([record], account="eu")).values())[:3:2]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+4912", "'+4912"),
+        ("-1", "'-1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("\rx", "'\rx"),
+        ("\nx", "'\nx"),
+        ("  =1", "'  =1"),
+        ("\u00a0@x", "'\u00a0@x"),
+        ("\uff1d1", "'\uff1d1"),
+        ("'=1", "'=1"),
+        ("a=1", "a=1"),
+        (" ", " "),
+        ("", ""),
+        ("12", "12"),
+    ],
+)
+def test_safe_csv(text: str, expected: str) -> None:
+    """Text that a spreadsheet would run gets an apostrophe, in the account's name too; other text stays."""
+    (row,) = csv.reader(
+        io.StringIO(csv_lines([VoiceRecord(callee=text)], account=text, safe=True).decode(), newline="")
+    )
+    columns = dict(zip(["account", *VoiceRecord().to_dict()], row, strict=True))
+
+    assert (expected, expected) == (columns["account"], columns["callee"])
+    assert text.encode() in csv_lines([VoiceRecord(callee=text)])
+
+
+def test_safe_csv_keeps_numbers_times_and_json() -> None:
+    """Numbers and times stay as they are, and `extra` is JSON, which begins with a brace."""
+    record = VoiceRecord(
+        cost=Decimal("-0.50"), call_duration=-3, call_time=datetime(2026, 9, 1, tzinfo=UTC), extra={"=a": "=b"}
+    )
+    (row,) = csv.reader(io.StringIO(csv_lines([record], safe=True).decode()))
+    (usual,) = csv.reader(io.StringIO(csv_lines([record]).decode()))
+
+    assert usual == row
+    assert {"-0.50", "-3", '{"=a":"=b"}'} <= set(row)
+
+
+def test_safe_csv_quotes_all_cells() -> None:
+    """A spreadsheet with another separator does not cut a formula out of a cell."""
+    assert b'"a;=1"' in csv_lines([VoiceRecord(callee="a;=1")], safe=True)

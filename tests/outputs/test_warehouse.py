@@ -1,0 +1,513 @@
+"""A warehouse holds each record once, as it last was, however often and wherever its loads were stopped."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, localcontext
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Unpack
+
+import attrs
+import dlt
+import duckdb
+import httpx
+import psycopg2
+import pytest
+
+from itnio_voice import AuthenticationError, Credentials, IPRestrictedError, TimestampExpiredError, VoiceSession
+from itnio_voice._client.accounts import Account
+from itnio_voice._client.session import SessionOptions
+from itnio_voice.outputs.warehouse import SyncResult, sync, voice_calls
+from itnio_voice.sandbox import Behaviour, Sandbox
+
+from ..conftest import environment_of
+from ..support.postgres import PROGRAMS, postgres
+
+KILLS = int(os.environ.get("ITNIO_KILLS", "2"))
+SINCE = datetime.now(UTC) - timedelta(days=61)
+RECENT = {"submitTime": (datetime.now(UTC) - timedelta(minutes=5)).isoformat()}
+"""The second that is not over is not read, so what is inserted was submitted before."""
+ACCOUNTS = {"eu-key": "eu-secret-of-the-sandbox", "us-key": "us-secret-of-the-sandbox"}
+PLAIN = "SELECT account, voice_id, cost, call_duration, submit_time, extra FROM itnio_voice.voice_records"
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """Run a sandbox of two accounts."""
+    end = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
+    with Sandbox(records=400, sip_records=60, end=end, accounts=ACCOUNTS) as sandbox:
+        yield sandbox
+
+
+def accounts(sandbox: Sandbox, *names: str) -> dict[str, Account]:
+    """Return accounts of a sandbox by name."""
+    keys = {key[:2]: key for key in sandbox.accounts}
+    return {
+        name: Account(name, Credentials(keys[name], sandbox.accounts[keys[name]]), sandbox.base_url)
+        for name in names or keys
+    }
+
+
+def query(database: Path, text: str) -> list[Any]:
+    """Ask a DuckDB file."""
+    with duckdb.connect(str(database), read_only=True) as connection:
+        return connection.execute(text).fetchall()
+
+
+def names(database: Path, table: str = "voice_records") -> list[Any]:
+    """Return the account and id of each row."""
+    return query(database, f"SELECT account, voice_id FROM itnio_voice.{table} ORDER BY ALL")  # noqa: S608
+
+
+def expected(sandbox: Sandbox, *which: str, kind: Any = "group") -> list[Any]:
+    """Return the account and id of each row that there should be."""
+    return sorted(
+        (key[:2], name)
+        for key in sandbox.accounts
+        if not which or key[:2] in which
+        for name in sandbox.ids(kind=kind, account=key)
+    )
+
+
+def cost(sandbox: Sandbox, kind: Any = "group") -> Decimal:
+    """Return the sum of costs as the sandbox's own wire records have it."""
+    store = sandbox._opened()
+    rows = store._connection.execute("SELECT json_extract(wire, '$.cost') FROM records WHERE kind = ?", [kind])
+    with localcontext(prec=60):
+        return sum((Decimal(str(value)) for (value,) in rows if value not in {None, ""}), Decimal())
+
+
+# What is there
+
+
+def test_every_record_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Both tables have each record of each account once, with exact costs, aware times and no float."""
+    database = tmp_path / "calls.duckdb"
+    synced = sync(accounts(sandbox), since=SINCE, database=database)
+
+    assert {"voice_records": 800, "sip_records": 120} == synced.rows
+    assert [] == synced.failures
+    for table, kind in (("voice_records", "group"), ("sip_records", "sip")):
+        assert expected(sandbox, kind=kind) == names(database, table)
+        assert [(cost(sandbox, kind),)] == query(database, f"SELECT sum(cost) FROM itnio_voice.{table}")  # noqa: S608
+    types = {row[0]: row[1] for row in query(database, "DESCRIBE itnio_voice.voice_records")}
+    assert "DECIMAL(38,18)" == types["cost"]
+    assert "TIMESTAMP WITH TIME ZONE" == types["submit_time"]
+    assert not {"DOUBLE", "FLOAT"} & set(types.values())
+
+
+def test_twice(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A second run reads back only the lookback, and changes nothing."""
+    database = tmp_path / "calls.duckdb"
+    sync(accounts(sandbox), since=SINCE, database=database)
+    before = sorted(query(database, PLAIN))
+    sandbox.reset_requests()
+    sync(accounts(sandbox), since=SINCE, database=database)
+
+    assert before == sorted(query(database, PLAIN))
+    assert len(sandbox.requests) <= 12
+
+
+def test_late_and_changed(sandbox: Sandbox, tmp_path: Path) -> None:
+    """What came late, was not finished or has changed within the lookback is there after the next run."""
+    database = tmp_path / "calls.duckdb"
+    at = datetime.now(UTC) - timedelta(days=1)
+    sandbox.insert({"voiceId": "open", "submitTime": at.isoformat(), "terminationCode": None, "cost": None})
+    sync(accounts(sandbox), since=SINCE, database=database)
+    sandbox.update("open", terminationCode="200", cost="1.234567890123456789")
+    sandbox.insert({"voiceId": "late", "submitTime": (at - timedelta(days=1)).isoformat()})
+    sandbox.insert({"voiceId": "too late", "submitTime": (at - timedelta(days=9)).isoformat()})
+    sync(accounts(sandbox), since=SINCE, database=database)
+
+    changed = "SELECT termination_code, cost FROM itnio_voice.voice_records WHERE voice_id = 'open'"
+    assert [("200", Decimal("1.234567890123456789"))] == query(database, changed)
+    assert ("eu", "late") in names(database)
+    assert ("eu", "too late") not in names(database)
+    sync(accounts(sandbox), since=SINCE, lookback=timedelta(days=12), database=database)
+    assert expected(sandbox) == names(database)
+
+
+def test_rows_outside_the_range_asked_for(tmp_path: Path) -> None:
+    """A server that selects by another time than the one of submission gives rows that are all kept."""
+    with Sandbox(records=300, behaviour=Behaviour(selects_by="hangup_time")) as sandbox:
+        account = {"one": Account("one", Credentials(sandbox.api_key, sandbox.api_secret), sandbox.base_url)}
+        for days in (30, 0, 0):
+            until = datetime.now(UTC) - timedelta(days=days)
+            sync(account, since=SINCE, until=until, lookback=timedelta(), database=tmp_path / "calls.duckdb")
+
+        assert sandbox.ids() == {name for _, name in names(tmp_path / "calls.duckdb")}
+
+
+def test_text_with_a_nul_is_stored(sandbox: Sandbox, tmp_path: Path) -> None:
+    """U+FFFD stands for NUL, also in an unknown field."""
+    sandbox.insert(RECENT | {"voiceId": "nul", "callee": "a\0b", "newField": {"k\0": ["v\0"]}})
+    sync(accounts(sandbox), since=SINCE, database=tmp_path / "calls.duckdb")
+
+    text = "SELECT callee, extra FROM itnio_voice.voice_records WHERE voice_id = 'nul'"
+    assert [("a\ufffdb", '{"newField": {"k\ufffd": ["v\ufffd"]}}')] == query(tmp_path / "calls.duckdb", text)
+
+
+def test_without_an_id(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Records without an id are neither taken for one another nor doubled by the next run."""
+    database = tmp_path / "calls.duckdb"
+    without = ({"voiceId": "", "callee": "1"}, {"voiceId": ..., "callee": "2"}, {"voiceId": None, "callee": "3"})
+    sandbox.insert(*({**RECENT, **record} for record in without))
+    for _ in range(2):
+        sync(accounts(sandbox), since=SINCE, database=database)
+
+    found = query(database, "SELECT callee FROM itnio_voice.voice_records WHERE voice_id LIKE 'none-%' ORDER BY ALL")
+    assert [("1",), ("2",), ("3",)] == found
+
+
+def test_the_same_id_in_two_accounts(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An id that two accounts have is two records."""
+    for key in ACCOUNTS:
+        sandbox.insert(RECENT | {"voiceId": "same"}, account=key)
+    sync(accounts(sandbox), since=SINCE, database=tmp_path / "calls.duckdb")
+
+    assert {("eu", "same"), ("us", "same")} <= set(names(tmp_path / "calls.duckdb"))
+
+
+# Which part is read
+
+
+def test_an_account_added_later(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An account that is new is read from the beginning, and so are all when the beginning is moved back."""
+    database = tmp_path / "calls.duckdb"
+    recent = datetime.now(UTC) - timedelta(days=10)
+    sync(accounts(sandbox, "eu"), since=recent, database=database)
+    assert len(names(database)) < 200
+    sync(accounts(sandbox), since=recent, database=database)
+    assert {"eu", "us"} == {account for account, _ in names(database)}
+    sync(accounts(sandbox), since=SINCE, database=database)
+    assert expected(sandbox) == names(database)
+
+
+def test_another_account_of_the_same_name(sandbox: Sandbox, tmp_path: Path) -> None:
+    """What has been read with one key does not count as read with another."""
+    both = accounts(sandbox)
+    for account in both.values():
+        sync({"default": account}, since=SINCE, database=tmp_path / "calls.duckdb")
+
+    assert sorted(name for _, name in expected(sandbox)) == [name for _, name in names(tmp_path / "calls.duckdb")]
+
+
+def test_a_clock_that_is_ahead(tmp_path: Path) -> None:
+    """What a server whose clock is behind could not give yet is read by the next run, without a lookback too."""
+    clock = now = time.time() - 7200
+    with Sandbox(records=0, behaviour=Behaviour(timestamp_tolerance=60), clock=lambda: clock) as sandbox:
+        account = {"one": Account("one", Credentials(sandbox.api_key, sandbox.api_secret), sandbox.base_url)}
+        for hour in range(4):
+            clock = now + hour * 1800
+            sandbox.insert({"submitTime": datetime.fromtimestamp(clock - 900, UTC).isoformat()})
+            sync(
+                account,
+                since=SINCE,
+                until=datetime.fromtimestamp(clock + 7200, UTC),
+                lookback=timedelta(),
+                database=tmp_path / "calls.duckdb",
+            )
+
+        assert 4 == len(names(tmp_path / "calls.duckdb"))
+
+
+def test_a_hole_is_not_forgotten(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Two ranges with a hole between them do not count as one."""
+    database, now = tmp_path / "calls.duckdb", datetime.now(UTC)
+    sync(accounts(sandbox), since=SINCE, until=now - timedelta(days=40), database=database)
+    sync(accounts(sandbox), since=now - timedelta(days=20), database=database)
+    assert len(names(database)) < 800
+    sync(accounts(sandbox), since=SINCE, database=database)
+
+    assert expected(sandbox) == names(database)
+
+
+def test_a_hole_before_what_was_read(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An earlier range that ends before what was read does not make the hole between them count as read."""
+    database, now = tmp_path / "calls.duckdb", datetime.now(UTC)
+    sync(accounts(sandbox), since=now - timedelta(days=10), database=database)
+    sync(accounts(sandbox), since=SINCE, until=now - timedelta(days=40), database=database)
+    assert len(names(database)) < 800
+    sync(accounts(sandbox), since=SINCE, database=database)
+
+    assert expected(sandbox) == names(database)
+
+
+def test_syncs_that_share_an_end_within_a_second(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Both ends are rounded down: two syncs that share one have each record, and count as one range."""
+    database, middle = tmp_path / "calls.duckdb", datetime.now(UTC).replace(microsecond=600_000) - timedelta(days=9)
+    sandbox.insert(*({"submitTime": (middle + timedelta(seconds=step)).isoformat()} for step in (-1.6, -0.6, 0, 0.4)))
+    begin, no = middle - timedelta(days=2), timedelta()
+    sync(accounts(sandbox), since=begin, until=middle, lookback=no, database=database)
+    sync(accounts(sandbox), since=middle, until=middle + timedelta(days=1), lookback=no, database=database)
+    between = {name for _, name in names(database)}
+    sandbox.reset_requests()
+    sync(accounts(sandbox), since=begin, until=middle + timedelta(days=1), lookback=no, database=database)
+
+    both = sandbox.ids(begin, middle + timedelta(days=1)) | sandbox.ids(
+        begin, middle + timedelta(days=1), account="us-key"
+    )
+    assert sandbox.ids(middle - timedelta(seconds=3), middle + timedelta(seconds=3)) <= between <= both
+    assert [] == sandbox.requests
+
+
+def test_a_sync_within_a_second(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A range within one second has no rows, sends no request and counts as nothing."""
+    database, at = tmp_path / "calls.duckdb", (datetime.now(UTC) - timedelta(days=5)).replace(microsecond=200_000)
+    synced = sync(accounts(sandbox), since=at, until=at + timedelta(seconds=0.5), database=database)
+    assert ({"voice_records": 0, "sip_records": 0}, []) == (synced.rows, sandbox.requests)
+    sync(accounts(sandbox), since=SINCE, database=database)
+
+    assert expected(sandbox) == names(database)
+
+
+@pytest.mark.parametrize("ahead", [-7200, 7200])
+def test_a_sync_up_to_now_goes_by_the_server(ahead: int, tmp_path: Path) -> None:
+    """Each sync has all records up to the server's time, and the next goes on from there, also without a lookback."""
+    clock = now = int(time.time()) + ahead
+    with Sandbox(records=0, clock=lambda: clock) as sandbox:
+        account = {"one": Account("one", Credentials(sandbox.api_key, sandbox.api_secret), sandbox.base_url)}
+        for run in range(3):
+            clock = now + run * 1800
+            for ago in (10, 1000):
+                sandbox.insert({"submitTime": datetime.fromtimestamp(clock - ago, UTC).isoformat()})
+            sync(account, since=SINCE, lookback=timedelta(), database=tmp_path / "calls.duckdb")
+
+            assert sandbox.ids() == {name for _, name in names(tmp_path / "calls.duckdb")}
+
+
+def test_a_clock_that_is_days_off(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A clock that is off by more than the bound is an error, and counts nothing as read."""
+    database = tmp_path / "calls.duckdb"
+    sandbox.behaviour = Behaviour(clock_skew=5 * 86400)
+    synced = sync(accounts(sandbox, "eu"), since=SINCE, database=database)
+    assert {TimestampExpiredError} == {type(failure) for failure in synced.failures}
+    sandbox.behaviour = Behaviour()
+    sync(accounts(sandbox, "eu"), since=SINCE, database=database)
+
+    assert expected(sandbox, "eu") == names(database)
+
+
+def test_a_database_that_was_deleted(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Nothing but the destination tells what is there: a new one is filled from the beginning."""
+    for database in (tmp_path / "calls.duckdb", tmp_path / "other.duckdb", tmp_path / "calls.duckdb"):
+        database.unlink(missing_ok=True)
+        sync(accounts(sandbox), since=SINCE, database=database)
+
+        assert expected(sandbox) == names(database)
+
+
+# Sessions
+
+
+@attrs.frozen
+class Observed(Account):
+    """An account that notes the requests in flight of each of its sessions, and all of them together."""
+
+    seen: dict[str, int] = attrs.field(factory=lambda: {"sessions": 0, "in flight": 0, "at most": 0}, eq=False)
+
+    def session(self, **options: Unpack[SessionOptions]) -> VoiceSession:
+        """Return a session whose requests are counted."""
+        options["http_client"] = httpx.AsyncClient(transport=Counting(self.seen), trust_env=False)
+        return super().session(**options)
+
+
+@attrs.define
+class Counting(httpx.AsyncBaseTransport):
+    """Sends requests, and counts those in flight."""
+
+    seen: dict[str, int]
+    used: bool = False
+    # It keeps no connection: a session does not close its caller's client.
+    sent: httpx.AsyncHTTPTransport = attrs.field(
+        factory=lambda: httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
+    )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request."""
+        self.seen["sessions"] += not self.used
+        self.used = True
+        self.seen["in flight"] += 1
+        self.seen["at most"] = max(self.seen["at most"], self.seen["in flight"])
+        try:
+            response = await self.sent.handle_async_request(request)
+            await response.aread()
+            return response
+        finally:
+            self.seen["in flight"] -= 1
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self.sent.aclose()
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_all_tables_share_a_session_per_account(own: bool, sandbox: Sandbox, tmp_path: Path) -> None:
+    """`concurrency` and `rate`, which are limits of a session, hold for an account: of `sync` and of the dlt source."""
+    sandbox.behaviour = Behaviour(latency=0.02)
+    both = {name: Observed(name, each.credentials, each.base_url) for name, each in accounts(sandbox).items()}
+    if own:
+        target = dlt.destinations.duckdb(str(tmp_path / "own.duckdb"))
+        pipeline = dlt.pipeline("own", pipelines_dir=str(tmp_path), destination=target, dataset_name="calls")
+        pipeline.run(voice_calls(both, since=SINCE, concurrency=1))
+    else:
+        sync(both, since=SINCE, database=tmp_path / "calls.duckdb", concurrency=1)
+
+    assert {"eu": (1, 1), "us": (1, 1)} == {
+        name: (each.seen["sessions"], each.seen["at most"]) for name, each in both.items()
+    }
+
+
+# What fails
+
+
+def test_an_account_that_fails(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An account with a wrong secret is reported once, with its tables, and does not hold up the other.
+
+    Later it is read as if it were new.
+    """
+    database, both = tmp_path / "calls.duckdb", accounts(sandbox)
+    wrong = both | {"us": Account("us", Credentials("us-key", "wrong"), sandbox.base_url)}
+    synced = sync(wrong, since=SINCE, database=database)
+
+    assert [AuthenticationError] == [type(failure) for failure in synced.failures]
+    assert {"us": {"sip_records", "voice_records"}} == {name: set(errors) for name, errors in synced.failed.items()}
+    assert "while reading 'us'" in synced.failures[0].__notes__
+    assert expected(sandbox, "eu") == names(database)
+    sync(both, since=SINCE, database=database)
+    assert expected(sandbox) == names(database)
+
+
+def test_a_failure_in_the_middle(sandbox: Sandbox, tmp_path: Path) -> None:
+    """What fails half-way does not count as read."""
+
+    def refuse(sandbox: Sandbox, number: int) -> None:
+        if number == 4:
+            sandbox.behaviour = Behaviour(allowed_addresses=())
+
+    database = tmp_path / "calls.duckdb"
+    sandbox.on_request = refuse
+    synced = sync(accounts(sandbox), since=SINCE, database=database, concurrency=1)
+    assert {IPRestrictedError} == {type(failure) for failure in synced.failures}
+    sandbox.on_request, sandbox.behaviour = None, Behaviour()
+    sync(accounts(sandbox), since=SINCE, database=database)
+
+    assert expected(sandbox) == names(database)
+
+
+def test_wrong_arguments(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Wrong arguments, and destinations that would double records, are refused before anything is asked."""
+    wrong: list[tuple[str, dict[str, Any]]] = [
+        ("start must be before end", {"since": SINCE, "until": SINCE - timedelta(days=1)}),
+        ("with an offset", {"since": datetime(2026, 1, 1)}),  # noqa: DTZ001
+        ("lookback must not be negative", {"since": SINCE, "lookback": timedelta(days=-1)}),
+        ("concurrency must be", {"since": SINCE, "concurrency": 0}),
+        ("'lake' is no destination", {"since": SINCE, "destination": "lake"}),
+    ]
+    if not find_spec("deltalake"):
+        wrong.append(("merges Delta tables only", {"since": SINCE, "destination": "filesystem"}))
+    for text, options in wrong:
+        with pytest.raises(ValueError, match=text):
+            sync(accounts(sandbox), **{"database": tmp_path / "calls.duckdb", **options})
+    with pytest.raises(ValueError, match="no account"):
+        voice_calls({}, since=SINCE)
+
+    assert [] == sandbox.requests
+
+
+def test_a_destination_that_fails(sandbox: Sandbox, tmp_path: Path) -> None:
+    """What is no database is an error that says so."""
+    (tmp_path / "calls.duckdb").write_text("no database" * 1000)
+    with pytest.raises(OSError, match="the destination failed"):
+        sync(accounts(sandbox), since=SINCE, database=tmp_path / "calls.duckdb")
+
+
+def test_no_secret_is_kept(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No secret is in the database nor in any file that a run writes, in which the name of the table is found."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", None)
+    seen = b""
+
+    def look(_: SyncResult) -> None:
+        nonlocal seen
+        seen += b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+    sync(accounts(sandbox), since=SINCE, database=tmp_path / "calls.duckdb", told=look)
+    look(SyncResult())
+
+    assert b"eu-secret-of-the-sandbox" not in seen
+    assert b"voice_records" in seen
+    assert [] == list((tmp_path / "temporary").iterdir())
+
+
+def test_killed(tmp_path: Path) -> None:
+    """Killed at random instants and run again, a warehouse has every record once in the end."""
+    database, chance = tmp_path / "calls.duckdb", random.Random(1)
+    with Sandbox(records=1500, sip_records=300, behaviour=Behaviour(latency=0.02)) as sandbox:
+        environment = environment_of(sandbox) | {"TMPDIR": str(tmp_path)}
+        command = [sys.executable, "-m", "itnio_voice", "sync", "--since", "61d", "--database", str(database)]
+        for _ in range(KILLS):
+            with subprocess.Popen(command, env=environment) as process:  # noqa: S603
+                time.sleep(chance.uniform(0.8, 2.6))
+                process.send_signal(signal.SIGKILL)
+        subprocess.run(command, env=environment, check=True)  # noqa: S603
+
+        assert sorted(sandbox.ids()) == [name for _, name in names(database)]
+        assert sorted(sandbox.ids(kind="sip")) == [name for _, name in names(database, "sip_records")]
+
+
+def test_interrupted(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An interrupt is exit code 130, without a word, and leaves no file behind but the database."""
+    sandbox.behaviour = Behaviour(latency=0.2)
+    environment = environment_of(sandbox) | {"TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "itnio_voice", "sync", "--since", "61d", "--database", "calls.duckdb"]
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE) as process:  # noqa: S603
+        while len(sandbox.requests) < 3:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+
+    assert (130, b"") == (process.returncode, errors)
+    assert {"calls.duckdb"} >= {path.name for path in tmp_path.iterdir()}
+
+
+# PostgreSQL
+
+
+@pytest.mark.skipif(PROGRAMS is None, reason="PostgreSQL is not installed: apt-get install postgresql")
+def test_postgres(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL has the same rows, and costs that add up to the last digit, after a second run too."""
+    sandbox.insert(RECENT | {"voiceId": "exact", "cost": "12345678901234567890.123456789012345678"})
+    sandbox.insert(RECENT | {"voiceId": "n\0l", "callee": "a\0", "newField": {"k\0": "v\0"}, "cost": "0"})
+    with postgres() as address:
+        monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", address)
+        for _ in range(2):
+            sync(accounts(sandbox), since=SINCE, destination="postgres")
+        connection = psycopg2.connect(address)
+        with connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*), count(DISTINCT (account, voice_id)), sum(cost) FROM itnio_voice.voice_records"
+            )
+            counted = cursor.fetchall()
+            cursor.execute(
+                "SELECT data_type, numeric_precision, numeric_scale FROM information_schema.columns"
+                " WHERE table_name = 'voice_records' AND table_schema = 'itnio_voice' AND column_name IN"
+                " ('cost', 'submit_time') ORDER BY column_name"
+            )
+            types = cursor.fetchall()
+            cursor.execute(
+                "SELECT callee, extra::jsonb FROM itnio_voice.voice_records WHERE callee LIKE 'a%' AND callee <> 'a'"
+            )
+            replaced = cursor.fetchall()
+        connection.close()
+
+    assert [(802, 802, cost(sandbox))] == counted
+    assert [("a\ufffd", {"newField": {"k\ufffd": "v\ufffd"}})] == replaced
+    assert [("numeric", 38, 18), ("timestamp with time zone", None, None)] == types

@@ -1,0 +1,55 @@
+"""The rows of a warehouse: keys, and text that every database stores."""
+
+import json
+from typing import Any
+
+from itnio_voice import VoiceRecord
+from itnio_voice._wire.structuring import structure_record
+from itnio_voice.outputs._warehouse.rows import columns_of, rows_of
+from itnio_voice.outputs.arrow import record_batch
+
+
+def rows(*records: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of records as the API sends them."""
+    structured = [structure_record(record, VoiceRecord) for record in records]
+    table = rows_of(record_batch(structured, VoiceRecord, account="eu"), VoiceRecord)
+    assert columns_of(VoiceRecord) == table.schema
+    return table.to_pylist()
+
+
+def test_a_nul_is_replaced_in_each_text_column() -> None:
+    """PostgreSQL stores no NUL: U+FFFD stands for it, and other text stays as it is."""
+    [row] = rows({"voiceId": "1", "callee": "a\0b\0", "currency": "U\0D", "caller": "ü\ufffd"})
+
+    assert ("a\ufffdb\ufffd", "U\ufffdD") == (row["callee"], row["currency"])
+
+
+def test_a_nul_is_replaced_in_the_names_and_values_of_extra() -> None:
+    """The replacement is at any depth. A backslash before `u0000` is no NUL, and no field replaces another one."""
+    extra = {"k\0": "v\0", "k\ufffd": [1, {"\0": "\0", "t": None}], "escaped": "\\u0000", "half": 0.5}
+    with_nul, without = rows({"voiceId": "1", **extra}, {"voiceId": "2", "escaped": "\\u0000"})
+
+    assert {
+        "k\ufffd\ufffd": "v\ufffd",
+        "k\ufffd": [1, {"\ufffd": "\ufffd", "t": None}],
+        "escaped": "\\u0000",
+        "half": 0.5,
+    } == json.loads(with_nul["extra"])
+    assert {"escaped": "\\u0000"} == json.loads(without["extra"])
+
+
+def test_ids_that_differ_in_a_nul_stay_different() -> None:
+    """The replaced id ends with a digest of the sent one, so no record replaces another one."""
+    names = [row["voice_id"] for row in rows(*({"voiceId": name} for name in ("a\0", "a\ufffd", "a", "a\0\0")))]
+
+    assert 4 == len(set(names))
+    assert {"a", "a\ufffd"} < set(names)
+    assert not any("\0" in name for name in names)
+
+
+def test_a_record_without_an_id_gets_one_of_its_values() -> None:
+    """The id is the same each time, and another one for other values."""
+    first, again, other = rows({"callee": "1"}, {"callee": "1"}, {"voiceId": "", "callee": "2"})
+
+    assert first["voice_id"] == again["voice_id"] != other["voice_id"]
+    assert first["voice_id"].startswith("none-")

@@ -1,0 +1,1 @@
+"""What several tests share: event loops in virtual time, servers and readers of their own."""

@@ -1,0 +1,1 @@
+"""The reading algorithm, on the sandbox and on servers that share no code with it."""

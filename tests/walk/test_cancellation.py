@@ -1,0 +1,490 @@
+"""Reads that are cancelled, left, closed or forgotten leave nothing: no task, no connection, no request, no warning."""
+
+import asyncio
+import gc
+import logging
+import os
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import anyio
+import attrs
+import httpx
+import httpx2
+import pytest
+import trio
+
+from itnio_voice import Credentials, ItnioError, VoiceSession, merge
+from itnio_voice.outputs.arrow import record_batches
+from itnio_voice.sandbox import Behaviour, Fault, Sandbox
+
+from ..conftest import session_on
+from ..support.ticking import TIMEOUTS, attempt, run_ticking
+
+pytestmark = pytest.mark.anyio
+
+CANCELLATIONS = int(os.environ.get("ITNIO_CANCELLATIONS", "300"))
+AT_ONCE = 10
+CONNECTIONS = 4
+HANG = 60
+"""Seconds after which something is taken to hang: no test waits for them, on however busy a machine."""
+LONGEST = 0.03
+"""Seconds after which a read is cancelled at the latest; an undisturbed one takes about as long."""
+
+END = datetime.now(UTC).replace(microsecond=0)
+START = END - timedelta(days=30)
+SLOW = Behaviour(latency=0.002)
+FAULTY = Behaviour(
+    latency=0.002,
+    faults=tuple(Fault(kind, 0.07) for kind in ("drop", "half_body", "status_503", "hang", "drip")),
+)
+
+Read = Callable[[], Awaitable[object]]
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Let no test leave a warning, in the log or for the collector of garbage; except for warnings of retries."""
+    yield
+    gc.collect()
+
+    told = [record for record in caplog.get_records("call") if record.name != "itnio_voice.requests"]
+    assert [] == [record.getMessage() for record in told if record.levelno >= logging.WARNING]
+
+
+@pytest.fixture(params=["own", "httpx2"])
+async def session(request: pytest.FixtureRequest, itnio_sandbox: Sandbox) -> AsyncIterator[VoiceSession]:
+    """Open a session, on its own client or on a caller's; all connections are closed with it."""
+    async with opened(itnio_sandbox, request.param) as session:
+        yield session
+
+
+@asynccontextmanager
+async def opened(sandbox: Sandbox, client: str) -> AsyncIterator[VoiceSession]:
+    """Open a session on four connections; at the end no task of it is left, and no connection."""
+    before = tasks()
+    if client == "own":
+        async with session_on(sandbox, concurrency=CONNECTIONS) as session:
+            yield session
+    else:
+        async with httpx2.AsyncClient() as theirs, session_on(sandbox, http_client=theirs) as session:
+            yield session
+    assert before == tasks()
+    await until(lambda: sandbox.connections == 0)
+
+
+def tasks() -> int:
+    """Count the tasks of this event loop."""
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        return trio.lowlevel.current_statistics().tasks_living
+
+
+async def until(done: Callable[[], bool]) -> None:
+    """Wait for what the server's thread has yet to notice."""
+    with anyio.fail_after(HANG):
+        while not done():
+            await anyio.sleep(0.005)
+
+
+async def whole(session: VoiceSession, sandbox: Sandbox) -> int:
+    """Check that nothing is stuck and that ten reads at once succeed; return how many connections are open then."""
+    await idle(session, sandbox)
+    sandbox.behaviour = SLOW
+    with anyio.fail_after(HANG):
+        async with anyio.create_task_group() as group:
+            for _ in range(AT_ONCE):
+                group.start_soon(at_once, session)
+    return await idle(session, sandbox)
+
+
+async def idle(session: VoiceSession, sandbox: Sandbox) -> int:
+    """Check that nobody is asked for anything; return how many connections are open, all of them the pool's."""
+    transport: Any = session._transport._http
+    pool = transport._transport._pool
+    await until(lambda: sandbox.in_flight == 0 and sandbox.connections == len(pool.connections))
+    assert f"[Requests: 0 active, 0 queued | Connections: 0 active, {sandbox.connections} idle]" in repr(pool)
+    return sandbox.connections
+
+
+# The ways to read, and to cancel
+
+
+async def by_record(session: VoiceSession) -> None:
+    """Read record by record."""
+    async for _ in session.records(START, END):
+        pass
+
+
+async def by_page(session: VoiceSession) -> None:
+    """Read page by page."""
+    async for _ in session.records(START, END).pages():
+        pass
+
+
+async def by_window(session: VoiceSession) -> None:
+    """Read window by window."""
+    async for _ in session.records(START, END).windows():
+        pass
+
+
+async def at_once(session: VoiceSession) -> None:
+    """Read all at once."""
+    await session.records(START, END, page_size=20).collect()
+
+
+async def one_page(session: VoiceSession) -> None:
+    """Ask for one page."""
+    await session.page(START, END)
+
+
+READINGS = (by_record, by_page, by_window, at_once, one_page)
+
+
+async def by_scope(read: Read, seconds: float) -> bool:
+    """Cancel by a cancel scope; tell whether there was something to cancel."""
+    with anyio.move_on_after(seconds) as scope:
+        await read()
+    return scope.cancelled_caught
+
+
+async def by_timeout(read: Read, seconds: float) -> bool:
+    """Cancel by asyncio's timeout."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await read()
+        return False
+    return True
+
+
+async def by_task(read: Read, seconds: float, *, times: int = 1) -> bool:
+    """Cancel as asyncio itself does, by the task; more than once while it still cleans up."""
+    task = asyncio.ensure_future(read())
+    await asyncio.sleep(seconds)
+    for _ in range(times):
+        task.cancel()
+        await asyncio.sleep(0)
+    await asyncio.wait([task])
+    return task.cancelled() or bool(task.result())
+
+
+WAYS = {"asyncio": (by_scope, by_timeout, by_task, partial(by_task, times=3)), "trio": (by_scope,)}
+
+
+async def cancel_reads(
+    session: VoiceSession, ways: tuple[Any, ...], chance: random.Random, *errors: type[Exception]
+) -> int:
+    """Cancel ten reads, together or each at its own moment; return how many were cancelled."""
+    cancelled = 0
+    together = chance.choice([None, chance.uniform(0, LONGEST)])
+
+    async def attempt() -> None:
+        nonlocal cancelled
+        reading, way = chance.choice(READINGS), chance.choice(ways)
+
+        async def read() -> None:
+            with suppress(*errors):
+                await reading(session)
+
+        if await way(read, chance.uniform(0, LONGEST) if together is None else together):
+            cancelled += 1
+
+    async with anyio.create_task_group() as group:
+        for _ in range(AT_ONCE):
+            group.start_soon(attempt)
+    return cancelled
+
+
+@pytest.mark.parametrize(("behaviour", "errors"), [(SLOW, ()), (FAULTY, (ItnioError,))], ids=["slow", "faulty"])
+async def test_cancelled_reads_cost_nothing(
+    session: VoiceSession, itnio_sandbox: Sandbox, anyio_backend: str, behaviour: Behaviour, errors: Any
+) -> None:
+    """After any number of reads cancelled at any moment, in any way, there are the connections that there were."""
+    chance = random.Random(f"{anyio_backend} {behaviour}")
+    before, tasks_before = await whole(session, itnio_sandbox), tasks()
+    itnio_sandbox.behaviour = behaviour
+    cancelled = 0
+    while cancelled < CANCELLATIONS:
+        cancelled += await cancel_reads(session, WAYS[anyio_backend], chance, *errors)
+    assert tasks_before == tasks()
+    after = await whole(session, itnio_sandbox)
+
+    assert CONNECTIONS == before == after
+
+
+# Left, and read on
+
+
+@pytest.mark.parametrize("reading", ["records", "pages", "windows"])
+async def test_a_loop_that_is_left(session: VoiceSession, itnio_sandbox: Sandbox, reading: str) -> None:
+    """A break, an exception of the loop's own or a timeout around it costs nothing, wherever the loop was."""
+    before, tasks_before = await whole(session, itnio_sandbox), tasks()
+    for rest in range(12):
+        stream: Any = session.records(START, END, page_size=10)
+        loop = stream if reading == "records" else getattr(stream, reading)()
+        async for _ in loop:
+            if rest % 3 == 0:
+                break
+        with pytest.raises(ZeroDivisionError):
+            async for _ in session.records(START, END, page_size=10):
+                rest // 0
+        with anyio.move_on_after(rest / 400):
+            async for _ in session.records(START, END, page_size=10):
+                await anyio.sleep(rest / 2000)
+        assert tasks_before == tasks()
+
+    assert before == await whole(session, itnio_sandbox)
+
+
+@pytest.mark.itnio_sandbox(records=2000)
+@pytest.mark.parametrize("reading", ["records", "pages", "windows"])
+async def test_a_cancelled_reading_goes_on(
+    session: VoiceSession, itnio_sandbox: Sandbox, reading: str, anyio_backend: str
+) -> None:
+    """A reading that is cancelled again and again, and asked again, gives each record exactly once."""
+    itnio_sandbox.behaviour = attrs.evolve(SLOW, max_span=timedelta(days=4))
+    chance = random.Random(reading)
+    stream: Any = session.records(START, END, page_size=10)
+    steps = aiter(stream) if reading == "records" else getattr(stream, reading)()
+    found: list[Any] = []
+    cancelled = 0
+
+    async def read() -> None:
+        async for item in steps:
+            found.extend([item] if reading == "records" else item.records)
+
+    # Later and later, so that it ends soon.
+    while await chance.choice(WAYS[anyio_backend])(read, chance.uniform(0, 0.002 * cancelled)):
+        cancelled += 1
+
+    ids = [record.voice_id for record in found]
+    assert cancelled > 3
+    assert len(ids) == len(set(ids))
+    assert itnio_sandbox.ids(START, END) == set(ids)
+
+
+PAST = END - timedelta(days=1)
+STEPS: dict[str, Callable[[Any], Any]] = {
+    "records": aiter,
+    "pages": lambda stream: stream.pages(),
+    "windows": lambda stream: stream.windows(),
+    "batches": lambda stream: record_batches(stream, size=33),
+    "merged records": lambda stream: merge({"a": stream}, buffer=3),
+    "merged windows": lambda stream: merge({"a": stream.windows()}, buffer=1),
+}
+
+
+@pytest.mark.parametrize("reading", STEPS)
+def test_cancelled_calls_lose_no_record(anyio_backend: str, reading: str, record_property: Any) -> None:
+    """Each record comes once, wherever the calls for the next item are cancelled, in whatever way."""
+    chance = random.Random(f"{anyio_backend} {reading}")
+    counts = Counter(timeouts=0, items=0, lost=0, doubled=0)
+    sandbox = Sandbox(
+        records=200, start=PAST - timedelta(days=30), end=PAST, behaviour=Behaviour(max_span=timedelta(days=5))
+    )
+
+    async def main() -> None:
+        async with (
+            httpx.AsyncClient(transport=httpx.ASGITransport(sandbox.app)) as client,
+            VoiceSession(
+                Credentials(sandbox.api_key, sandbox.api_secret),
+                base_url="http://127.0.0.1/voice",
+                http_client=client,
+            ) as session,
+        ):
+            while counts["timeouts"] < TIMEOUTS:
+                await read(session)
+
+    async def read(session: VoiceSession) -> None:
+        stream = session.records(PAST - timedelta(days=30), PAST, page_size=20)
+        steps = STEPS[reading](stream)
+        if reading.startswith("merged"):
+            async with steps:
+                found, last = await read_steps(steps)
+        else:
+            found, last = await read_steps(steps)
+
+        counts["items"] += 200
+        counts["lost"] += len(sandbox.ids() - found.keys())
+        counts["doubled"] += found.total() - len(found)
+        assert 200 == stream.progress.records
+        assert "windows" not in reading or last.checkpoint == stream.checkpoint
+
+    async def read_steps(steps: Any) -> tuple[Counter[str], Any]:
+        found: list[Any] = []
+        last, ticks = None, 10
+        while True:
+            try:
+                item = await attempt(lambda: anext(steps, None), anyio_backend, chance, ticks)
+            except TimeoutError:
+                counts["timeouts"] += 1
+                ticks += 2  # so that it ends
+                continue
+            if item is None:
+                return Counter(found), last
+            last = item[1] if reading.startswith("merged") else item
+            found += ids_of(last)
+            ticks = chance.choice([2, 4, 10, 20])
+
+    run_ticking(main, anyio_backend, reading)
+    sandbox.close()
+    for name, count in counts.items():
+        record_property(name, count)
+
+    assert (0, 0) == (counts["lost"], counts["doubled"])
+
+
+def ids_of(item: Any) -> list[str]:
+    """Return the ids of the records that a step returned."""
+    if hasattr(item, "voice_id"):
+        return [item.voice_id]
+    return [record.voice_id for record in item.records] if hasattr(item, "records") else item["voice_id"].to_pylist()
+
+
+@pytest.mark.parametrize("client", ["own", "httpx2"])
+async def test_a_session_closed_under_its_readers(itnio_sandbox: Sandbox, client: str, anyio_backend: str) -> None:
+    """Readers whose session is closed by another task are told so at once, whatever they were doing."""
+    chance = random.Random(f"{anyio_backend} {client}")
+    told = Counter[str]()
+
+    async def read(session: VoiceSession) -> None:
+        try:
+            await chance.choice(READINGS)(session)
+        except (RuntimeError, ItnioError) as error:
+            told[str(error)] += isinstance(error, RuntimeError)
+
+    for _ in range(30):
+        itnio_sandbox.behaviour = chance.choice([SLOW, FAULTY])
+        async with opened(itnio_sandbox, client) as session:
+            with anyio.fail_after(HANG):
+                async with anyio.create_task_group() as group:
+                    for _ in range(AT_ONCE):
+                        group.start_soon(read, session)
+                    await anyio.sleep(chance.uniform(0, LONGEST))
+                    await session.aclose()
+    ((words, times),) = (+told).items()
+    assert "this VoiceSession is closed: open another one" == words
+    assert times
+
+
+async def test_a_session_closed_under_a_stream(itnio_sandbox: Sandbox) -> None:
+    """The next request of a stream whose session was closed, be it twice, is a clear RuntimeError."""
+    session = session_on(itnio_sandbox)
+    reading = aiter(session.records(START, END, page_size=10))
+    await anext(reading)
+    await session.aclose()
+    await session.aclose()
+    with pytest.raises(RuntimeError, match="closed"):
+        while True:
+            await anext(reading)
+
+
+@pytest.mark.parametrize("doing", ["hang", "status_503"])
+async def test_a_call_ends_with_its_session(itnio_sandbox: Sandbox, doing: Any) -> None:
+    """A call in flight or between two attempts, and one that waits for its slot or its turn, ends with the session."""
+    itnio_sandbox.behaviour = Behaviour(faults=(Fault(doing, retry_after=60),))
+    told = 0
+
+    session = session_on(itnio_sandbox, concurrency=2, rate=20)
+
+    async def ask() -> None:
+        nonlocal told
+        with pytest.raises(RuntimeError, match="closed"):
+            await session.page(START, END)
+        told += 1
+
+    with anyio.fail_after(HANG):
+        async with anyio.create_task_group() as group:
+            for _ in range(8):
+                group.start_soon(ask)
+            await anyio.sleep(0.1)
+            await session.aclose()
+        await until(lambda: itnio_sandbox.connections == 0)
+
+    assert 8 == told
+    assert len(itnio_sandbox.requests) < 8
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("ticks", range(1, 7))
+async def test_a_close_that_is_cancelled(itnio_sandbox: Sandbox, ticks: int) -> None:
+    """A task that is cancelled while it closes its session leaves no connection open."""
+    session = session_on(itnio_sandbox)
+    assert CONNECTIONS == await whole(session, itnio_sandbox)
+    closing = asyncio.create_task(session.aclose())
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait([closing])
+    await until(lambda: itnio_sandbox.connections == 0)
+
+
+# Forgotten
+
+
+async def test_a_stream_that_is_forgotten(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
+    """Streams that are dropped half read, in whatever way they are read, cost nothing."""
+    before, tasks_before = await whole(session, itnio_sandbox), tasks()
+    for _ in range(20):
+        await anext(aiter(session.records(START, END, page_size=10)))
+        await anext(session.records(START, END, page_size=10).pages())
+        await anext(session.records(START, END, page_size=10).windows())
+        session.records(START, END).pages()
+    gc.collect()
+
+    assert tasks_before == tasks()
+    assert before == await whole(session, itnio_sandbox)
+
+
+def test_a_loop_closed_under_a_stream(itnio_sandbox: Sandbox, anyio_backend: str) -> None:
+    """A program may end with a stream half read: once its session is closed, nothing is warned of."""
+    kept: list[Any] = []
+
+    async def main() -> None:
+        async with session_on(itnio_sandbox) as session:
+            kept.append(aiter(session.records(START, END, page_size=10)))
+            await anext(kept[0])
+
+    anyio.run(main, backend=anyio_backend)
+    gc.collect()
+    kept.clear()
+
+
+@pytest.mark.itnio_sandbox(behaviour=Behaviour(latency=0.05))
+@pytest.mark.parametrize("requests", [1, 2, 5])
+def test_a_loop_closed_under_a_task_that_reads(itnio_sandbox: Sandbox, requests: int) -> None:
+    """A program may end while a task of its own reads: the task is cancelled, and nothing is warned of."""
+
+    async def read() -> None:
+        async with session_on(itnio_sandbox) as session:
+            await session.records(START, END, page_size=10).collect()
+
+    async def main() -> asyncio.Task[None]:
+        task = asyncio.create_task(read())
+        await until(lambda: len(itnio_sandbox.requests) >= requests)
+        return task
+
+    task = asyncio.run(main())
+    gc.collect()
+    assert task.cancelled()
+
+
+def test_a_session_left_open(itnio_sandbox: Sandbox, anyio_backend: str) -> None:
+    """A session that is never closed is told of by Python, by its open connections, and by nothing else."""
+
+    async def read() -> None:
+        await anext(aiter(session_on(itnio_sandbox).records(START, END)))
+
+    def run() -> None:
+        anyio.run(read, backend=anyio_backend)
+        gc.collect()
+
+    # Whatever does not match is raised.
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        run()

@@ -1,0 +1,164 @@
+"""What identifies a record, within one answer and from one window to the next."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import attrs
+import pytest
+
+from itnio_voice import IncompleteWindowError, VoiceRecord, Window
+from itnio_voice._model.records import content
+from itnio_voice._model.windows import SECOND
+from itnio_voice._walk.seen import HORIZON, MAX_SHARED_IDS, PageKeys, SeenRecords, page_keys
+from itnio_voice._wire.pages import PageRequest
+from itnio_voice._wire.responses import read_page
+
+from ..model.test_windows import START
+from ..support.window_server import record
+
+END = START + timedelta(hours=1)
+
+
+def keys(*rows: VoiceRecord) -> PageKeys:
+    """Return the keys of an answer of its own."""
+    return page_keys(rows, set())
+
+
+def test_the_key_is_the_id_or_the_content() -> None:
+    """A record is identified by its id; without one, by its complete content."""
+    assert keys(VoiceRecord(voice_id="1")).keys == keys(VoiceRecord(voice_id="1", callee="2")).keys == ["1"]
+    assert keys(VoiceRecord(callee="1")).keys != keys(VoiceRecord(callee="2")).keys
+    assert keys(VoiceRecord(callee="1", extra={"a": []})).keys == keys(VoiceRecord(callee="1", extra={"a": []})).keys
+
+
+def test_keys_of_records_without_a_hash() -> None:
+    """A record with a list has a key: its id, or its content."""
+    of: Any = attrs.make_class("Own", {"tags": attrs.field(factory=list)}, bases=(VoiceRecord,), frozen=True)
+
+    assert ["1"] == keys(of(voice_id="1", tags=[1])).keys
+    assert 2 == len(keys(of(tags=[1]), of(tags=[2]), of(tags=[1])).distinct)
+
+
+def test_different_records_of_one_answer_share_an_id() -> None:
+    """From then on, their content is the key, in later answers as well."""
+    shared: set[Any] = set()
+    one, other, third = record(1, callee="a"), record(1, callee="b"), record(2)
+    first = page_keys([one, third, other], shared)
+
+    assert {"1"} == shared == first.shared
+    assert [content(one), "2", content(other)] == first.keys
+    assert [content(one)] == page_keys([one], shared).keys
+    assert frozenset() == page_keys([third], shared).shared
+
+
+def test_a_record_that_is_listed_twice_shares_no_id() -> None:
+    """The server's own duplicates keep their id as the key, row by row."""
+    shared: set[Any] = set()
+    listed = page_keys([record(1), record(2), record(1)], shared)
+
+    assert ["1", "2", "1"] == listed.keys
+    assert {"1", "2"} == listed.distinct
+    assert not shared
+
+
+def test_shared_ids_are_bounded() -> None:
+    """After the bound, an id stays the key."""
+    shared: set[Any] = set(range(MAX_SHARED_IDS))
+
+    assert ["1", "1"] == page_keys([record(1, callee="a"), record(1, callee="b")], shared).keys
+    assert MAX_SHARED_IDS == len(shared)
+
+
+def test_answers_that_list_the_same() -> None:
+    """In whichever order; a record that shares the id of another one is not the same."""
+    one, other = keys(record(1, 1), record(2, 2)), keys(record(2, 2), record(1, 1))
+
+    assert one.lists_the_same(other)
+    assert not one.lists_the_same(keys(record(1, 1), record(2, 3)))
+    assert not one.lists_the_same(keys(record(1, 1), record(2, 2, callee="b")))
+    assert not one.lists_the_same(keys(record(1, 1)))
+
+
+def test_what_has_been_returned_is_not_unseen() -> None:
+    """Each record once, in the order of the answer."""
+    seen = SeenRecords(set())
+    rows = [record(3), record(1), record(3), record(2)]
+
+    assert [rows[0], rows[1], rows[3]] == seen.unseen(keys(*rows), rows)
+    seen.add(END, [keys(record(1)), keys(record(2))])
+    assert [rows[0]] == seen.unseen(keys(*rows), rows)
+
+
+def test_a_record_that_changed_is_not_returned_again() -> None:
+    """Its id is its key, as long as submit time and callee are the same or missing."""
+    seen = SeenRecords(set())
+    seen.add(END, [keys(record(1, 5))])
+    later = record(1, 5, callee="a", call_duration=7)
+
+    assert [] == seen.unseen(keys(later), [later])
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["2026-01-01T08:00:05+08:00", "2026-01-01T00:00:05Z", "2026-01-01 00:00:05+00:00", "2026-01-01T08:00:05.000+08:00"],
+)
+def test_a_time_that_is_written_in_another_way_is_the_same(time: str) -> None:
+    """A server, or another replica of it, may write times with another offset, a space, or a fraction."""
+    shared: set[Any] = set()
+    seen = SeenRecords(shared)
+    answer = {"total": 1, "records": [{"voiceId": "1", "submitTime": time, "callee": "a"}]}
+    body = json.dumps({"status": "0", "reason": "success", "data": answer}).encode()
+    page = read_page(body, PageRequest(Window(START, END), 1, 100), VoiceRecord)
+    listed, again = page_keys(page.records, shared, page.submit_times), record(1, 5, callee="a")
+
+    seen.add(END, [listed])
+    assert [] == seen.unseen(listed, page.records)
+    assert [] == seen.unseen(page_keys([again], shared), [again])
+    assert set() == shared
+
+
+@pytest.mark.parametrize("other", [record(1, 6, callee="a"), record(1, 5, callee="b")])
+def test_another_record_with_the_id_of_a_returned_one_is_unseen(other: VoiceRecord) -> None:
+    """Another submit time or callee: the id is shared, also from then on."""
+    shared: set[Any] = set()
+    seen = SeenRecords(shared)
+    seen.add(END, [page_keys([record(1, 5, callee="a")], shared)])
+
+    assert [other] == seen.unseen(page_keys([other], shared), [other])
+    assert {"1"} == shared
+
+
+def test_a_shared_id_found_after_one_record_was_returned() -> None:
+    """The record that was returned under the id is found by its submit time and callee."""
+    shared: set[Any] = set()
+    seen = SeenRecords(shared)
+    one, other = record(1, 5, callee="a"), record(1, 5, callee="b")
+    seen.add(END, [page_keys([one], shared)])
+    both = page_keys([one, other], shared)
+
+    assert [other] == seen.unseen(both, [one, other])
+    seen.add(END, [both])
+    assert [] == seen.unseen(both, [one, other])
+
+
+def test_records_that_cannot_be_distinguished_are_an_error() -> None:
+    """Two records share id, submit time and callee, and one was returned: either choice may be wrong."""
+    shared: set[Any] = set()
+    seen = SeenRecords(shared)
+    one, other = record(1, 5, call_duration=1), record(1, 5, call_duration=2)
+    seen.add(END, [page_keys([one], shared)])
+
+    with pytest.raises(IncompleteWindowError, match="share the id"):
+        seen.unseen(page_keys([one, other], shared), [one, other])
+
+
+def test_windows_are_forgotten_behind_the_horizon() -> None:
+    """The keys of a window are remembered until the walk has passed its end by `HORIZON`."""
+    seen = SeenRecords(set())
+    seen.add(END, [keys(record(1))])
+    seen.forget_before(END + HORIZON)
+    assert [] == seen.unseen(keys(record(1)), [record(1)])
+
+    seen.forget_before(END + HORIZON + SECOND)
+    assert [record(1)] == seen.unseen(keys(record(1)), [record(1)])

@@ -1,0 +1,553 @@
+"""Servers that others wrote: whatever the API's pages leave open, each record comes once, or there is an error."""
+
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any, Literal
+
+import anyio
+import attrs
+import httpx
+import pytest
+import trio
+import trio.testing
+
+from itnio_voice import (
+    Checkpoint,
+    Credentials,
+    IncompleteWindowError,
+    Page,
+    Retry,
+    TimestampExpiredError,
+    VoiceRecord,
+    VoiceSession,
+    Window,
+)
+from itnio_voice._walk.chunks import WalkPlan
+from itnio_voice._walk.learned import Learned
+from itnio_voice._walk.walk import Walk
+from itnio_voice._walk.window_pass import WindowPass
+from itnio_voice.sandbox import Behaviour, Fault, Sandbox
+
+from ..conftest import session_on
+from ..support.ticking import run_ticking
+
+pytestmark = pytest.mark.anyio
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+START = NOW - timedelta(days=20)
+SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+def crowd(sandbox: Sandbox, number: int, at: datetime = START + HOUR / 2) -> list[str]:
+    """Insert a number of records on one second, and return their ids."""
+    return sandbox.insert(*({"submitTime": at.isoformat()} for _ in range(number)))
+
+
+def spread(sandbox: Sandbox, number: int, over: timedelta = HOUR) -> list[str]:
+    """Insert a number of records evenly over a time from just after START, and return their ids."""
+    times = (START + SECOND + (over * index / number) // SECOND * SECOND for index in range(number))
+    return sandbox.insert(*({"submitTime": at.isoformat()} for at in times))
+
+
+async def read(
+    session: VoiceSession, start: datetime = START, end: datetime = START + HOUR, **options: Any
+) -> list[str]:
+    """Return the ids of a range's records."""
+    return [record.voice_id or "" async for record in session.records(start, end, **options)]
+
+
+def assert_each_once(found: Iterable[str], expected: Iterable[str]) -> None:
+    """Check that each of the expected ids was found once, and nothing else."""
+    assert dict.fromkeys(expected, 1) == dict(Counter(found))
+
+
+# Ties and other orders
+
+
+@pytest.mark.parametrize("page_size", [20, 100])
+@pytest.mark.parametrize("number", [250, 900])
+async def test_ties_in_another_order_on_each_page(number: int, page_size: int) -> None:
+    """Pages that are the same each time, but repeat and miss records of one second, still give each record once."""
+    with Sandbox(behaviour=Behaviour(order="heap")) as sandbox:
+        names = crowd(sandbox, number)
+        async with session_on(sandbox) as session:
+            found = await read(session, page_size=page_size)
+
+        assert_each_once(found, names)
+        assert len(sandbox.requests) <= 60 + 10 * number / 100
+
+
+async def test_orders_that_are_not_by_time_are_read_twice() -> None:
+    """In such an order one record may expire and another appear unseen: a second pass must be equal."""
+    with Sandbox() as sandbox:
+        names = spread(sandbox, 450)
+        async with session_on(sandbox) as session:
+            assert_each_once(await read(session), names)
+            in_order = len(sandbox.requests)
+            sandbox.behaviour = Behaviour(order="by_hash")
+            assert_each_once(await read(session), names)
+
+        assert 2 * in_order <= len(sandbox.requests) - in_order + 3
+
+
+# Totals
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "number"),
+    [
+        (Behaviour(total_cap=1000), 2500),
+        (Behaviour(total_of_page=True), 500),
+        (Behaviour(total_one_short=True), 201),
+        (Behaviour(total_one_short=True, max_size=50), 251),
+        (Behaviour(total_of_page=True, max_size=7), 60),
+    ],
+)
+@pytest.mark.parametrize("on_one_second", [False, True])
+async def test_totals_that_count_too_little(behaviour: Behaviour, number: int, *, on_one_second: bool) -> None:
+    """A total that is capped, of the page, or one short, hides no record."""
+    with Sandbox(behaviour=behaviour) as sandbox:
+        names = (crowd if on_one_second else spread)(sandbox, number)
+        async with session_on(sandbox, concurrency=8) as session:
+            assert_each_once(await read(session), names)
+
+
+@pytest.mark.parametrize("past_last", ["empty", "first", "first_silent"])
+@pytest.mark.parametrize("names_page", [True, False])
+async def test_a_full_only_page_that_is_repeated_proves_nothing(
+    past_last: Literal["empty", "first", "first_silent"], *, names_page: bool
+) -> None:
+    """A server that has page 1 only, and gives its length as the total, is read with pages of another size."""
+    omits = [] if names_page else ["current"]
+    behaviour = Behaviour(total_of_page=True, always_first_page=True, past_last=past_last, omits=omits)
+    with Sandbox(behaviour=behaviour) as sandbox:
+        names = spread(sandbox, 10)
+        async with session_on(sandbox, concurrency=8) as session:
+            assert_each_once(await read(session, page_size=1), names)
+
+
+async def test_honest_totals_cost_at_most_one_percent_more() -> None:
+    """The checks of totals are hardly noticed: a page behind a full last one, and a round total split."""
+    with Sandbox(records=60_000, start=START, end=NOW - HOUR) as sandbox:
+        async with session_on(sandbox, concurrency=8) as session:
+            found = await read(session, START, NOW - HOUR)
+
+        windows = len({(request.start, request.end) for request in sandbox.requests})
+        # The boundary second, and for each window a last page that is not full, and the first page once more.
+        assert len(found) > 59_000
+        assert len(sandbox.requests) <= 1.01 * (len(found) / 100 + 2 * windows) + 1
+
+
+@pytest.mark.parametrize("lag", [1.0, 30.0])
+async def test_replicas_that_differ(lag: float) -> None:
+    """No pass counts whose answers gave different totals: what all replicas have comes once."""
+    now = NOW.timestamp()
+    with Sandbox(clock=lambda: now) as sandbox:
+        start = datetime.fromtimestamp(now, UTC) - HOUR
+        names = sandbox.insert(*({"submitTime": (start + (15 * n + 1) * SECOND).isoformat()} for n in range(200)))
+        now += lag + 5
+        sandbox.behaviour = Behaviour(replicas=2, replica_lag=lag, timestamp_tolerance=1e6)
+
+        def call(sandbox: Sandbox, number: int) -> None:
+            nonlocal now
+            now += lag / 7
+            sandbox.insert({"submitTime": (start + 7 * number * SECOND).isoformat()})
+
+        sandbox.on_request = call
+        async with session_on(sandbox, concurrency=1) as session:
+            found = Counter(await read(session, start, start + HOUR, page_size=20))
+
+    assert set(names) <= found.keys()
+    assert {1} == set(found.values())
+
+
+# Boundaries and clocks
+
+
+@pytest.mark.parametrize("ends", ["[)", "[]", "(]", "()"])
+async def test_boundaries_within_a_second_tile(ends: Any) -> None:
+    """Both ends are rounded down: two calls that meet within a second give each record once."""
+    with Sandbox(behaviour=Behaviour(ends=ends)) as sandbox:
+        names = spread(sandbox, 3600, HOUR)
+        middle = START + HOUR / 2 + timedelta(milliseconds=500)
+        async with session_on(sandbox) as session:
+            found = await read(session, START - SECOND, middle) + await read(session, middle, START + HOUR + 2 * SECOND)
+
+    assert_each_once(found, names)
+
+
+async def test_a_range_within_one_second_is_empty() -> None:
+    """It sends no request, and is no error; neither does a page of it."""
+    with Sandbox() as sandbox:
+        async with session_on(sandbox) as session:
+            inside = START + timedelta(milliseconds=1)
+            stream = session.records(inside, inside + timedelta(milliseconds=998))
+
+            assert [] == await stream.collect()
+            assert () == stream.checkpoint.done
+            assert Page((), 0, 100, 1, 0) == await session.page(inside, inside + timedelta(milliseconds=998))
+        assert [] == sandbox.requests
+
+
+@pytest.mark.parametrize("hours", [-2, 2, 30])
+async def test_a_machine_with_a_wrong_clock_reads_everything(hours: int) -> None:
+    """A past range is never cut by this machine's clock: the server is requested first, and its `Date` is believed."""
+    with Sandbox(clock=lambda: NOW.timestamp() + 3600 * hours) as sandbox:
+        now = datetime.fromtimestamp(NOW.timestamp() + 3600 * hours, UTC)
+        start = now - HOUR
+        names = sandbox.insert(*({"submitTime": (start + n * SECOND).isoformat()} for n in range(10, 3000, 100)))
+        async with session_on(sandbox) as session:
+            assert_each_once(await read(session, start, now - timedelta(minutes=1)), names)
+            stream = session.records(start)
+            assert_each_once([record.voice_id or "" for record in await stream.collect()], names)
+
+        (done,) = stream.checkpoint.done
+        assert timedelta(seconds=1) <= now - done.end <= timedelta(seconds=3)
+
+
+@pytest.mark.parametrize("date_ahead", [5 * 86400.0, -5 * 86400.0, 250e9, -1.79e9])
+async def test_a_wrong_date_cuts_nothing(date_ahead: float) -> None:
+    """One `-16` with a `Date` that is days off is an error; records of a past range are not lost in silence."""
+    with Sandbox() as sandbox:
+        names = spread(sandbox, 50)
+        faults = (Fault("timestamp_expired", times=1, date_ahead=date_ahead),)
+        sandbox.behaviour = Behaviour(faults=faults)
+        async with session_on(sandbox) as session:
+            with pytest.raises(TimestampExpiredError, match="clock"):
+                await read(session)
+            assert_each_once(await read(session), names)
+
+
+async def test_the_future_stays_unread(caplog: pytest.LogCaptureFixture) -> None:
+    """A range that ends in the server's future ends with its last complete second, with one warning."""
+    with Sandbox(clock=NOW.timestamp) as sandbox:
+        names = sandbox.insert({"submitTime": (NOW - HOUR / 2).isoformat()})
+        sandbox.insert({"submitTime": NOW.isoformat()})
+        async with session_on(sandbox) as session:
+            stream = session.records(NOW - HOUR, NOW + DAY)
+            assert_each_once([record.voice_id or "" for record in await stream.collect()], names)
+            later = session.records(NOW + HOUR, NOW + DAY)
+            assert [] == await later.collect()
+
+        assert (Window(NOW - HOUR, NOW - SECOND),) == stream.checkpoint.done
+        assert () == stream.skipped == later.skipped == later.checkpoint.done
+        assert (1, 1) == (stream.progress.windows_done, stream.progress.windows_planned)
+    warnings = [record for record in caplog.records if record.name == "itnio_voice.windows"]
+    assert 2 == len(warnings)
+    assert (NOW + DAY).isoformat() in warnings[0].getMessage()
+    assert NOW.isoformat() in warnings[0].getMessage()
+
+
+async def test_a_past_end_is_not_cut() -> None:
+    """An explicit end that has come is read up to, also in the second that is not over."""
+    with Sandbox(clock=lambda: NOW.timestamp() + 0.5) as sandbox:
+        async with session_on(sandbox) as session:
+            stream = session.records(NOW - HOUR, NOW + timedelta(milliseconds=400))
+            await stream.collect()
+
+    assert (Window(NOW - HOUR, NOW),) == stream.checkpoint.done
+
+
+async def test_a_server_that_ignores_the_offset() -> None:
+    """A server that reads every time as its own local one, in +08:00, gives the same records."""
+    with Sandbox(behaviour=Behaviour(time_offset="ignored")) as sandbox:
+        names = spread(sandbox, 100)
+        async with session_on(sandbox) as session:
+            assert_each_once(await read(session), names)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(), 3 * SECOND, HOUR])
+async def test_a_server_that_refuses_its_future(ahead: timedelta) -> None:
+    """Windows end at the server's last complete second, and one `-25` near now costs only a few requests."""
+    with Sandbox(behaviour=Behaviour(refuses_future_end=True), clock=lambda: NOW.timestamp() + 0.7) as sandbox:
+        names = sandbox.insert(*({"submitTime": (NOW - n * HOUR / 10).isoformat()} for n in range(1, 100)))
+        async with session_on(sandbox) as session:
+            found = await read(session, NOW - DAY, NOW + ahead)
+            assert_each_once(found, names)
+            before = len(sandbox.requests)
+            await read(session, NOW - 2 * DAY, NOW - DAY)
+
+        assert before <= 12
+        assert len(sandbox.requests) - before == 2
+
+
+async def test_a_range_that_is_refused_once() -> None:
+    """A spurious `-25` narrows windows for some time, and not for the life of the session."""
+    refusals = {2, 4}
+    answered: list[str] = []
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        refused = len(answered) in refusals
+        answered.append("-25" if refused else "0")
+        data = {"total": 0, "size": 100, "current": 1, "pages": 0, "records": []}
+        return httpx.Response(200, json={"status": answered[-1], "reason": "", "data": None if refused else data})
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    async with VoiceSession(Credentials("key", "secret"), http_client=client) as session:
+        for _ in range(40):
+            await read(session, START, START + 15 * DAY)
+        await read(session, START, START + 15 * DAY)
+        before = len(answered)
+        await read(session, START, START + 15 * DAY)
+
+    assert before <= 200
+    assert len(answered) - before <= 4
+
+
+# Records that share an id
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 100])
+async def test_records_that_share_an_id(page_size: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Two calls with one id are two records, whatever the page size, and a warning names the id."""
+    with Sandbox() as sandbox:
+        names = spread(sandbox, 20)
+        for callee in ("4930123456", "4930654321"):
+            sandbox.insert({"voiceId": "two-legs", "callee": callee, "submitTime": (START + HOUR / 3).isoformat()})
+        async with session_on(sandbox) as session:
+            records = [record async for record in session.records(START, START + HOUR, page_size=page_size)]
+
+    assert_each_once([f"{record.voice_id}" for record in records if record.voice_id != "two-legs"], names)
+    assert ["4930123456", "4930654321"] == sorted(str(r.callee) for r in records if r.voice_id == "two-legs")
+    assert [1] == [
+        record.getMessage().count("two-legs") for record in caplog.records if record.levelno >= logging.WARNING
+    ]
+
+
+@pytest.mark.parametrize("apart", [HOUR, 15 * DAY])
+async def test_a_placeholder_id_in_windows_that_follow(apart: timedelta) -> None:
+    """Two calls with one id in two windows are both returned."""
+    with Sandbox(behaviour=Behaviour(max_span=apart / 2)) as sandbox:
+        for days in range(2):
+            sandbox.insert({"voiceId": "0", "submitTime": (START + HOUR + days * apart * 0.7).isoformat()})
+        async with session_on(sandbox) as session:
+            found = await read(session, START, START + HOUR + apart)
+
+    assert ["0", "0"] == found
+
+
+# Endless, slow or stuck
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 8, 64])
+async def test_a_storm_of_errors_without_totals(concurrency: int) -> None:
+    """After 25 errors in a row windows are narrow, and become wide again; few are open at a time."""
+    without_totals = Behaviour(omits=["total", "pages"])
+    with Sandbox(behaviour=without_totals) as sandbox:
+        names = spread(sandbox, 400, 10 * DAY)
+
+        def storm(sandbox: Sandbox, number: int) -> None:
+            if number == 3:  # after the boundary second, which cannot be narrowed
+                sandbox.behaviour = attrs.evolve(without_totals, faults=(Fault("system_error", times=25),))
+
+        sandbox.on_request = storm
+        async with session_on(sandbox, concurrency=concurrency) as session:
+            assert_each_once(await read(session, START, START + 10 * DAY), names)
+
+        assert len(sandbox.requests) <= 25 + 220 + 4 * concurrency
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 8, 64])
+async def test_a_second_that_cannot_be_proven_costs_no_more_with_concurrency(concurrency: int) -> None:
+    """What is requested ahead of a window that is narrowed does not grow with the square of the concurrency."""
+    with Sandbox(behaviour=Behaviour(always_first_page=True, omits=["current", "total"])) as sandbox:
+        crowd(sandbox, 300)
+        async with session_on(sandbox, concurrency=concurrency) as session:
+            with pytest.raises(IncompleteWindowError):
+                await read(session, START, START + DAY)
+
+        assert len(sandbox.requests) <= 100 + 3 * concurrency
+
+
+@pytest.mark.parametrize("endless", ["counted", "uncounted"])
+async def test_one_more_page_for_ever_is_an_error(endless: Any) -> None:
+    """A second that never ends is an error after a bounded number of requests."""
+    omits = ["total", "pages"] if endless == "uncounted" else []
+    with Sandbox(behaviour=Behaviour(endless=endless, omits=omits)) as sandbox:
+        crowd(sandbox, 150)
+        async with session_on(sandbox) as session:
+            with pytest.raises(IncompleteWindowError):
+                await read(session)
+
+        assert len(sandbox.requests) <= 2500
+
+
+async def test_deep_pages_that_are_refused() -> None:
+    """More records on one second than the server pages through are an error that says so, and no -22."""
+    with Sandbox(behaviour=Behaviour(deepest_row=200)) as sandbox:
+        crowd(sandbox, 450)
+        async with session_on(sandbox) as session:
+            with pytest.raises(IncompleteWindowError, match="refuses the pages behind"):
+                await read(session)
+
+
+async def test_deep_pages_of_a_wide_window_are_not_needed() -> None:
+    """A window with more records than the server pages through is narrowed."""
+    with Sandbox(behaviour=Behaviour(deepest_row=200)) as sandbox:
+        names = spread(sandbox, 900)
+        async with session_on(sandbox) as session:
+            assert_each_once(await read(session), names)
+
+
+def test_the_work_of_a_pass_grows_with_its_pages() -> None:
+    """Thousands of pages of one record cost no more for each than a few do."""
+
+    def calls(pages: int) -> int:
+        reading: WindowPass[VoiceRecord] = WindowPass(Window(START, START + 2 * SECOND), 1, Learned())
+        number = 0
+
+        def count(*_: object) -> None:
+            nonlocal number
+            number += 1
+
+        sys.setprofile(count)
+        try:
+            while current := reading.take_next():
+                record = VoiceRecord(voice_id=str(current), submit_time=START)
+                reading.add(current, Page((record,) if current <= pages else (), pages, 1, current, pages))
+        finally:
+            sys.setprofile(None)
+        assert reading.is_read
+        return number
+
+    assert calls(4000) <= 4.2 * calls(1000)
+
+
+def test_a_search_for_what_is_available_goes_on_after_a_timeout(anyio_backend: str) -> None:
+    """With `expired="skip"`, a reader who cancels each call after a few requests still gets on."""
+    run_ticking(search_with_little_time, anyio_backend, 0)
+
+
+async def search_with_little_time() -> None:
+    """Read with a timeout of five requests for each record."""
+    sandbox = Sandbox(behaviour=Behaviour(latency=0.01)).open()
+    with closing(sandbox):
+        names = spread(sandbox, 10)
+        client = httpx.AsyncClient(transport=httpx.ASGITransport(sandbox.app))
+        async with client, session_on(sandbox, http_client=client) as session:
+            reading = aiter(session.records(START - 400 * DAY, START + HOUR, expired="skip"))
+            found = []
+            for _ in range(2000):
+                with anyio.move_on_after(0.05):
+                    record = await anext(reading, None)
+                    if record is None:
+                        break
+                    found.append(record.voice_id or "")
+
+        assert_each_once(found, names)
+
+
+@pytest.mark.parametrize("status", ["timeout", 503, 504, "-18"])
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_a_length_that_is_too_much_is_learned(status: Any, concurrency: int) -> None:
+    """A server too slow for more than three days is not sent wider windows again and again."""
+    too_long: list[timedelta] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        params = json.loads(request.content)["params"]
+        first, last = (datetime.fromisoformat(params[name]) for name in ("strTime", "endTime"))
+        if last - first > 3 * DAY:
+            too_long.append(last - first)
+            if status == "timeout":
+                await anyio.sleep(1000)
+            if isinstance(status, int):
+                return httpx.Response(status)
+            return httpx.Response(200, json={"status": "-18", "reason": "busy"})
+        data = {"total": 0, "size": 100, "current": 1, "pages": 0, "records": []}
+        return httpx.Response(200, json={"status": "0", "data": data})
+
+    async def main() -> None:
+        client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+        options: Any = {"http_client": client, "concurrency": concurrency, "retry": Retry(attempts=2)}
+        async with client, VoiceSession(Credentials("key", "secret"), **options) as session:
+            assert [] == await read(session, NOW - 60 * DAY, NOW - HOUR)
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert len(too_long) <= 2 * 4
+
+
+# A live account
+
+
+@pytest.mark.parametrize(("per_request", "late"), [(3, 0.2), (1, 0.0), (3, 0.5)])
+@pytest.mark.parametrize("concurrency", [1, 4, 8])
+def test_an_account_that_is_called_all_the_time(per_request: int, late: float, concurrency: int) -> None:
+    """Up to 300 calls a second, some of them visible half a minute late: the last seconds settle, and all come once."""
+    chance = Random(f"{per_request} {late}")
+    epoch = NOW.timestamp()
+    calls: list[tuple[float, float, VoiceRecord]] = []
+
+    async def main() -> None:
+        began = anyio.current_time()
+
+        def now() -> float:
+            return epoch + anyio.current_time() - began
+
+        def call(at: float) -> None:
+            delay = chance.expovariate(1 / 30) if chance.random() < late else 0
+            second = datetime.fromtimestamp(int(at), UTC)
+            calls.append((at, at + delay, VoiceRecord(voice_id=str(len(calls)), submit_time=second)))
+
+        for number in range(2 * 3600):
+            call(epoch - number * 1.0)
+
+        async def fetch(window: Window, current: int, size: int) -> Page[VoiceRecord]:
+            await anyio.sleep(0.01)
+            for _ in range(per_request):
+                call(now())
+            first, last, at = window.start.timestamp(), window.end.timestamp(), now()
+            rows = sorted((int(t), n) for n, (t, seen, _) in enumerate(calls) if first <= int(t) <= last and seen <= at)
+            page = tuple(calls[n][2] for _, n in rows[(current - 1) * size : current * size])
+            return Page(page, len(rows), size, current, None)
+
+        start = NOW - timedelta(minutes=20)
+        there = {record.voice_id for at, seen, record in calls if at > start.timestamp() and seen <= epoch}
+        walk = Walk(
+            WalkPlan(
+                fetch=fetch,
+                gaps=[Window(start, datetime(9999, 1, 1, tzinfo=UTC))],
+                now=now,
+                concurrency=concurrency,
+                until_now=True,
+            )
+        )
+        found: Counter[str | None] = Counter()
+        while piece := await walk.advance():
+            found.update(record.voice_id for record in piece.records)
+        assert {1} == set(found.values())
+        end = epoch - 1
+        assert {name for name in there if calls[int(name or 0)][0] < end} <= found.keys()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+# Resuming
+
+
+@pytest.mark.parametrize("ahead", [0.0, 0.5, 0.99, 1.5, 2.0, 2.5])
+async def test_unread_time_is_read_later(ahead: float) -> None:
+    """A checkpoint leaves out what lies in the server's future; resumed later, the same query reads it.
+
+    So it does if this machine's clock is a second or two ahead: the server's running second is not over.
+    """
+    now = NOW.timestamp()
+    with Sandbox(clock=lambda: now) as sandbox:
+        first = sandbox.insert({"submitTime": (NOW - HOUR).isoformat()})
+        async with session_on(sandbox) as session:
+            session._transport.clock = lambda: now + ahead
+            stream = session.records(NOW - DAY, NOW + DAY)
+            found = [record.voice_id or "" for record in await stream.collect()]
+            now += 2 * 86400
+            then = sandbox.insert({"submitTime": (NOW + HOUR).isoformat()}, {"submitTime": NOW.isoformat()})
+            checkpoint = Checkpoint.parse(str(stream.checkpoint))
+            found += await read(session, NOW - DAY, NOW + DAY, resume=checkpoint)
+
+    assert_each_once(found, first + then)

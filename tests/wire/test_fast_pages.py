@@ -1,0 +1,509 @@
+"""Pages at full speed: the same records as by the careful way, or none."""
+
+import gc
+import json
+import pickle
+import re
+import weakref
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+import attrs
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from itnio_voice import DecodeError, SipRecord, VoiceRecord, Window
+from itnio_voice._model.records import CallRecord
+from itnio_voice._wire.fast_pages import learn_extra_fields, read_rows
+from itnio_voice._wire.pages import PageRequest
+from itnio_voice._wire.responses import read_page
+from itnio_voice._wire.scalars import brief
+from itnio_voice._wire.structuring import ClassMemo, converter, structure_hook, structure_record
+from itnio_voice.outputs.arrow import record_batch
+from itnio_voice.sandbox._data.dataset import generate
+
+KINDS: list[type[CallRecord]] = [VoiceRecord, SipRecord]
+REQUEST = PageRequest(Window(datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 9, 2, tzinfo=UTC)), 1, 100)
+
+
+def page(*rows: Any) -> bytes:
+    """Return the answer with these rows."""
+    return json.dumps({"status": "0", "data": {"total": len(rows), "records": rows}}).encode()
+
+
+def slow_read(body: bytes, of: type[CallRecord]) -> tuple[CallRecord, ...] | None:
+    """Return a page's records as `converters` reads them; None if one of them does not fit."""
+    rows = msgspec.json.Decoder(float_hook=Decimal).decode(body)["data"]["records"]
+    try:
+        return tuple(structure_record(row, of) for row in rows)
+    except DecodeError:
+        return None
+
+
+NAMES = [
+    "voiceId",
+    "callee",
+    "submitTime",
+    "answerTime",
+    "callDuration",
+    "cost",
+    "rate",
+    "calledInfo",
+    "phoneName",
+    "x",
+]
+EDGE_VALUES: list[Any] = [
+    None,
+    "",
+    0,
+    "0",
+    "0.10",
+    "1_0",
+    "٣",
+    "NaN",
+    "2026-09-01T08:00:00+08:00",
+    "2026-09-01T08:00:00+08:99",
+]
+EDGE_VALUES += [sign * 10**digits for sign in (1, -1) for digits in (17, 18, 19, 30)]
+EDGE_VALUES += [1e3, 0.1, True, False, [], {}, [1], " 1", "x"]
+VALUES: st.SearchStrategy[Any] = st.one_of(
+    st.sampled_from(EDGE_VALUES),
+    st.datetimes(timezones=st.timezones()).map(lambda at: at.isoformat()),
+    st.decimals(allow_nan=True).map(str),
+    st.integers(),
+    st.text(),
+)
+ROWS = st.lists(st.dictionaries(st.sampled_from(NAMES), VALUES), max_size=3)
+
+
+def both_agree(rows: list[dict[str, Any]], of: type[CallRecord]) -> None:
+    """Compare what is read at full speed with what `converters` reads, down to offsets and digits."""
+    body = page(*rows)
+    read = read_rows(body, of)
+    records = slow_read(body, of)
+
+    assert records is None or read is None or repr(records) == repr(read[1])
+    assert (records is None) <= (read is None)
+
+
+@pytest.mark.parametrize("value", EDGE_VALUES, ids=repr)
+@pytest.mark.parametrize("name", NAMES)
+def test_both_ways_agree(name: str, value: Any) -> None:
+    """Of a value that a field may hold, both ways make the same; of another neither makes anything."""
+    learn_extra_fields([{"x": 1}], VoiceRecord)
+
+    both_agree([{name: value}], VoiceRecord)
+
+
+EXPONENTS = [
+    *(
+        f"{digit}{mark}{power}"
+        for digit in ("1", "0", "-1", "9.99", "12")
+        for mark in "eE"
+        for power in (40, 41, -40, -41)
+    ),
+    *("-0", "-0.0", "0e-10000000", "1e-10000000", "1e10000000", "1e100000000", "-1e100000000", "1e-57", "1e18", "1e19"),
+    *("1e9999999999999999999", "1e-9999999999999999999", "1" + "0" * 40, "1" + "0" * 41, "9" * 4300, "9" * 5000),
+    *(
+        "0." + "0" * 39 + "1",
+        "0." + "0" * 40 + "1",
+        "1." + "0" * 100,
+        "0.1000000000000000055511151231257827021181583404541",
+    ),
+]
+
+
+@pytest.mark.parametrize("quoted", [False, True], ids=["a number", "text"])
+@pytest.mark.parametrize("digits", EXPONENTS, ids=lambda digits: digits[:30])
+@pytest.mark.parametrize("name", ["voiceId", "callee", "submitTime", "callDuration", "cost", "x"])
+def test_both_ways_agree_on_exponents(name: str, digits: str, quoted: bool) -> None:
+    """Both ways give the same value of a number with any exponent, or both refuse it by a DecodeError that names it.
+
+    What they give is short as text, in `to_dict()` and as Arrow, or is refused there by name as well.
+    """
+    learn_extra_fields([{"x": 1}], VoiceRecord)
+    body = page({name: "HERE", "currency": "EUR"}).replace(
+        b'"HERE"', f'"{digits}"'.encode() if quoted else digits.encode()
+    )
+    read = read_rows(body, VoiceRecord)
+    try:
+        page_read = read_page(body, REQUEST, VoiceRecord)
+    except DecodeError as error:
+        assert read is None
+        assert name == error.field  # noqa: PT017
+        assert f"{name} is {brief(error.value)}, but " in str(error)  # noqa: PT017
+        return
+
+    assert read is not None
+    assert repr(page_read.records) == repr(read[1])
+    (record,) = read[1]
+    assert len(repr(record)) < 6000
+    assert json.loads(json.dumps(record.to_dict()))["currency"] == "EUR"
+    try:
+        (row,) = record_batch([record]).to_pylist()
+    except DecodeError as error:
+        assert "cost" == name == error.field  # noqa: PT017
+    else:
+        assert row["cost"] == record.cost
+
+
+@pytest.mark.parametrize("digits", ["1e100000000", "1e-100000000", "0e-10000000", "1e9999999999999999999", "9" * 5000])
+@pytest.mark.parametrize("name", ["total", "size", "current", "pages"])
+def test_exponents_of_a_pages_numbers(name: str, digits: str) -> None:
+    """A page's number with such an exponent is a DecodeError that names it."""
+    for number in (digits, f'"{digits}"'):
+        body = f'{{"status": "0", "data": {{"records": [], "total": 0, "{name}": {number}}}}}'.encode()
+        with pytest.raises(DecodeError) as caught:
+            read_page(body, REQUEST, VoiceRecord)
+        assert name == caught.value.field
+
+
+@given(ROWS, st.sampled_from(KINDS))
+def test_both_ways_agree_on_any_page(rows: list[dict[str, Any]], of: type[CallRecord]) -> None:
+    """The same for any rows."""
+    learn_extra_fields([{"x": 1}], of)
+
+    both_agree(rows, of)
+
+
+@pytest.mark.parametrize("of", KINDS)
+def test_an_ordinary_page(of: type[CallRecord]) -> None:
+    """What the vendor's page promises is read at full speed, with values missing, null, "" and as numbers too."""
+    rows: list[Mapping[str, Any]] = list(
+        generate(
+            500,
+            start=datetime(2026, 9, 1, tzinfo=UTC),
+            end=datetime(2026, 9, 20, tzinfo=UTC),
+            seed=1,
+            kind="sip" if of is SipRecord else "group",
+        )
+    )
+    body = page(*rows, {}, {"voiceId": 7, "cost": 0.10, "callDuration": "9"})
+    read = read_rows(body, of)
+
+    assert read is not None
+    assert {"records", "total", "size", "current", "pages"} == read[0].keys()
+    assert 502 == read[0]["total"]
+    assert slow_read(body, of) == read[1]
+    assert {of} == set(map(type, read[1]))
+    assert Decimal("0.10") == read[1][-1].cost
+    assert "0.1" == str(read[1][-1].cost)
+
+
+TIMES = ["2026-09-01T08:00:00.125+08:00", "2026-09-01T00:00:00Z", "2026-09-01 08:00:00+08:00", "20260901T080000+0800"]
+
+
+@pytest.mark.parametrize("time", TIMES)
+def test_times_in_other_forms(time: str) -> None:
+    """A time that is written in another way does not take a page off full speed, nor change what is read."""
+    body = page({"submitTime": time, "callTime": "2026-09-01T08:00:00+08:00"}, {"submitTime": ""}, {})
+    read = read_rows(body, VoiceRecord)
+
+    assert read is not None
+    assert slow_read(body, VoiceRecord) == read[1]
+
+
+def test_a_record_is_frozen() -> None:
+    """A record read at full speed is one like any other: frozen, hashable, and of the class asked for."""
+    read = read_rows(page({"voiceId": "1"}), VoiceRecord)
+
+    assert read is not None
+    (record,) = read[1]
+    assert VoiceRecord(voice_id="1") == record
+    assert hash(VoiceRecord(voice_id="1")) == hash(record)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        record.voice_id = "2"  # type: ignore[misc]
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        del record.voice_id
+
+
+@attrs.frozen
+class Taught(VoiceRecord):
+    """A record class of its own, so that what it learns is its own too."""
+
+
+def test_other_names_are_learned() -> None:
+    """A name that no field has needs a closer look once; from then on it is read at full speed, into `extra`."""
+    body = page({"voiceId": "1", "orders": [], "a": {"b": ""}}, {"voiceId": "2"})
+
+    assert read_rows(body, Taught) is None
+    learn_extra_fields([{"orders": 1, "voiceId": 1}, {"a": 1}], Taught)
+    read = read_rows(body, Taught)
+    assert read is not None
+    assert [{"a": {"b": ""}, "orders": []}, {}] == [record.extra for record in read[1]]
+    assert slow_read(body, Taught) == read[1]
+
+
+def test_reading_a_page_teaches() -> None:
+    """The first page with such a name is read with a close look, and the next one at full speed."""
+
+    @attrs.frozen
+    class Pupil(VoiceRecord):
+        pass
+
+    body = page({"voiceId": "1", "remark": "r"})
+
+    assert read_rows(body, Pupil) is None
+    first = read_page(body, REQUEST, Pupil).records
+    read = read_rows(body, Pupil)
+    assert read is not None
+    assert first == read[1] == (Pupil(voice_id="1", extra={"remark": "r"}),)
+
+
+def test_not_all_names_are_learned() -> None:
+    """Names that change from row to row fill no memory, and one that cannot be learned does no harm."""
+
+    @attrs.frozen
+    class Careful(VoiceRecord):
+        pass
+
+    learn_extra_fields([{f"name {number}": 1} for number in range(1000)], Careful)
+    assert read_rows(page({"name 1": 1}), Careful) is None
+    learn_extra_fields([{'a "name"': 1}], Careful)
+    assert read_rows(page({'a "name"': 1}), Careful) is None
+    assert read_rows(page({}), Careful) is not None
+
+
+@attrs.frozen
+class Label:
+    """A type of a user's own."""
+
+    text: str
+
+
+@attrs.frozen
+class Labelled(VoiceRecord):
+    """A record with a field of a user's own."""
+
+    label: Label | None = None
+
+
+def test_a_hook_of_ones_own() -> None:
+    """A hook that a user registers for a type is called at full speed too, with whatever came."""
+    converter.register_structure_hook(Label | None, lambda value, _: Label(repr(value)))
+    read = read_rows(page({"label": [1]}, {}), Labelled)
+
+    assert read is not None
+    assert [Label("[1]"), Label("None")] == [record.label for record in read[1]]
+
+
+def test_postponed_annotations() -> None:
+    """A class whose module postpones its annotations is read as any other."""
+    names: dict[str, Any] = {"__name__": __name__, "VoiceRecord": VoiceRecord, "attrs": attrs}
+    exec(  # noqa: S102
+        "from __future__ import annotations\n"
+        "from decimal import Decimal\n"
+        "@attrs.frozen\n"
+        "class Postponed(VoiceRecord):\n"
+        "    bonus: Decimal | None = None\n",
+        names,
+    )
+    postponed = names["Postponed"]
+
+    assert "Decimal | None" == attrs.fields(postponed).bonus.type
+    read = read_rows(page({"bonus": "0.10"}), postponed)
+    assert read is not None
+    assert "0.10" == str(read[1][0].bonus)
+
+
+class Mood(Enum):
+    """A type that cattrs knows how to make."""
+
+    GOOD = "good"
+
+
+@attrs.frozen(kw_only=True)
+class Moody(VoiceRecord):
+    """A record with a field of a type that cattrs knows."""
+
+    mood: Mood
+
+
+def test_a_hook_of_cattrs() -> None:
+    """A type that cattrs knows by itself is read by its hook, at full speed and with a close look."""
+    read = read_rows(page({"mood": "good"}), Moody)
+
+    assert read is not None
+    assert Mood.GOOD is read[1][0].mood
+    assert Moody(mood=Mood.GOOD) == structure_record({"mood": "good"}, Moody)
+    with pytest.raises(DecodeError, match="mood is 'bad'"):
+        structure_record({"mood": "bad"}, Moody)
+
+
+@attrs.frozen
+class Place:
+    """A value of a user's own, which cattrs makes of a JSON object."""
+
+    city: str
+
+
+@attrs.frozen(kw_only=True)
+class Placed(VoiceRecord):
+    """A record with fields that cattrs reads in its own way, and refuses in its own way."""
+
+    campaign_id: int
+    place: Place | None = None
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({}, "campaignId is None"),
+        ({"campaignId": []}, "campaignId is "),
+        ({"campaignId": 1, "place": {}}, "place is {}"),
+        ({"campaignId": 1, "place": 5}, "place is 5"),
+    ],
+)
+def test_what_cattrs_refuses(fields: dict[str, Any], says: str) -> None:
+    """Whatever error it is with which cattrs refuses a value, it becomes a DecodeError that names the field."""
+    good = read_rows(page({"campaignId": 1, "place": {"city": "Tunis"}}), Placed)
+    assert good is not None
+    assert (Placed(campaign_id=1, place=Place("Tunis")),) == good[1]
+
+    assert read_rows(page(fields), Placed) is None
+    with pytest.raises(DecodeError, match=re.escape(says)):
+        structure_record({"voiceId": "1", **fields}, Placed)
+
+
+def refuse_all(*_: Any) -> None:
+    """Refuse any value."""
+    message = "no"
+    raise ValueError(message)
+
+
+def doubled(text: str | None) -> str:
+    """Change a value."""
+    return f"{text}{text}"
+
+
+@attrs.frozen
+class Checked(VoiceRecord):
+    """A record class that checks what it is given."""
+
+    tag: str | None = attrs.field(default=None, validator=refuse_all)
+
+
+@attrs.frozen
+class Changed(VoiceRecord):
+    """A record class that changes what it is given."""
+
+    tag: str | None = attrs.field(default=None, converter=doubled)
+
+
+@attrs.frozen
+class Finished(VoiceRecord):
+    """A record class with a last step."""
+
+    def __attrs_post_init__(self) -> None:
+        refuse_all()
+
+
+@attrs.frozen(cache_hash=True)
+class Cached(VoiceRecord):
+    """A record class with a field that is no column."""
+
+
+class Undecorated(VoiceRecord):
+    """A record class that attrs has not made."""
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**fields)
+        refuse_all()
+
+
+@pytest.mark.parametrize("of", [Checked, Changed, Finished, Cached, Undecorated])
+def test_a_class_that_does_more_than_store(of: type[CallRecord]) -> None:
+    """A record class whose `__init__` does something is made by its `__init__`."""
+    learn_extra_fields([{"x": 1}], of)
+
+    assert read_rows(page({"tag": "a"}), of) is None
+
+
+def test_a_hook_for_a_whole_class() -> None:
+    """A hook that a user registers for a record class is what reads it."""
+
+    @attrs.frozen
+    class Own(VoiceRecord):
+        pass
+
+    converter.register_structure_hook(Own, lambda *_: Own(voice_id="own"))
+
+    assert read_rows(page({}), Own) is None
+    assert Own(voice_id="own") == structure_record({}, Own)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"\xff",
+        b'{"status": "-25"}',
+        b'{"status": 0, "data": {"records": []}}',
+        b'{"status": "0", "data": {}}',
+        b'{"status": "0", "data": {"records": null}}',
+        b'{"status": "0", "data": {"records": [1]}}',
+        b'{"status": "0", "data": {"records": [{"cost": 1e9999999999999999999}]}}',
+        b'{"status": "0", "data": {"records": [' + b'{"x":' * 5000,
+    ],
+    ids=lambda body: body[:40],
+)
+def test_what_is_no_ordinary_page(body: bytes) -> None:
+    """Anything else is left to the careful way."""
+    assert read_rows(body, VoiceRecord) is None
+
+
+def class_of_a_function(*, own_hook: bool) -> weakref.ref[type[VoiceRecord]]:
+    """Read records of a class that only this function knows, and return a weak reference to it."""
+
+    @attrs.frozen
+    class Own(VoiceRecord):
+        called_by: str | None = None
+
+    if own_hook:
+        structure_hook(Own)
+    (own,) = read_page(page({"voiceId": "v", "calledBy": "me", "other": 1}), REQUEST, Own).records
+    assert ("me", {"other": 1}) == (own.called_by, own.extra)
+    assert read_rows(page({"voiceId": "v", "other": 1}), Own)
+    return weakref.ref(Own)
+
+
+@pytest.mark.parametrize("own_hook", [False, True])
+def test_a_class_that_is_no_longer_used_is_collected(own_hook: bool) -> None:
+    """A class that a function makes is not kept for ever: neither by the library, nor by cattrs for it."""
+    made = class_of_a_function(own_hook=own_hook)
+    gc.collect()
+
+    assert made() is None
+
+
+def test_a_hook_that_is_registered_later_is_used() -> None:
+    """What was made of a class is made again after any hook has been registered."""
+
+    class Name(str):
+        __slots__ = ()
+
+    @attrs.frozen
+    class Own(VoiceRecord):
+        called_by: Name | None = None
+
+    body = page({"voiceId": "v", "calledBy": "me"})
+    assert "me" == read_page(body, REQUEST, Own).records[0].called_by
+    converter.register_structure_hook(Name | None, lambda value, _: Name(f"<{value}>"))
+
+    assert "<me>" == read_page(body, REQUEST, Own).records[0].called_by
+
+
+def test_a_pickled_class_has_no_memo() -> None:
+    """A class that is pickled by value, as cloudpickle does, does not carry the readers that are made for it."""
+    read_rows(page({"voiceId": "v"}), VoiceRecord)
+    (memo,) = [value for value in vars(VoiceRecord).values() if isinstance(value, ClassMemo)]
+    copied = pickle.loads(pickle.dumps(memo))  # noqa: S301 -- ours
+
+    assert memo.reader
+    assert copied.reader is copied.registrations is None
