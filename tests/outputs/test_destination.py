@@ -257,7 +257,7 @@ def kill(*_):
 signal.signal(signal.SIGTERM, end)
 """
 WHILE_READING = """
-import itnio_voice.cli.sync as command
+import itnio_voice.cli.commands.sync as command
 command.Bar.show = kill
 """
 WHILE_LOADING = """
