@@ -63,14 +63,14 @@ class Retry:
     jitter: float = attrs.field(default=1.0, validator=_non_negative)
 
     def backoff(self, failures: int) -> float:
-        """Return the wait after so many failures, in seconds."""
+        """Return the seconds to wait after a number of failures."""
         grown = self.wait_initial * 2.0 ** min(failures - 1, 64)
-        return min(self.wait_max, grown + random.uniform(0, self.jitter))  # noqa: S311 -- no secret hangs on it
+        return min(self.wait_max, grown + random.uniform(0, self.jitter))  # noqa: S311 -- no secret depends on it
 
 
 @attrs.define
 class Attempts:
-    """The attempts at one question: what they have cost, and what the last one taught."""
+    """The attempts of one call: the time they have taken, and how the last one failed."""
 
     retry: Retry
     began: float = 0.0
@@ -87,26 +87,26 @@ class Attempts:
 
     @property
     def left(self) -> float:
-        """The seconds that are left."""
+        """The seconds that the call may still take."""
         return self.retry.total - self.spent
 
     def begin(self) -> None:
-        """Forget what the last attempt taught."""
+        """Reset what is known about the last attempt."""
         self.transient = self.signed_anew = False
         self.retry_after = self.limited = None
 
     def record_failure(self, error: ItnioError, status: int, headers: Mapping[str, str], now: float) -> None:
-        """Take in how an attempt failed; `status` is 0 if no answer came."""
-        # A refusal whose words we do not know is retried if the HTTP status says that it is worth it.
+        """Record how an attempt failed; `status` is 0 if no answer was received."""
+        # A refusal with an unknown status of the vendor is retried if its HTTP status is a transient one.
         self.transient = error.transient or (type(error) is APIError and is_transient_status(status))
         self.retry_after = _retry_after(headers, now)
         if isinstance(error, HTTPStatusError):
             error.retry_after = self.retry_after
 
     def wait(self, error: BaseException) -> float | bool:
-        """Tell how many seconds to wait before the next attempt; False if there is to be none."""
+        """Return the seconds to wait before the next attempt; False if there is no next attempt."""
         if not isinstance(error, ItnioError):
-            # A cancellation, say: what the attempt before it taught does not count.
+            # For example a cancellation: how the attempt before it failed does not count.
             return False
         if self.transient and self.limited is not None:
             self.spent += self.limited
@@ -148,7 +148,7 @@ def log_retries(attempts: Attempts, request: str, api_key: str) -> Callable[[Bas
 
 
 def _is_not_ours(record: logging.LogRecord) -> bool:
-    """Return whether a log record of stamina's is about something else than our retries, which are logged above."""
+    """Return whether a log record of stamina's is not about our retries, which `log_retries` logs."""
     return getattr(record, "stamina.callable", None) != CALLABLE
 
 

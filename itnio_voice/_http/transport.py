@@ -49,16 +49,16 @@ _HTTP_ADVICE: Mapping[int, str] = {
     429: "lower rate or concurrency",
     5: "try again later",
 }
-"""What to do about an HTTP status, or about all that begin with a digit."""
+"""Advice for an HTTP status, or for all statuses that begin with a digit."""
 
 
 @attrs.define(eq=False, kw_only=True, repr=False)
 class Transport:
-    """The way to one account's API, for any number of callers at once.
+    """Requests to one account's API, from any number of callers at once.
 
-    `concurrency` limits the requests in flight, for which callers take turns, and `rate` those sent per second.
-    `timeout` is the seconds that an attempt may take. A `client` that the caller brought is never closed here. `clock`
-    is this machine's, in Unix seconds.
+    `concurrency` limits the requests in flight, granted round-robin between callers. `rate` limits the requests sent
+    per second. `timeout` is the seconds that an attempt may take. The caller's own `client` is never closed here.
+    `clock` returns this machine's time in Unix seconds.
     """
 
     credentials: Credentials = attrs.field(validator=instance_of(Credentials))
@@ -95,19 +95,19 @@ class Transport:
         self._pace = Pace(self.rate, self.retry)
 
     def now(self) -> float:
-        """Return the server's time in Unix seconds; this machine's until an answer shows that they differ."""
+        """Return the server's time in Unix seconds: this machine's time until an answer shows that they differ."""
         return self.clock() + self._server.least
 
     @property
     def clock_known(self) -> bool:
-        """Whether an answer has shown the server's time, no farther from this machine's than is accepted."""
+        """Whether an answer had a usable `Date`: one within two days of this machine's time."""
         return self._server.known
 
     async def aclose(self) -> None:
         """End the calls under way, send no more requests, and close our own client's connections.
 
         Raises:
-            RuntimeError: if requests were sent in another event loop, where alone their connections can be closed.
+            RuntimeError: if requests were sent in another event loop: only that one can close their connections.
         """
         if self._closed:
             return
@@ -117,51 +117,58 @@ class Transport:
         for call in self._calls:
             call.cancel()
         if self.client is None:
-            # In a task of its own: the pool shields its closing from cancel scopes, but not from asyncio's cancel().
+            # In a separate task: the pool shields its closing from cancel scopes, but not from asyncio's cancel().
             async with anyio.create_task_group() as group:
                 group.start_soon(self._http.aclose)
 
-    async def send(self, question: APIRequest, read: Callable[[bytes], T], caller: Hashable = None) -> T:
-        """Ask, and return what `read` makes of the answer, with retries.
+    async def send(self, request: APIRequest, read: Callable[[bytes], T], caller: Hashable = None) -> T:
+        """Send a request with retries, and return the result of `read` for the answer's body.
 
-        `read` is called inside the attempt, so that a failure that the body tells is retried like any other. Requests
-        of one `caller` share its turns; without one, a request has its own.
+        `read` is called within the attempt, so an error that it raises is retried like any other. The requests of one
+        `caller` share its turns; a request without a caller has turns of its own.
 
         Raises:
-            ItnioError: what `read` raised, or a `TransportError`, after the last attempt.
-            RuntimeError: if the session is closed, be it meanwhile, or belongs to another event loop.
+            ItnioError: from `read`, or a `TransportError`, after the last attempt.
+            RuntimeError: if the session is closed, before or during the call, or belongs to another event loop.
         """
         self._loop.check()
         if not self._closed:
             with anyio.CancelScope() as call:
                 self._calls.add(call)
                 try:
-                    return await self._try(question, read, object() if caller is None else caller)
+                    return await self._try(request, read, object() if caller is None else caller)
                 finally:
                     self._calls.remove(call)
         message = "this VoiceSession is closed: open another one"
         raise RuntimeError(message)
 
-    async def _try(self, question: APIRequest, read: Callable[[bytes], T], caller: Hashable) -> T:
+    async def _try(self, request: APIRequest, read: Callable[[bytes], T], caller: Hashable) -> T:
+        """Make attempts until one succeeds or the retry policy ends.
+
+        The first attempt is made without stamina, because setting stamina up costs more than all other code of a
+        request, and few requests need it. If the first attempt fails, its error is raised in stamina's first attempt.
+        """
         attempts = Attempts(self.retry, began=anyio.current_time())
         try:
-            return await self._attempt(question, read, attempts, caller)
+            return await self._attempt(request, read, attempts, caller)
         except ItnioError as error:
-            failed = [error]
-        # Nearly every call has ended by now: retries cost more to set up than all else here, so only for the others.
-        import stamina  # noqa: PLC0415
+            first_error = error
+        import stamina  # noqa: PLC0415 -- see above
 
-        wait = log_retries(attempts, str(question), self.credentials.api_key)
+        wait = log_retries(attempts, str(request), self.credentials.api_key)
         retries = stamina.retry_context(on=wait, attempts=None, timeout=None)  # `wait` counts them
-        async for attempt in retries.with_name(CALLABLE, (str(question),), {}):
-            with attempt:
-                if failed:
-                    raise failed.pop()
-                return await self._attempt(question, read, attempts, caller)
+        try:
+            async for attempt in retries.with_name(CALLABLE, (str(request),), {}):
+                with attempt:
+                    if attempt.num == 1:
+                        raise first_error
+                    return await self._attempt(request, read, attempts, caller)
+        finally:
+            del first_error  # its traceback refers to this frame
         raise AssertionError  # pragma: no cover -- the last attempt returns or raises
 
     async def _attempt(
-        self, question: APIRequest, read: Callable[[bytes], T], attempts: Attempts, caller: Hashable
+        self, request: APIRequest, read: Callable[[bytes], T], attempts: Attempts, caller: Hashable
     ) -> T:
         attempts.begin()
         async with self._turn(caller, attempts) as turn:
@@ -169,11 +176,11 @@ class Transport:
             signature = sign(self.credentials, sent + signed_with)
             answer: Any = None
             outcome = "cancelled"
-            handled = sys.exception()  # the caller's: its frames are not ours to remove
+            handled = sys.exception()  # the caller's: its frames stay
             try:
-                received, body = await self._exchange(question, signature, min(self.timeout, attempts.left))
+                received, body = await self._exchange(request, signature, min(self.timeout, attempts.left))
                 answer = received
-                result = self._read_response(question, received, body, read)
+                result = self._read_response(request, received, body, read)
                 outcome = "answered"
             except ItnioError as error:
                 outcome = type(error).__name__
@@ -187,7 +194,7 @@ class Transport:
                     self._observe_clock(answer.headers, sent)
                 elif isinstance(error, ProtocolError) and error.transient:
                     _end_connection(answer)
-                # Without what it came from, and the frames that read the answer: they hold what a server may echo.
+                # Without its cause and the frames that read the answer: they hold text that a server may echo.
                 error.__cause__ = error.__context__ = None
                 raise error.with_traceback(None)  # noqa: B904 -- it is the same error
             except BaseException as error:  # noqa: BLE001 -- a cancellation too has frames of the HTTP library
@@ -195,16 +202,16 @@ class Transport:
             finally:
                 seconds = anyio.current_time() - began
                 attempts.spent += seconds
-                _log_attempt(question, signature, answer, outcome, seconds)
+                _log_attempt(request, signature, answer, outcome, seconds)
             self._pace.answered(turn)
             self._observe_clock(received.headers, sent)
             return result
 
     @asynccontextmanager
     async def _turn(self, caller: Hashable, attempts: Attempts) -> AsyncGenerator[int]:
-        """Take a slot when the pace allows another request, and give it back at the end.
+        """Take a slot when the pace allows another request, and release it at the end.
 
-        One caller at a time passes the gate. So a slot is idle only while no other call may be sent either.
+        One caller at a time passes the gate. So a slot is idle only while no request may be sent at all.
         """
         await self._gate.acquire(caller)
         try:
@@ -222,8 +229,8 @@ class Transport:
             self._pace.end(turn)
             self._slots.release()
 
-    def _read_response(self, question: APIRequest, answer: Any, body: Body, read: Callable[[bytes], T]) -> T:
-        """Return what `read` makes of an answer's body, if its HTTP status agrees."""
+    def _read_response(self, request: APIRequest, answer: Any, body: Body, read: Callable[[bytes], T]) -> T:
+        """Return the result of `read` for an answer's body if its HTTP status is a success; else raise the error."""
         try:
             result = read(body.decode())
         except ProtocolError:
@@ -235,11 +242,11 @@ class Transport:
         code: int = answer.status_code
         advice = _HTTP_ADVICE.get(code) or _HTTP_ADVICE.get(code // 100, "check base_url")
         text = f"{{request}}: HTTP {code} without an API response body, from {{base_url}} ({advice})"
-        message = Message(text, request=question, base_url=self.base_url)
+        message = Message(text, request=request, base_url=self.base_url)
         raise HTTPStatusError(message, status_code=code)
 
     def _record_failure(self, attempts: Attempts, error: ItnioError, answer: Any, turn: int) -> None:
-        """Take in how an attempt failed; `answer` is None if none came."""
+        """Record how an attempt failed; `answer` is None if none was received."""
         status: int = 0 if answer is None else answer.status_code
         attempts.record_failure(error, status, {} if answer is None else answer.headers, self.clock())
         if not attempts.transient:
@@ -263,42 +270,42 @@ class Transport:
             error.args = (str(refusal_message(error.status, error.reason, self._server.advice(headers, received))),)
 
     def _log_clock(self, message: str, offset: float) -> None:
-        told = {"itnio.api_key": self.credentials.api_key, "itnio.clock_offset": offset}
-        _LOGGER.info(message, offset, extra=told)
+        extra = {"itnio.api_key": self.credentials.api_key, "itnio.clock_offset": offset}
+        _LOGGER.info(message, offset, extra=extra)
 
-    async def _exchange(self, question: APIRequest, signature: Signature, seconds: float) -> tuple[Any, Body]:
-        """Send one request and receive its answer; what the HTTP library raises becomes ours."""
+    async def _exchange(self, request: APIRequest, signature: Signature, seconds: float) -> tuple[Any, Body]:
+        """Send one request and receive its answer; translate the errors of the HTTP library."""
         try:
             with anyio.fail_after(seconds):
-                request = build_request(self._http, self.base_url, question, signature)
-                answer = await self._http.send(request, stream=True, follow_redirects=False)
+                signed = build_request(self._http, self.base_url, request, signature)
+                answer = await self._http.send(signed, stream=True, follow_redirects=False)
                 forget_cookies(answer, self._http)
                 return answer, await receive_body(answer)
         except TimeoutError:
             failure: TransportError = RequestTimeoutError(
-                Message(f"{{request}}: no complete answer within {seconds:.3g} s", request=question)
+                Message(f"{{request}}: no complete answer within {seconds:.3g} s", request=request)
             )
         except self._network_errors as error:
             kind = RequestTimeoutError if isinstance(error, self._timeouts) else TransportError
-            failure = kind(Message("{request}: {story}", request=question, story=_describe(error)))
-        # Raised out here, so that it has no context: the library's errors hold the request, and so the signature.
+            failure = kind(Message("{request}: {story}", request=request, story=_describe(error)))
+        # Raised outside the handler, so without a context: the library's errors hold the request and its signature.
         raise failure
 
 
-def _log_attempt(question: APIRequest, signature: Signature, answer: Any, outcome: str, seconds: float) -> None:
-    """Log how an attempt ended; `answer` is None if none came."""
-    told = {
+def _log_attempt(request: APIRequest, signature: Signature, answer: Any, outcome: str, seconds: float) -> None:
+    """Log how an attempt ended; `answer` is None if none was received."""
+    extra = {
         "itnio.api_key": signature.api_key,
-        "itnio.request": str(question),
+        "itnio.request": str(request),
         "itnio.outcome": outcome,
         "itnio.http_status": None if answer is None else answer.status_code,
         "itnio.seconds": round(seconds, 6),
     }
-    _LOGGER.debug("%s: %s after %.3f s", question, outcome, seconds, extra=told)
+    _LOGGER.debug("%s: %s after %.3f s", request, outcome, seconds, extra=extra)
 
 
 def _end_connection(answer: Any) -> None:
-    """End the connection that an answer came on, if the HTTP library shows it: it may hold another answer."""
+    """Close the connection of an answer, if the HTTP library shows it: another answer may follow on it."""
     stream = answer.extensions.get("network_stream")
     if stream is not None:
         from .pool import end_connection  # noqa: PLC0415 -- as above
@@ -312,7 +319,7 @@ def _make_client(connections: int, base_url: str) -> HTTPClient:
     Raises:
         ValueError: if the proxies of the environment are invalid; its text holds no password of them.
     """
-    from .pool import make_client  # noqa: PLC0415 -- it takes longer to import than all else of the core
+    from .pool import make_client  # noqa: PLC0415 -- its import takes longer than that of all other modules
 
     try:
         return make_client(connections, base_url)
@@ -325,12 +332,12 @@ def _make_client(connections: int, base_url: str) -> HTTPClient:
 
 
 def _describe(error: BaseException) -> str:
-    """Return an error as text, and what it came from if that says more."""
+    """Return an error as text, with its root cause if that adds to it."""
     root = error
     while deeper := root.__cause__ or root.__context__:
         root = deeper
-    told = _words(error)
-    return told if str(root) in told else f"{told} (from {_words(root)})"
+    text = _words(error)
+    return text if str(root) in text else f"{text} (from {_words(root)})"
 
 
 def _words(error: BaseException) -> str:

@@ -1,13 +1,16 @@
 """The fast path from a page's JSON to records: code that is generated for each record class.
 
-What a field may hold is said by the hooks of `values`, and they are called here too; only the commonest values of
-the commonest are read in place. Whatever does not fit is left to `converters`, which finds out what it was.
+A field has the meaning that its hook in `scalars` gives it. The generated code reads the most common values in place
+and calls the hook for all others. If anything on a page does not fit, `structuring` reads the page again and finds the
+field for the error.
 """
 
+import linecache
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from itertools import chain
 from typing import Any, Literal
 
@@ -15,42 +18,23 @@ import attrs
 import msgspec
 
 from .._model.records import CallRecord, R
-from .scalars import (
-    LARGEST_EXPONENT,
-    amount,
-    integer,
-    number,
-    opaque_json,
-    plain_instants,
-    text,
-    timestamp,
-    written_alike,
-)
+from .scalars import INLINE, number, opaque_json, plain_instants, timestamp, written_alike
 from .structuring import Hook, RecordHook, class_memo
 
 __all__ = ["PAGE_NUMBERS", "learn_extra_fields", "read_rows"]
 
 PAGE_NUMBERS = ("total", "size", "current", "pages")
-"""What an answer tells of the page and of the whole."""
+"""The numbers of an answer about the page and the complete result."""
 
 _MOST_OTHERS = 64
 
-# How a value is read where it need not be by a call of its hook, which would return the same.
-_INLINE: Mapping[Hook, str] = {
-    text: "(value or None) if value.__class__ is str or value is None else read(value, None)",
-    integer: "value if value is None or (value.__class__ is int and -(10**18) < value < 10**18) else read(value, None)",
-    amount: "None if not value and (value is None or value == '')"
-    " else exact if value.__class__ is str and (exact := Decimal(value)).is_finite()"
-    f" and {-LARGEST_EXPONENT} <= exact.adjusted() <= {LARGEST_EXPONENT}"
-    " and '_' not in value and value.isascii() else read(value, None)",
-}
-# The same on a page whose times are all as the vendor's page writes them.
-_INLINE_PLAIN: Mapping[Hook, str] = {**_INLINE, timestamp: "fromisoformat(value) if value else None"}
+# On a page whose times all have the vendor's usual form, `fromisoformat` alone reads them.
+_INLINE_PLAIN: Mapping[Hook, str] = {**INLINE, timestamp: "fromisoformat(value) if value else None"}
 
 
 @attrs.frozen
 class _Reader:
-    """How answers are read whose rows have the fields of a record class, and these `others`."""
+    """Reads answers whose rows have the fields of a record class and the fields `others`."""
 
     hook: RecordHook
     others: tuple[str, ...]
@@ -64,7 +48,7 @@ class _Reader:
         """Make the reader for the class of a hook.
 
         Raises:
-            ValueError: if one of the others is a name that msgspec cannot look for.
+            ValueError: if msgspec does not accept one of the names in `others`.
         """
         names = {column.attribute: column.name for column in hook.columns}
         other_names = {f"other_{index}": name for index, name in enumerate(others)}
@@ -76,8 +60,9 @@ class _Reader:
             + [(name, Any, msgspec.UNSET) for name in other_names],
             rename=names | other_names,
             forbid_unknown_fields=True,
-            gc=False,  # plain values: there is nothing for the garbage collector to find
+            gc=False,  # plain values, without cycles
         )
+        times = "".join(f"row.{name}, " for name in instants)
         numbers = [(name, Any, None) for name in PAGE_NUMBERS]
         data = msgspec.defstruct("Data", [("records", list[row]), *numbers])  # type: ignore[valid-type] # made here
         answer = msgspec.defstruct("Answer", [("status", Literal["0"]), ("data", data)])
@@ -85,9 +70,9 @@ class _Reader:
             hook,
             others,
             msgspec.json.Decoder(answer, float_hook=number),
-            _compile(["def made(row):", f"    return ({''.join(f'row.{name}, ' for name in instants)})"], {}),
-            _row_function(hook, others, _INLINE),
-            _row_function(hook, others, _INLINE_PLAIN),
+            _compile("times_of", ["def times_of(row):", f"    return ({times})"], {}, hook.of),
+            _row_function(hook, others, INLINE, "record_of"),
+            _row_function(hook, others, _INLINE_PLAIN, "plain_record_of"),
         )
 
     def read(self, body: bytes) -> tuple[dict[str, Any], tuple[Any, ...], list[str] | None]:
@@ -102,44 +87,52 @@ class _Reader:
         return msgspec.structs.asdict(data), tuple(map(self.build_plain, rows)), times if sort_as_text else None
 
 
-def _row_function(hook: RecordHook, others: tuple[str, ...], reading: Mapping[Hook, str]) -> Callable[[Any], Any]:
-    """Make the function that turns a row into a record."""
-    lines = ["def made(row):", "    record = new(Draft)"]
-    for column in hook.columns:
-        value = reading.get(column.read, "read(value, None)").replace("read(", f"read_{column.attribute}(")
-        lines += [f"    value = row.{column.attribute}", f"    record.{column.attribute} = {value}"]
-    values = "".join(f"row.other_{index}, " for index in range(len(others)))
-    lines.append(f"    record.extra = kept_of(({values}))" if others else "    record.extra = {}")
-    lines += ["    record.__class__ = Record", "    return record"]
+def _row_function(hook: RecordHook, others: tuple[str, ...], inline: Mapping[Hook, str], name: str) -> Any:
+    """Return the function that makes a record from a row.
 
-    def kept_of(values: tuple[Any, ...]) -> dict[str, Any]:
-        return {
-            name: opaque_json(value) for name, value in zip(others, values, strict=True) if value is not msgspec.UNSET
-        }
-
-    names: dict[str, Any] = {f"read_{column.attribute}": column.read for column in hook.columns}
-    names |= {"new": object.__new__, "Draft": _draft(hook.of), "Record": hook.of}
-    return _compile(lines, names | {"Decimal": Decimal, "fromisoformat": datetime.fromisoformat, "kept_of": kept_of})
-
-
-def _compile(lines: list[str], names: dict[str, Any]) -> Callable[[Any], Any]:
-    """Return the function `made` of some code. There are attributes' names in it, and no text of a server's."""
-    exec("\n".join(lines), names)  # noqa: S102 -- as attrs and cattrs make theirs
-    made: Callable[[Any], Any] = names["made"]
-    return made
-
-
-def _draft(of: type[CallRecord]) -> type[CallRecord]:
-    """Return a record class that can be written to, for a record until it is whole: it lies in memory as the other.
-
-    The `__init__` of a frozen class with 25 fields takes half the time that `json.loads` takes for their JSON.
+    It assigns the fields to an instance of a writable class with the same memory layout, and then sets the class. The
+    `__init__` of a frozen class with 25 fields takes half the time that `json.loads` takes for their JSON, and the
+    `__set__` of each slot a third of it.
     """
-    writable = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
-    return type(of.__name__, (of,), writable)
+    lines = [f"def {name}(row):", "    record = new(Writable)"]
+    names: dict[str, Any] = {"new": object.__new__, "Writable": _writable(hook.of), "Record": hook.of}
+    names |= {"Decimal": Decimal, "fromisoformat": datetime.fromisoformat, "extra_of": partial(_extra_of, others)}
+    for column in hook.columns:
+        attribute = column.attribute
+        value = inline.get(column.read, "read(value, None)").replace("read(", f"read_{attribute}(")
+        lines += [f"    value = row.{attribute}", f"    record.{attribute} = {value}"]
+        names[f"read_{attribute}"] = column.read
+    values = "".join(f"row.other_{index}, " for index in range(len(others)))
+    lines += [f"    record.extra = extra_of(({values}))" if others else "    record.extra = {}"]
+    lines += ["    record.__class__ = Record", "    return record"]
+    return _compile(name, lines, names, hook.of)
+
+
+def _writable(of: type[CallRecord]) -> type[CallRecord]:
+    """Return a class with the attributes of a frozen record class, and the same memory layout, that can be written."""
+    members = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+    return type(of.__name__, (of,), members)
+
+
+def _extra_of(names: tuple[str, ...], values: tuple[Any, ...]) -> dict[str, Any]:
+    """Return the values that a row has of fields that its class does not have."""
+    pairs = zip(names, values, strict=True)
+    return {name: opaque_json(value) for name, value in pairs if value is not msgspec.UNSET}
+
+
+def _compile(name: str, lines: list[str], names: dict[str, Any], of: type[CallRecord]) -> Any:
+    """Return a function by its source, which tracebacks show. The source holds names of attributes, no text of answers.
+
+    The file name is the class's, so that the source of a class is kept once.
+    """
+    source, file = "\n".join(lines) + "\n", f"<itnio_voice generated {name} {of.__module__}.{of.__qualname__}>"
+    linecache.cache[file] = len(source), None, source.splitlines(keepends=True), file
+    exec(compile(source, file, "exec"), names)  # noqa: S102 -- as attrs and cattrs make theirs
+    return names[name]
 
 
 def _init_only_assigns(of: type[CallRecord]) -> bool:
-    """Tell whether the `__init__` of a class does no more than store what it is given."""
+    """Return whether the `__init__` of a class only assigns its arguments."""
     if "__attrs_props__" not in vars(of):
         return False
     made = attrs.inspect(of)
@@ -152,11 +145,11 @@ def _init_only_assigns(of: type[CallRecord]) -> bool:
 
 
 def _reader_of(of: type[CallRecord]) -> _Reader | None:
-    """Return the reader for a class; None for one that has its own hook, or does more than store its fields."""
+    """Return the reader for a class; None if it has its own hook, or its `__init__` does more than assign."""
     memo = class_memo(of)
     if memo.reader is None:
         memo.reader = (None,)
-        with suppress(Exception):  # a class of a user's own may forbid that it is extended
+        with suppress(Exception):  # a class of a user's own may forbid subclasses
             if isinstance(memo.hook, RecordHook) and _init_only_assigns(of):
                 memo.reader = (_Reader.make(memo.hook),)
     reader: _Reader | None = memo.reader[0]
@@ -164,18 +157,18 @@ def _reader_of(of: type[CallRecord]) -> _Reader | None:
 
 
 def read_rows(body: bytes, of: type[R]) -> tuple[dict[str, Any], tuple[R, ...], list[str] | None] | None:
-    """Return what `_Reader.read` does, the page's numbers as they came; None if the page needs a closer look."""
+    """Return the result of `_Reader.read`, with unchecked numbers; None if the exact path must read the page."""
     reader = _reader_of(of)
     if reader is None:
         return None
     try:
         return reader.read(body)
-    except Exception:  # noqa: BLE001 -- whatever it is, `converters` finds it again and names it
+    except Exception:  # noqa: BLE001 -- `structuring` raises it again, with the field's name
         return None
 
 
 def learn_extra_fields(rows: Iterable[Mapping[str, Any]], of: type[CallRecord]) -> None:
-    """Take in which other names rows have than those of the class's fields, so that the next are read here."""
+    """Make a reader for the fields of these rows that the class does not have, so that later rows are read here."""
     reader = _reader_of(of)
     if reader is None:
         return

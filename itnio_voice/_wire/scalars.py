@@ -6,14 +6,15 @@ a hook of a type of field: it returns the value of the field, or raises a ValueE
 
 import re
 import reprlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
 __all__ = [
+    "INLINE",
     "LARGEST_COUNT",
     "LARGEST_EXPONENT",
     "Oversized",
@@ -33,6 +34,8 @@ __all__ = [
     "whole_number",
     "written_alike",
 ]
+
+H = TypeVar("H", bound=Callable[..., Any])
 
 LARGEST_EXPONENT = 40
 """The largest power of ten, up or down, that the first digit of an amount may stand for.
@@ -58,6 +61,23 @@ _OFFSETS = frozenset(f"{sign}{hour:02}:{minute:02}" for sign in "+-" for hour in
 _TIME = re.compile(
     r"[-0-9W]{7,10}[T ][0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2}(?:[.,][0-9]+)?)?)? ?(?:Z|[+-][0-9]{2}(?::?[0-5][0-9]){0,2})"
 )
+
+INLINE: dict[Callable[..., Any], str] = {}
+"""For some hooks, an expression that reads the most common values without a call of the hook.
+
+It reads the variable `value`. For other values it calls the hook, under the name `read`, so that both return the same.
+"""
+
+
+def _inline(expression: str) -> Callable[[H], H]:
+    """Decorate a hook with the expression that reads its most common values."""
+
+    def register(hook: H) -> H:
+        INLINE[hook] = expression
+        return hook
+
+    return register
+
 
 _brief = reprlib.Repr()
 _brief.maxlevel = 2
@@ -100,6 +120,7 @@ def whole_number(digits: str) -> int | Oversized:
         return Oversized(digits)
 
 
+@_inline("(value or None) if value.__class__ is str or value is None else read(value, None)")
 def text(value: Any, _: Any = None) -> str | None:
     """Return text as it came, a number as its digits; None for "" and null."""
     if isinstance(value, str):
@@ -112,6 +133,12 @@ def text(value: Any, _: Any = None) -> str | None:
     raise ValueError(message)
 
 
+@_inline(
+    "None if not value and (value is None or value == '')"
+    " else exact if value.__class__ is str and (exact := Decimal(value)).is_finite()"
+    f" and {-LARGEST_EXPONENT} <= exact.adjusted() <= {LARGEST_EXPONENT}"
+    " and '_' not in value and value.isascii() else read(value, None)"
+)
 def amount(value: Any, _: Any = None) -> Decimal | None:
     """Return money or a rate, exactly as its digits read; None for "" and null."""
     digits = value if type(value) is str else text(value)
@@ -128,6 +155,10 @@ def amount(value: Any, _: Any = None) -> Decimal | None:
     return exact
 
 
+@_inline(
+    f"value if value is None or (value.__class__ is int and {-_TOO_LARGE} < value < {_TOO_LARGE})"
+    " else read(value, None)"
+)
 def integer(value: Any, _: Any = None) -> int | None:
     """Return a whole number, from its digits too; None for "" and null."""
     if value is None or (type(value) is int and abs(value) < _TOO_LARGE):

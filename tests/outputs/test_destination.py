@@ -174,12 +174,12 @@ def test_logs_of_dlt_go_to_the_logger_of_the_warehouse(
     """They are at DEBUG and have no credentials. dlt's own logger is as before after the run."""
     log = logging.getLogger("dlt")
 
-    def told(_: object) -> None:
+    def on_progress(_: object) -> None:
         log.warning("connecting to %s", "postgresql://loader:s3cret@db.example.com/calls")
 
     before = list(log.filters)
     with caplog.at_level(logging.DEBUG, "itnio_voice.warehouse"):
-        sync(accounts, since=SINCE, database=tmp_path / "calls.duckdb", told=told)
+        sync(accounts, since=SINCE, database=tmp_path / "calls.duckdb", on_progress=on_progress)
 
     text = "dlt: connecting to postgresql://***@db.example.com/calls"
     assert ("itnio_voice.warehouse", logging.DEBUG, text) in caplog.record_tuples
@@ -234,12 +234,12 @@ def test_no_password_of_an_unknown_destination_is_in_an_error(accounts: dict[str
 def test_an_error_while_reading_names_the_table(accounts: dict[str, Account], tmp_path: Path) -> None:
     """An error of the caller's own function is no error of the destination."""
 
-    def told(_: Any) -> None:
+    def on_progress(_: Any) -> None:
         message = "no room\nto show it"
         raise RuntimeError(message)
 
     with pytest.raises(OSError, match=r"^reading (voice|sip)_records failed: RuntimeError: no room$"):
-        sync(accounts, since=SINCE, database=tmp_path / "calls.duckdb", told=told)
+        sync(accounts, since=SINCE, database=tmp_path / "calls.duckdb", on_progress=on_progress)
 
 
 # Signals

@@ -439,7 +439,7 @@ def test_no_secret_is_kept(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest
         nonlocal seen
         seen += b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
-    sync(accounts(sandbox), since=SINCE, database=tmp_path / "calls.duckdb", told=look)
+    sync(accounts(sandbox), since=SINCE, database=tmp_path / "calls.duckdb", on_progress=look)
     look(SyncResult())
 
     assert b"eu-secret-of-the-sandbox" not in seen

@@ -22,7 +22,7 @@ def run(*, since: str, destination: str, database: Path, dataset: str, lookback:
     now = datetime.now(UTC)
     bar = Bar(accounts=accounts, quiet=asking.quiet)
 
-    def told(synced: SyncResult) -> None:
+    def show(synced: SyncResult) -> None:
         bar.streams = [stream for streams in synced.streams.values() for stream in streams.values()]
         bar.show()
 
@@ -39,7 +39,7 @@ def run(*, since: str, destination: str, database: Path, dataset: str, lookback:
                 database=database,
                 dataset=dataset,
                 expired=asking.expired,
-                told=told,
+                on_progress=show,
                 **asking.options,
             )
     for streams in synced.streams.values():
