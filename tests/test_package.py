@@ -19,7 +19,17 @@ import itnio_voice
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NAME = f"itnio_voice-{itnio_voice.__version__}"
-BESIDE = {"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "noxfile.py", "pyproject.toml", ".gitignore"}
+BESIDE = {
+    "CHANGELOG.md",
+    "CODE_OF_CONDUCT.md",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "SECURITY.md",
+    "README.md",
+    "noxfile.py",
+    "pyproject.toml",
+    ".gitignore",
+}
 LICENCES = {"MIT": "MIT", "BSD": "BSD", "Apache": "Apache", "MPL|Mozilla": "MPL", "PSF": "PSF"}
 """How a kind of licence is known by the words of a package."""
 
