@@ -1,12 +1,15 @@
 """Sphinx's configuration."""
 
+import inspect
 import re
 import tomllib
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
+import attrs
 from docutils import nodes
+from sphinx.util.inspect import stringify_signature
 
 import itnio_voice
 
@@ -63,7 +66,32 @@ def _docstring(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, line
     lines[:] = re.sub(r"(?<![`:\w])`([^`]+)`(?!`)", _mark, "\n".join(lines)).split("\n")
 
 
+class _Default:
+    """The default value of an attrs field, as a reader would write it."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __repr__(self) -> str:
+        return "..." if isinstance(self._value, attrs.Factory) else repr(self._value)  # type: ignore[arg-type] # a class
+
+
+def _signature(_app: Any, what: str, _name: str, obj: Any, _options: Any, shown: str, returned: str) -> Any:
+    """Return the signature of an attrs class with its defaults, which are expressions in the generated `__init__`."""
+    if what not in {"class", "exception"} or not attrs.has(obj) or shown in {None, "()"}:
+        return shown, returned
+    signature = inspect.signature(obj)
+    defaults = {field.alias: _Default(field.default) for field in attrs.fields(obj)}
+    parameters = [
+        parameter if parameter.default is parameter.empty else parameter.replace(default=defaults[parameter.name])
+        for parameter in signature.parameters.values()
+    ]
+    plain = signature.replace(parameters=parameters, return_annotation=signature.empty)
+    return stringify_signature(plain, unqualified_typehints=True), returned
+
+
 def setup(app: Any) -> None:
-    """Add the links."""
+    """Add the links, and readable signatures."""
+    app.connect("autodoc-process-signature", _signature)
     app.connect("missing-reference", _link)
     app.connect("autodoc-process-docstring", _docstring, priority=400)  # before the sections are read
