@@ -1,6 +1,6 @@
 """Accounts by name, from a TOML file that only its owner can read, or from the environment.
 
-What runs over many accounts names them, so that no secret is in an argument, a task graph or a state file.
+Code that works with many accounts refers to them by name, so no secret is in an argument, a task graph or a state file.
 """
 
 import os
@@ -21,7 +21,7 @@ from .session import SessionOptions, VoiceSession, credentials_from_env
 __all__ = ["DEFAULT", "Account", "FileAccess", "find_accounts", "open_sessions", "read_accounts"]
 
 DEFAULT = "default"
-"""What the account of the variables `ITNIO_API_KEY` and `ITNIO_API_SECRET` is called."""
+"""The name of the account that `ITNIO_API_KEY` and `ITNIO_API_SECRET` define."""
 
 _FILE = "ITNIO_ACCOUNTS"
 _OR_FILE = f", or name a file of accounts in {_FILE}"
@@ -34,14 +34,14 @@ _LARGEST = 2**20
 
 @attrs.frozen
 class Account:
-    """A name, and the credentials and base URL that it stands for; `base_url` None is the usual one."""
+    """An account's name, credentials and base URL; with `base_url` None, the default of `VoiceSession` is used."""
 
     name: str
     credentials: Credentials
     base_url: str | None = None
 
     def session(self, **options: Unpack[SessionOptions]) -> VoiceSession:
-        """Open a session with the options that `VoiceSession` has."""
+        """Return a session for the account; the options are those of `VoiceSession`."""
         if self.base_url:
             options.setdefault("base_url", self.base_url)
         return VoiceSession(self.credentials, **options)
@@ -51,7 +51,7 @@ class Account:
 async def open_sessions(
     accounts: Mapping[str, Account], **options: Unpack[SessionOptions]
 ) -> AsyncGenerator[dict[str, VoiceSession]]:
-    """Open a session for each account, and close them all at the end."""
+    """Open a session for each account, and close all of them on exit."""
     async with AsyncExitStack() as stack:
         yield {name: await stack.enter_async_context(account.session(**options)) for name, account in accounts.items()}
 
@@ -59,11 +59,11 @@ async def open_sessions(
 def find_accounts(names: Iterable[str] = (), *, file: str | Path | None = None) -> dict[str, Account]:
     """Return accounts by name, in the order of `names`; all accounts if no name is given.
 
-    They are those of `file`, else of the file that `ITNIO_ACCOUNTS` names, else the one of `ITNIO_API_KEY`,
-    `ITNIO_API_SECRET` and, if it is set, `ITNIO_BASE_URL`, which is called `default`.
+    They are read from `file`, else from the file that `ITNIO_ACCOUNTS` names. Without either, the only account is
+    `default`, with `ITNIO_API_KEY`, `ITNIO_API_SECRET` and, if it is set, `ITNIO_BASE_URL`.
 
     Raises:
-        ValueError: for an unknown name, variables that are not set, and as `read_accounts` does.
+        ValueError: if a name is unknown, if the variables are not set, and in the cases of `read_accounts`.
         OSError: if the file cannot be read.
     """
     file = file or os.environ.get(_FILE)
@@ -80,9 +80,9 @@ def find_accounts(names: Iterable[str] = (), *, file: str | Path | None = None) 
 
 @attrs.frozen
 class FileAccess:
-    """Who can read a file, and who this process is: `user` and `groups`.
+    """A file's mode, owner, group and mount, and the `user` and `groups` of this process.
 
-    Secrets of Kubernetes and Docker are mounted read-only, often with root as owner and a group of the process.
+    Kubernetes and Docker mount secrets read-only. The owner is often root, and the group one of this process's.
     """
 
     mode: int
@@ -94,7 +94,7 @@ class FileAccess:
 
     @classmethod
     def of_file(cls, descriptor: int) -> "FileAccess | None":
-        """Return the access to an open file; None where the system has no owners and modes."""
+        """Return the access to an open file; None if the system has no owners and modes."""
         if os.name != "posix":
             return None
         status = os.fstat(descriptor)
@@ -103,7 +103,7 @@ class FileAccess:
         return cls(status.st_mode, status.st_uid, status.st_gid, is_read_only, os.geteuid(), groups)
 
     def problem(self, path: str) -> str | None:
-        """Return why a file with secrets is refused; None if it is accepted."""
+        """Return the reason to refuse a file with secrets; None if it is accepted."""
         if self.owner not in {self.user, _ROOT}:
             return f"{path} holds secrets, and belongs to user {self.owner}: it must belong to {self.user} or root"
         is_of_group = self.is_read_only and self.group in self.groups
@@ -116,29 +116,30 @@ class FileAccess:
 def read_accounts(
     file: str | Path, *, access: Callable[[int], FileAccess | None] = FileAccess.of_file
 ) -> dict[str, Account]:
-    """Read a TOML file with a table for each account: its name, `api_key`, `api_secret` and perhaps `base_url`.
+    """Read a TOML file with a table for each account.
 
-    `access` returns who can read an open file, by its descriptor.
+    The table's name is the account's. It has `api_key`, `api_secret` and optionally `base_url`. `access` returns the
+    access to an open file, given its descriptor.
 
     Raises:
-        ValueError: if others than its owner can read the file, two accounts are one, or it is not as described; the
-            text holds no secret. On a read-only mount, a group of this process may read it too.
-        OSError: if it cannot be read.
+        ValueError: if users other than its owner can read the file, two accounts have the same key, or the content is
+            invalid. The message holds no secret. On a read-only mount, a group of this process may read the file too.
+        OSError: if the file cannot be read.
     """
     try:
         return _read(Path(file), access)
     except ValueError as error:
         problem = str(error)
-    # Raised here, so that it has no context: error reporters record the variables of frames, and those have secrets.
+    # Raised here, so that the error has no context: error reporters record the variables of its frames, with secrets.
     raise ValueError(problem)
 
 
 def _read(path: Path, access: Callable[[int], FileAccess | None]) -> dict[str, Account]:
-    """Return the accounts of a file; the frames of its errors hold secrets, and their texts none."""
+    """Return the accounts of a file. The frames of its errors hold secrets, their messages do not."""
     shown = printable(str(path))
     tables = _tables(path, shown, access)
     if not tables:
-        message = f"{shown} holds no account: write a table such as [eu] with api_key and api_secret"
+        message = f"{shown} holds no account: add a table such as [eu] with api_key and api_secret"
         raise ValueError(message)
     accounts = {name: _account(name, table, f"{shown}, account {name!r:.80}") for name, table in tables.items()}
     names: dict[str, str] = {}
@@ -146,19 +147,19 @@ def _read(path: Path, access: Callable[[int], FileAccess | None]) -> dict[str, A
         other = names.setdefault(account.credentials.api_key, name)
         if other != name:
             both = f"{other!r:.80} and {name!r:.80}"
-            message = f"{shown}: {both} have the same api_key, so each of its records would be there twice"
+            message = f"{shown}: {both} have the same api_key, so each of its records would be read twice"
             raise ValueError(message)
     return accounts
 
 
 def _tables(path: Path, shown: str, access: Callable[[int], FileAccess | None]) -> dict[str, Any]:
-    """Return what a TOML file holds, if its access is accepted."""
+    """Return the content of a TOML file, if its access is accepted."""
     with path.open("rb") as opened:
         allowed = access(opened.fileno())
         problem = allowed.problem(shown) if allowed else None
         content = b"" if problem else opened.read(_LARGEST + 1)
     if len(content) > _LARGEST:
-        problem = f"{shown} is larger than {_LARGEST} bytes: it is no file of accounts"
+        problem = f"{shown} is larger than {_LARGEST} bytes: it is not a file of accounts"
     if problem:
         raise ValueError(problem)
     try:

@@ -14,7 +14,7 @@ __all__ = ["Checkpoint", "fingerprint"]
 
 
 def fingerprint(*arguments: object) -> str:
-    """Return a digest that tells one query from another; datetimes count as the instant they name."""
+    """Return a digest that distinguishes queries; equal instants have equal digests, whatever their offsets."""
     text = json.dumps(arguments, default=_canonical, sort_keys=True)
     return sha256(text.encode()).hexdigest()[:32]
 
@@ -25,17 +25,17 @@ def _canonical(value: object) -> str:
 
 @attrs.frozen
 class Checkpoint:
-    """The windows of one query that are done, merged, oldest first.
+    """The completed windows of one query, merged, oldest first.
 
-    `str(checkpoint)` is JSON to keep, and `Checkpoint.parse(text)` reads it back. `query` is a fingerprint of what was
-    asked for: account (hashed), record class, filters, start and end as given.
+    `str(checkpoint)` is JSON to store, and `Checkpoint.parse(text)` reads it. `query` is a fingerprint of the query:
+    account (hashed), record class, filters, and start and end as the caller passed them.
     """
 
     query: str
     done: tuple[Window, ...] = attrs.field(default=(), converter=join)
 
     def including(self, windows: Iterable[Window]) -> "Checkpoint":
-        """Return a checkpoint with these windows done as well."""
+        """Return a checkpoint in which these windows are also completed."""
         return Checkpoint(self.query, (*self.done, *windows))
 
     def __str__(self) -> str:
@@ -44,10 +44,10 @@ class Checkpoint:
 
     @classmethod
     def parse(cls, text: str) -> "Checkpoint":
-        """Read what `str(checkpoint)` wrote.
+        """Read the text of a checkpoint, as `str(checkpoint)` returned it.
 
         Raises:
-            ValueError: if the text is not a checkpoint's.
+            ValueError: if the text is not a checkpoint.
         """
         try:
             match json.loads(text):

@@ -23,28 +23,28 @@ T = TypeVar("T")
 def merge(
     streams: Mapping[K, AsyncIterable[T]], *, buffer: int = 1000, on_error: Literal["raise", "collect"] = "raise"
 ) -> "MergedStreams[K, T]":
-    """Read several streams at once, as pairs of a stream's name and an item of it.
+    """Read several streams at the same time, as pairs of a stream's name and one of its items.
 
     `async with merge({"eu": eu.records(a, b), "us": us.records(a, b)}) as merged: async for name, record in merged: …`
 
-    Each stream keeps its own order; the streams are interleaved as their items arrive. At most `buffer` items and one
-    more of each stream are read ahead of the consumer: a slow consumer stops the requests. Leaving the `async with`
-    stops all streams.
+    Each stream keeps its own order, and the streams are interleaved as their items arrive. At most `buffer` items, plus
+    one of each stream, are read ahead of the consumer: when it is slow, no more requests are sent. Leaving the `async
+    with` stops all streams.
 
     Any number of tasks may call `anext(merged)`, and each call may be cancelled, also by `asyncio.timeout` or
     `asyncio.wait_for`: the next call returns the item that the cancelled call did not return.
 
-    A stream's own `checkpoint` covers what has been read here, which may be ahead of the consumer. To resume exactly,
-    merge `stream.windows()`: each batch has its own checkpoint.
+    A stream's own `checkpoint` covers the items that `merge` has read, which may be ahead of the consumer. To resume
+    exactly, merge `stream.windows()`: each batch has its own checkpoint.
 
     With `on_error="raise"` the first failure stops all streams, and the next `anext(merged)` raises it; items that were
-    read ahead are dropped. With "collect" the other streams are read to their end first, and the failures are raised as
-    an `ExceptionGroup`. A note on each failure names its stream, and `merged.failures` has them by name. A stream whose
-    reading was cancelled before its end has failed, with a RuntimeError.
+    read ahead are dropped. With "collect" the other streams are first read to their end, and then the failures are
+    raised as an `ExceptionGroup`. A note on each failure names its stream, and `merged.failures` has the failures by
+    stream name. If the reading of a stream is cancelled before its end, that is a failure too, with a RuntimeError.
 
     Raises:
-        ValueError: if `buffer` is not an int of at least 1, `on_error` is another text, or a stream cannot be read with
-            `async for`.
+        ValueError: if `buffer` is not an int of at least 1, `on_error` is neither "raise" nor "collect", or a stream
+            cannot be read with `async for`.
     """
     if type(buffer) is not int or buffer < 1:
         message = f"buffer must be a whole number from 1, not {buffer!r}"
@@ -74,7 +74,7 @@ class MergedStreams(Generic[K, T]):
 
     async def __aenter__(self) -> Self:
         if self._group:
-            message = "these streams have been merged before: merge others"
+            message = "these merged streams were already entered: call merge() again, with new streams"
             raise RuntimeError(message)
         self._queue.loop.check()
         self._group = anyio.create_task_group()
@@ -86,11 +86,11 @@ class MergedStreams(Generic[K, T]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        assert self._group  # noqa: S101 -- it has been entered
+        assert self._group  # noqa: S101 -- set by __aenter__
         self._inside = False
         self._group.cancel_scope.cancel()
         try:
-            # The group does not get the caller's exception, which it would wrap in a group of its own.
+            # The caller's exception is not passed to the group, which would wrap it in an ExceptionGroup.
             await self._group.__aexit__(None, None, None)
         finally:
             self._queue.end()
@@ -100,7 +100,7 @@ class MergedStreams(Generic[K, T]):
 
     async def __anext__(self) -> tuple[K, T]:
         if not self._inside:
-            message = "merged streams are read inside `async with`"
+            message = "merged streams can only be read inside `async with`"
             raise RuntimeError(message)
         if self._first_failure_ends and self._failures:
             self._raise_failures()
@@ -110,7 +110,7 @@ class MergedStreams(Generic[K, T]):
                 self._fail_unfinished()
                 self._raise_failures()
                 raise StopAsyncIteration
-            # Most items arrive within a turn of the event loop, and an event costs more than a turn.
+            # Most items arrive within one cycle of the event loop, and an event costs more than a cycle.
             await anyio.lowlevel.checkpoint()
             if not self._queue.items and not self._queue.ended:
                 await self._queue.change().wait()
@@ -122,7 +122,7 @@ class MergedStreams(Generic[K, T]):
         return dict(self._failures)
 
     def _fail_unfinished(self) -> None:
-        """Add a failure for each stream that ended neither by itself nor by a failure: its rest is missing."""
+        """Add a failure for each stream that neither reached its end nor failed: the rest of its items is missing."""
         for name in self._unfinished:
             failure = RuntimeError("the reading of this stream was cancelled before its end")
             failure.add_note(f"while reading {name!r}")
@@ -141,13 +141,13 @@ class MergedStreams(Generic[K, T]):
         raise ExceptionGroup(message, failures)
 
     async def _read_all(self) -> None:
-        """Read every stream, in a group of its own: what ends the readers must not end the caller."""
+        """Read every stream, in a task group of their own: cancelling the readers must not cancel the caller."""
         try:
             async with anyio.create_task_group() as readers:
                 for name, stream in self._streams.items():
                     readers.start_soon(self._read, name, stream, readers)
         except anyio.get_cancelled_exc_class():
-            # This task ends here. Raised on, a cancellation of this task alone would cancel the caller.
+            # This task ends here. If a cancellation of this task alone were raised, it would cancel the caller.
             pass
         finally:
             self._queue.end()
@@ -158,7 +158,7 @@ class MergedStreams(Generic[K, T]):
                 if fits := self._queue.put((name, item)):
                     await fits.wait()
             self._unfinished.remove(name)
-        except Exception as failure:  # noqa: BLE001 -- each is raised where the items are read
+        except Exception as failure:  # noqa: BLE001 -- __anext__ raises it
             failure.add_note(f"while reading {name!r}")
             self._unfinished.remove(name)
             self._failures[name] = failure
@@ -171,12 +171,12 @@ class MergedStreams(Generic[K, T]):
 
 
 class _Queue(Generic[T]):
-    """The items between the readers and the consumer: at most `size`, and one more of each reader.
+    """The items between the readers and the consumer: at most `size`, plus one of each reader.
 
-    An item is in `items` from the moment its stream yields it until the consumer's call returns it. No await comes
+    An item is in `items` from the moment its stream yields it until the consumer's call returns it. There is no await
     between `take` and that return, so a cancellation can neither lose an item nor return one twice. A memory object
-    stream of anyio does not guarantee this: it hands the item to the receiver before the receiver wakes up, and drops
-    it if asyncio cancels the receiver in between.
+    stream of anyio does not guarantee this: it passes the item to the receiver before the receiver wakes up, and drops
+    the item if asyncio cancels the receiver in between.
     """
 
     def __init__(self, size: int) -> None:
@@ -185,11 +185,11 @@ class _Queue(Generic[T]):
         self.loop = OneEventLoop("merge")
         self._size = size
         self._change: anyio.Event | None = None
-        # One for each item beyond `size`, in their order.
+        # One event for each item beyond `size`, in the order of the items.
         self._beyond: deque[anyio.Event] = deque()
 
     def put(self, item: T) -> anyio.Event | None:
-        """Append an item; if it is beyond `size`, return the event after which its reader may go on."""
+        """Append an item; if it is beyond `size`, return the event that its reader must wait for."""
         self.items.append(item)
         if self._change:
             self._wake()
@@ -206,7 +206,7 @@ class _Queue(Generic[T]):
         return self.items.popleft()
 
     def end(self) -> None:
-        """Mark that no more items will come."""
+        """Record that no more items will be put."""
         self.ended = True
         self._wake()
 
@@ -218,7 +218,7 @@ class _Queue(Generic[T]):
         return self._change
 
     def _wake(self) -> None:
-        """Wake every consumer that waits: one that is cancelled at this moment holds up no other."""
+        """Wake every waiting consumer: if only one were woken and then cancelled, the others would wait on."""
         if self._change:
             self._change.set()
             self._change = None

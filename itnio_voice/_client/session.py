@@ -34,7 +34,7 @@ _FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class SessionOptions(TypedDict, total=False):
-    """The options that `VoiceSession` has, and that those take who make one."""
+    """The keyword options of `VoiceSession`, also accepted by the functions that create one."""
 
     base_url: str
     http_client: HTTPClient | None
@@ -45,20 +45,23 @@ class SessionOptions(TypedDict, total=False):
 
 
 class VoiceSession:
-    """An account's way to its call records.
+    """A client for the call records of one account.
 
-    Use it as `async with VoiceSession(…) as session`, or without and then `await session.aclose()`. Any number of tasks
+    Use it as `async with VoiceSession(…) as session`, or call `await session.aclose()` at the end. Any number of tasks
     may use a session at once. It holds no task, lock or cancel scope between calls, so it may be opened in one task and
     closed in another.
 
-    `base_url` is the brand's API, https unless it is on this machine. `http_client` is your own `httpx.AsyncClient` or
-    `httpx2.AsyncClient`, never closed here. `concurrency` bounds the requests in flight of all its streams together,
-    which take turns, and `rate` the requests sent per second; `timeout` is the seconds that one attempt may take, and
-    `retry` says how often and how long a request is tried.
+    - `base_url`: the URL of the brand's API; it must be https, except on this machine.
+    - `http_client`: your own `httpx.AsyncClient` or `httpx2.AsyncClient`; the session never closes it.
+    - `concurrency`: the maximum number of requests in flight, for all streams together. Slots are granted round-robin
+      between streams.
+    - `rate`: the maximum number of requests sent per second; None for no maximum.
+    - `timeout`: the maximum duration of one attempt, in seconds.
+    - `retry`: how often and how long a request is tried.
 
     Raises:
-        ValueError: for an option out of range, or a base URL that would show the signature to others.
-        TypeError: for credentials, a retry policy or an HTTP client of another kind.
+        ValueError: if an option is out of range, or the base URL would send the signature unencrypted.
+        TypeError: if the credentials, the retry policy or the HTTP client have another type.
     """
 
     def __init__(
@@ -85,10 +88,10 @@ class VoiceSession:
 
     @classmethod
     def from_env(cls, **options: Unpack[SessionOptions]) -> Self:
-        """Make a session from `ITNIO_API_KEY`, `ITNIO_API_SECRET` and, if it is set, `ITNIO_BASE_URL`.
+        """Create a session from `ITNIO_API_KEY`, `ITNIO_API_SECRET` and, if it is set, `ITNIO_BASE_URL`.
 
         Raises:
-            ValueError: if one of the first two is not set, and as the class does.
+            ValueError: if one of the first two is not set, and in the cases of `VoiceSession`.
         """
         credentials, base_url = credentials_from_env()
         if base_url:
@@ -104,9 +107,9 @@ class VoiceSession:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the session and its own HTTP client; a second time does nothing.
+        """Close the session and its own HTTP client; a second call does nothing.
 
-        Calls under way in other tasks, and what streams ask for later, end with a RuntimeError that says so.
+        Calls in progress in other tasks, and later requests of streams, raise a RuntimeError.
         """
         await self._transport.aclose()
 
@@ -115,7 +118,7 @@ class VoiceSession:
         start: datetime,
         end: datetime | None = None,
         *,
-        of: type[R] = VoiceRecord,  # type: ignore[assignment]  # what R defaults to where `of` is left out
+        of: type[R] = VoiceRecord,  # type: ignore[assignment]  # the default of R if `of` is not passed
         where: Mapping[str, str] | None = None,
         page_size: int = LARGEST_PAGE,
         limit: int | None = None,
@@ -125,15 +128,17 @@ class VoiceSession:
         """Return the records from `start` to `end` as a stream; requests are sent only when it is read.
 
         Both are aware datetimes, rounded down to whole seconds, so a range within one second is empty. Adjacent calls
-        tile: `records(a, b)` and `records(b, c)` together return each record once. An `end` that is None or in the
-        future is the last second that is over on the server's clock: the rest stays unread, and is not in
-        `stream.checkpoint`. `of` is the kind of record, `where` the endpoint's filters by Python name, `page_size` the
-        records per page (1 to 100), `limit` the number of records in all. `resume` continues from a stream's
-        checkpoint. What is too old for the server is a `TimeRangeError`, or skipped with `expired="skip"` and listed in
-        `stream.skipped`.
+        tile: `records(a, b)` and `records(b, c)` together return each record once. If `end` is None or in the future,
+        reading ends with the last second that is over on the server's clock. The rest stays unread, and is not in
+        `stream.checkpoint`.
+
+        `of` is the record class, `where` the endpoint's filters by Python name, `page_size` the records per page (1 to
+        100), and `limit` the maximum number of records in total. `resume` continues from a stream's checkpoint. If the
+        range starts before the server's retention, a `TimeRangeError` is raised; with `expired="skip"`, that part is
+        skipped and listed in `stream.skipped`.
 
         Raises:
-            ValueError: for an argument out of range, an unknown filter, or a checkpoint of another query.
+            ValueError: if an argument is out of range, a filter is unknown, or the checkpoint is of another query.
         """
         params = endpoint_of(of).params(where)
         _check_size(page_size)
@@ -150,7 +155,7 @@ class VoiceSession:
 
         stream = object()
 
-        def walk(whole_windows: bool) -> Walk[R]:  # noqa: FBT001 -- the stream's one question
+        def walk(complete_windows: bool) -> Walk[R]:  # noqa: FBT001 -- its only argument
             return Walk(
                 WalkPlan(
                     fetch=partial(self._fetch, of, params, caller=stream, range_advice=_RANGE_ADVICE),
@@ -163,7 +168,7 @@ class VoiceSession:
                     until_now=end is None,
                     clock_known=lambda: self._transport.clock_known,
                     learned=self._learned,
-                    complete_windows=whole_windows,
+                    complete_windows=complete_windows,
                 )
             )
 
@@ -174,18 +179,20 @@ class VoiceSession:
         start: datetime,
         end: datetime,
         *,
-        of: type[R] = VoiceRecord,  # type: ignore[assignment]  # what R defaults to where `of` is left out
+        of: type[R] = VoiceRecord,  # type: ignore[assignment]  # as above
         where: Mapping[str, str] | None = None,
         current: int = 1,
         page_size: int = LARGEST_PAGE,
     ) -> Page[R]:
-        """Return page `current` (from 1) of a range, as the vendor has it: one request, no windows, nothing checked.
+        """Return page `current` (from 1) of a range, as the vendor's API returns it.
 
-        Both ends are rounded down to whole seconds; a range within one second is empty, and nothing is requested.
+        One request is sent. The range is not split into windows, and completeness is not checked. Both ends are rounded
+        down to whole seconds; a range within one second is empty, and nothing is requested.
 
         Raises:
-            ValueError: for an argument out of range or an unknown filter.
-            ItnioError: as the API and the network do; `TimeRangeError` for more than 31 days or too far back.
+            ValueError: if an argument is out of range, or a filter is unknown.
+            ItnioError: if the API refuses or the network fails; `TimeRangeError` if the range is longer than 31 days or
+                reaches too far back.
         """
         params = endpoint_of(of).params(where)
         _check_size(page_size)
@@ -198,24 +205,24 @@ class VoiceSession:
         return await self._fetch(of, params, window, current, page_size)
 
     async def record(self, voice_id: str, *, of: type[R] = VoiceRecord) -> R:  # type: ignore[assignment]  # as above
-        """Return the record of an id.
+        """Return the record with an id.
 
         Raises:
             RecordNotFoundError: if there is none.
-            ValueError: for an id that is empty or cannot stand in a path.
-            ItnioError: as the API and the network do.
+            ValueError: if the id is empty or cannot be part of a URL's path.
+            ItnioError: if the API refuses or the network fails.
         """
         _check_id("voice_id", voice_id)
         question = APIRequest("GET", endpoint_of(of).single + quote(voice_id, safe=""))
         return await self._transport.send(question, partial(read_record, voice_id=voice_id, of=of))
 
     async def recording_url(self, recording_file_id: str, *, source: Literal["group", "sip"]) -> RecordingURL:
-        """Return where a recording can be fetched, and until when; `source` is the kind of record it belongs to.
+        """Return the URL of a recording, and when it expires; `source` is the kind of record it belongs to.
 
         Raises:
             RecordNotFoundError: if there is none.
-            ValueError: for an empty id or an unknown source.
-            ItnioError: as the API and the network do.
+            ValueError: if the id is empty or the source is unknown.
+            ItnioError: if the API refuses or the network fails.
         """
         _check_id("recording_file_id", recording_file_id)
         if source not in {"group", "sip"}:
@@ -242,19 +249,19 @@ class VoiceSession:
 
 
 def credentials_from_env(alternative: str = "") -> tuple[Credentials, str | None]:
-    """Return the credentials that the environment has, and the base URL if it has one.
+    """Return the credentials in the environment, and the base URL if it is set.
 
-    `alternative` is what else the caller accepts, for the error where a variable is not set.
+    `alternative` is added to the error for a variable that is not set: what else the caller accepts.
 
     Raises:
-        ValueError: if it has no key or no secret, or one of the variables is invalid.
+        ValueError: if the key or the secret is not set, or one of the variables is invalid.
     """
     missing = [name for name in (_KEY, _SECRET) if not os.environ.get(name)]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         message = f"{' and '.join(missing)} {verb} not set: set {_KEY} and {_SECRET}{alternative}"
         raise ValueError(message)
-    # The secret is in no variable here: error reporters record the variables of a frame that raises.
+    # The secret is not kept in a variable here: error reporters record the variables of a frame that raises.
     if problem := credentials_problem(os.environ[_KEY], os.environ[_SECRET], (_KEY, _SECRET)):
         raise ValueError(problem)
     base_url = os.environ.get(_BASE_URL) or None
@@ -271,15 +278,15 @@ def _check_size(page_size: int) -> None:
 
 def _check_id(name: str, value: str) -> None:
     if not isinstance(value, str) or value.strip(". ") == "" or len(value) > _LONGEST_ID or not is_utf8(value):
-        message = f"{name} must be an id as the records have it, of at most {_LONGEST_ID} characters, not {value!r:.80}"
+        message = f"{name} must be an id from a record, of at most {_LONGEST_ID} characters, not {value!r:.80}"
         raise ValueError(message)
 
 
 def _same_query(resume: Checkpoint, checkpoint: Checkpoint) -> Checkpoint:
     if not isinstance(resume, Checkpoint):
-        message = f"resume must be a Checkpoint (Checkpoint.parse reads its text), not {resume!r:.80}"
+        message = f"resume must be a Checkpoint (Checkpoint.parse returns one from text), not {resume!r:.80}"
         raise ValueError(message)  # noqa: TRY004 -- a wrong argument like any other
     if resume.query != checkpoint.query:
-        message = "resume is the checkpoint of another query: account, kind, filters, start and end must be the same"
+        message = "resume is the checkpoint of another query: account, of, filters, start and end must be the same"
         raise ValueError(message)
     return resume

@@ -21,10 +21,11 @@ T = TypeVar("T")
 
 @attrs.frozen
 class Progress:
-    """How far a stream has come.
+    """The progress of a stream.
 
-    Windows done, and planned as far as it can be told; records given, and expected in all: what the server told, and
-    for windows not asked for yet as many per day as so far; None before the first answer.
+    `windows_done` windows are completed, of about `windows_planned`. `records` were returned, of about `expected`: the
+    sum of the server's totals, and for windows not requested yet an estimate from the records per day so far. It is
+    None before the first answer.
     """
 
     windows_done: int
@@ -35,9 +36,9 @@ class Progress:
 
 @attrs.frozen
 class WindowBatch(Generic[R]):
-    """A window that is complete: its records that no window before it gave, and the server's count of all it holds.
+    """A complete window: its records that no earlier window returned, and the server's total for the window.
 
-    `checkpoint` is the stream's once this window counts as done: write both in one transaction.
+    `checkpoint` is the stream's checkpoint with this window completed: write both in one transaction.
     """
 
     window: Window
@@ -47,10 +48,10 @@ class WindowBatch(Generic[R]):
 
 
 class RecordStream(Generic[R]):
-    """The records of a range, oldest window first; inside a window in the server's order.
+    """The records of a range, oldest window first; within a window, in the server's order.
 
-    It is read once, in one of these ways: `async for record in stream`, `async for page in stream.pages()`,
-    `async for batch in stream.windows()`, or `await stream.collect()`. Nothing is asked before that.
+    A stream can be read once, in one of these ways: `async for record in stream`, `async for page in stream.pages()`,
+    `async for batch in stream.windows()`, or `await stream.collect()`. No request is sent before that.
     """
 
     def __init__(
@@ -76,44 +77,44 @@ class RecordStream(Generic[R]):
         return _Records(self)
 
     def pages(self) -> AsyncIterator[Page[R]]:
-        """Read page by page; each holds only records that were not in one before, and at least one."""
+        """Read page by page. Each has at least one record, and none that an earlier page had."""
         self._begin(complete_windows=False)
         return _Steps(self._next_page)
 
     def windows(self) -> AsyncIterator[WindowBatch[R]]:
-        """Read window by window, each complete: the way to write records and checkpoint in one transaction.
+        """Read window by window; each is complete. Use it to write records and checkpoint in one transaction.
 
         Raises:
-            ValueError: for a stream with a `limit`, which would end inside a window.
+            ValueError: if the stream has a `limit`: it would end within a window.
         """
         if self._limited:
-            message = "windows() gives whole windows, so it does not go together with a limit: read records or pages"
+            message = "windows() returns complete windows, so it cannot be used with a limit: read records or pages"
             raise ValueError(message)
         self._begin(complete_windows=True)
         return _Steps(self._next_window)
 
     async def collect(self) -> list[R]:
-        """Read everything into a list.
+        """Read all records into a list.
 
-        The `checkpoint` and the `progress` move when it returns. After an error or a cancellation they cover none of
-        the records, so a stream resumed from the checkpoint gives them all.
+        `checkpoint` and `progress` are updated when it returns. After an error or a cancellation they cover none of the
+        records, so a stream that resumes from the checkpoint returns all of them.
         """
         self._begin(complete_windows=False)
         records: list[R] = []
         with self._delivery.hold():
-            while piece := await self._next_piece():
-                records += piece.records
-                self._delivery.records += len(piece.records)
+            while chunk := await self._next_piece():
+                records += chunk.records
+                self._delivery.records += len(chunk.records)
         return records
 
     @property
     def of(self) -> type[R]:
-        """The kind of record that it gives."""
+        """The class of its records."""
         return self._of
 
     @property
     def progress(self) -> Progress:
-        """How far the stream has come; at any time, after an error too."""
+        """The progress of the stream; available at any time, also after an error."""
         walk = self._walk
         planned, expected = (walk.windows_done + walk.windows_left, walk.expected) if walk else (0, None)
         delivery = self._delivery
@@ -121,7 +122,7 @@ class RecordStream(Generic[R]):
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The windows completed so far, those whose records the caller has received before requesting more."""
+        """The completed windows: the caller has received all their records, and has requested more."""
         return self._delivery.checkpoint
 
     @property
@@ -135,56 +136,58 @@ class RecordStream(Generic[R]):
 
     @property
     def skipped(self) -> tuple[Window, ...]:
-        """The windows left out because they are too old for the server, with `expired="skip"`."""
+        """The windows that were skipped with `expired="skip"`: older than the server's retention."""
         return self._walk.skipped if self._walk else ()
 
     def _begin(self, *, complete_windows: bool) -> None:
         if self._walk:
-            message = "this stream has been read: ask the session for another, with resume=stream.checkpoint to go on"
+            message = (
+                "this stream has been read: call session.records() again, with resume=stream.checkpoint to continue"
+            )
             raise RuntimeError(message)
         self._walk = self._new_walk(complete_windows)
 
     async def _next_piece(self) -> Chunk[R] | None:
-        """Return the next piece that the caller can see, or None at the end.
+        """Return the next chunk with records or a completed window, or None at the end.
 
-        No await comes after the one for the piece, so a cancellation loses none: the next call returns it.
+        There is no await after the one for the chunk, so a cancellation loses no chunk: the next call returns it.
         """
         if self._walk is None or self._reading:
-            message = "this stream is being read by another task: one task reads a stream"
+            message = "this stream is being read by another task: a stream can be read by one task only"
             raise RuntimeError(message)
         self._reading = True
         try:
             while True:
                 self._delivery.complete_windows()
-                piece = await self._walk.advance()
-                if piece is None:
+                chunk = await self._walk.advance()
+                if chunk is None:
                     return None
-                self._delivery.add(piece)
-                if piece.records or piece.done:
-                    return piece
+                self._delivery.add(chunk)
+                if chunk.records or chunk.done:
+                    return chunk
         finally:
             self._reading = False
 
     async def _next_page(self) -> Page[R] | None:
-        while piece := await self._next_piece():
-            if piece.page:
-                self._delivery.records += len(piece.records)
-                return attrs.evolve(piece.page, records=tuple(piece.records), submit_times=None)
+        while chunk := await self._next_piece():
+            if chunk.page:
+                self._delivery.records += len(chunk.records)
+                return attrs.evolve(chunk.page, records=tuple(chunk.records), submit_times=None)
         return None
 
     async def _next_window(self) -> WindowBatch[R] | None:
-        piece = await self._next_piece()
-        if piece is None or piece.done is None:
+        chunk = await self._next_piece()
+        if chunk is None or chunk.done is None:
             return None
-        self._delivery.records += len(piece.records)
-        checkpoint = self._delivery.checkpoint.including([piece.done.covered])
-        return WindowBatch(piece.done.window, tuple(piece.records), piece.done.total, checkpoint)
+        self._delivery.records += len(chunk.records)
+        checkpoint = self._delivery.checkpoint.including([chunk.done.covered])
+        return WindowBatch(chunk.done.window, tuple(chunk.records), chunk.done.total, checkpoint)
 
 
 class Delivery:
-    """How much of a stream its caller has received: records, and completed windows.
+    """The records and the completed windows of a stream that its caller has received.
 
-    A window is completed when the caller has received all records up to its last, and requests more.
+    A window is completed when the caller has received its last record, and requests more.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -193,17 +196,17 @@ class Delivery:
         self.windows = 0
         self.held = False
         self._read = 0
-        # Windows that are not completed, each with the number of records that have been read up to its end.
+        # Windows that are read but not completed, each with the number of the stream's records up to its end.
         self._waiting: deque[tuple[int, Window]] = deque()
 
-    def add(self, piece: Chunk[Any]) -> None:
-        """Add what the walk has handed out: its records are still to be received."""
-        self._read += len(piece.records)
-        if piece.done:
-            self._waiting.append((self._read, piece.done.covered))
+    def add(self, chunk: Chunk[Any]) -> None:
+        """Add a chunk that the walk has returned and the caller has not received yet."""
+        self._read += len(chunk.records)
+        if chunk.done:
+            self._waiting.append((self._read, chunk.done.covered))
 
     def complete_windows(self) -> None:
-        """Count the windows whose records have all been received: the caller requests more."""
+        """Complete the windows whose records have all been received; to be called when the caller requests more."""
         while self._waiting and self._waiting[0][0] <= self.records and not self.held:
             _, window = self._waiting.popleft()
             self.checkpoint = self.checkpoint.including([window])
@@ -211,7 +214,7 @@ class Delivery:
 
     @contextmanager
     def hold(self) -> Generator[None]:
-        """Count nothing until the block has ended without an error: its records are returned together."""
+        """Complete no window until the block ends without an error: the caller receives all its records at once."""
         self.held = True
         yield
         self.held = False
@@ -219,25 +222,25 @@ class Delivery:
 
 
 class _Records(Generic[R]):
-    """The iterator over records: between two pieces it does not wait."""
+    """The iterator over records: it awaits only when the current chunk has no more records."""
 
     def __init__(self, stream: RecordStream[R]) -> None:
         self._stream = stream
-        self._delivery = stream._delivery  # noqa: SLF001 -- one class with two faces
-        self._piece: Iterator[R] = iter(())
+        self._delivery = stream._delivery  # noqa: SLF001 -- a part of RecordStream
+        self._chunk: Iterator[R] = iter(())
 
     def __aiter__(self) -> "_Records[R]":
         return self
 
     async def __anext__(self) -> R:
         while True:
-            for record in self._piece:
+            for record in self._chunk:
                 self._delivery.records += 1
                 return record
-            piece = await self._stream._next_piece()  # noqa: SLF001 -- as above
-            if piece is None:
+            chunk = await self._stream._next_piece()  # noqa: SLF001 -- as above
+            if chunk is None:
                 raise StopAsyncIteration
-            self._piece = iter(piece.records)
+            self._chunk = iter(chunk.records)
 
 
 class _Steps(Generic[T]):

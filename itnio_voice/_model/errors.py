@@ -1,24 +1,24 @@
 """Every error that the library raises, as one tree, split by who can act.
 
     ItnioError
-    ├── APIError                    the vendor refused; `status`, `reason`
+    ├── APIError                    the vendor refused the request; `status`, `reason`
     │   ├── AuthenticationError     -1   wrong key or secret
     │   ├── IPRestrictedError       -2   the caller's address is not on the account's list
     │   ├── UserLockedError         -13  the account is locked
     │   ├── TimestampExpiredError   -16  the clocks differ too much
-    │   ├── ServerError             -18  the vendor's own fault: later it may work
+    │   ├── ServerError             -18  a fault of the vendor: try again later
     │   ├── ParameterError          -22  a bad request
     │   └── TimeRangeError          -25  too long, or too far back; `window`
-    ├── ProtocolError               the answer breaks the API's promises; `excerpt`
-    │   └── DecodeError             a value is not what its field holds; `voice_id`, `field`, `value`
+    ├── ProtocolError               the answer is not as the API specifies; `excerpt`
+    │   └── DecodeError             a value is invalid for its field; `voice_id`, `field`, `value`
     ├── TransportError              the network failed
     │   ├── RequestTimeoutError     no complete answer in time
     │   └── HTTPStatusError         an HTTP error without an API response body; `status_code`, `retry_after`
     ├── IncompleteWindowError       a window's records do not add up; `window`, `expected`, `received`
     └── RecordNotFoundError         there is no such record
 
-Wrong arguments are ValueErrors, and using a session or a stream in a way that it does not have is a RuntimeError.
-No error holds a request of the HTTP library, nor anything else that shows a secret or a signature.
+A wrong argument is a ValueError. Wrong use of a session or a stream, such as reading a stream twice, is a RuntimeError.
+No error holds a request of the HTTP library, or anything else that contains a secret or a signature.
 """
 
 import sys
@@ -49,23 +49,23 @@ __all__ = [
 
 
 _LONGEST_TEXT = 1000
-"""Characters of each text that an error carries. A server chooses them, and they are searched for secrets."""
+"""The maximum number of characters of a text in an error: texts come from the server, and are searched for secrets."""
 _LARGEST_VALUE = 2**16
-"""Bytes of a value that an error carries: a record has about 6,000."""
+"""The maximum number of bytes of a value in an error: a record has about 6,000."""
 
 
 class ItnioError(Exception):
-    """Anything that went wrong between us and the API. `transient`: asking again may help."""
+    """The base class of all errors of the library. If `transient` is true, another attempt may succeed."""
 
     transient: bool = False
 
     def __str__(self) -> str:
-        """Return the message with escapes for what is not printable: it may quote text from a server."""
+        """Return the message with escapes for characters that are not printable: it may quote text from a server."""
         return printable(super().__str__())
 
 
 def _carried(value: Any) -> Any:
-    """Return a JSON value as an error carries it: unchanged, unless it takes more than `_LARGEST_VALUE` bytes."""
+    """Return a JSON value for an error: unchanged, unless it takes more than `_LARGEST_VALUE` bytes."""
     room, rest = _LARGEST_VALUE, [value]
     while rest:
         item = rest.pop()
@@ -81,7 +81,7 @@ def _carried(value: Any) -> Any:
 
 
 class APIError(ItnioError):
-    """The vendor refused the request: `status` is its code, `reason` its words, texts of at most 1,000 characters."""
+    """The vendor refused the request. `status` is its code and `reason` its text, of at most 1,000 characters each."""
 
     advice: ClassVar[str] = "the vendor's list of status codes says what it means"
 
@@ -110,29 +110,29 @@ class UserLockedError(APIError):
 
 
 class TimestampExpiredError(APIError):
-    """-16: the request's timestamp is too far from the server's clock, also once corrected by its Date header."""
+    """-16: the request's timestamp is too far from the server's clock, also after correction by its Date header."""
 
     advice = "set this machine's clock"
 
 
 class ServerError(APIError):
-    """-18: the vendor's own fault. Raised only after all retries."""
+    """-18: a fault of the vendor. Raised only after all retries."""
 
     advice = "the fault is the vendor's: try again later"
     transient = True
 
 
 class ParameterError(APIError):
-    """-22: the vendor calls the request bad."""
+    """-22: the request is invalid, according to the vendor."""
 
     advice = "check the filters and ids that were passed"
 
 
 class TimeRangeError(APIError):
-    """-25: the window is too long, or reaches back further than the vendor keeps records.
+    """-25: the window is too long, or starts before the vendor's retention.
 
-    `window` is the `Window` that was refused. `session.records()` splits a long range by itself, and skips what is too
-    old with `expired="skip"`.
+    `window` is the `Window` that was refused. `session.records()` splits a long range by itself, and with
+    `expired="skip"` it skips the part that is too old.
     """
 
     advice = "a page covers at most 31 days of about the last two months; records() splits longer ranges"
@@ -143,10 +143,10 @@ class TimeRangeError(APIError):
 
 
 class ProtocolError(ItnioError):
-    """The answer is not what the API promises: too large, not the vendor's JSON, or not the requested page or record.
+    """The answer is not as the API specifies: too large, not the vendor's JSON, or not the requested page or record.
 
-    `excerpt` is a short, safe piece of it. It is `transient`, and so was retried, if the answer may have been damaged
-    or may belong to another request.
+    `excerpt` is a short excerpt of it without secrets. If the answer may have been damaged, or may belong to another
+    request, the error is `transient`, and the request was retried.
     """
 
     def __init__(self, message: str, *, excerpt: str = "", transient: bool = False) -> None:
@@ -156,9 +156,10 @@ class ProtocolError(ItnioError):
 
 
 class DecodeError(ProtocolError):
-    """A value is not what its field holds: `voice_id` of the record (None outside one), wire name `field`, `value`.
+    """A value is invalid for its field.
 
-    Of a text of more than 64 kB, `value` is the beginning; another value of that size is replaced by its type's name.
+    `voice_id` is that of the record (None outside a record), `field` the wire name, and `value` the value. A text of
+    more than 64 kB is cut; any other value of that size is replaced by the name of its type.
     """
 
     def __init__(self, message: str, *, voice_id: str | None = None, field: str = "", value: Any = None) -> None:
@@ -175,18 +176,18 @@ class TransportError(ItnioError):
 
 
 class RequestTimeoutError(TransportError):
-    """No complete answer arrived in time."""
+    """No complete answer was received in time."""
 
 
 def is_transient_status(status_code: int) -> bool:
-    """Tell whether an HTTP status says that asking again may help."""
+    """Return whether an HTTP status means that another attempt may succeed."""
     return status_code == HTTPStatus.TOO_MANY_REQUESTS or status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class HTTPStatusError(TransportError):
-    """An HTTP error without an API response body, from the server or from a proxy or gateway before it.
+    """An HTTP error without an API response body, from the server or from a proxy or gateway in front of it.
 
-    `retry_after` is the seconds to wait by its `Retry-After` header; None if it has none.
+    `retry_after` is the wait that its `Retry-After` header requires, in seconds; None without the header.
     """
 
     def __init__(self, message: str, *, status_code: int = 0, retry_after: float | None = None) -> None:
@@ -197,7 +198,7 @@ class HTTPStatusError(TransportError):
 
 
 def may_be_overload(error: Exception) -> bool:
-    """Return whether an error that outlasts all retries may mean that a window is too much for the server."""
+    """Return whether an error after all retries may mean that a window has too many records for the server."""
     unavailable = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
     if isinstance(error, HTTPStatusError):
         return error.status_code in unavailable
@@ -205,10 +206,10 @@ def may_be_overload(error: Exception) -> bool:
 
 
 class IncompleteWindowError(ItnioError):
-    """A window's records do not add up to what the server says it holds, however often it was asked.
+    """A window's records do not add up to the server's total, also after repeated reading.
 
-    `window` is the smallest `Window` that was tried, `expected` the server's total (None if it tells none), `received`
-    how many different records came.
+    `window` is the smallest `Window` that was tried, `expected` the server's total (None if it sends none), and
+    `received` the number of different records that were received.
     """
 
     def __init__(
@@ -221,7 +222,7 @@ class IncompleteWindowError(ItnioError):
 
 
 class RecordNotFoundError(ItnioError):
-    """The server has no record, or no recording, of that id."""
+    """The server has no record, or no recording, with the requested id."""
 
 
 REFUSALS: dict[str, type[APIError]] = {
@@ -233,9 +234,9 @@ REFUSALS: dict[str, type[APIError]] = {
     "-22": ParameterError,
     "-25": TimeRangeError,
 }
-"""The vendor's status codes; any other is an `APIError` itself."""
+"""The error class of each of the vendor's status codes; for any other code it is `APIError`."""
 
 
 def refusal_message(status: str, reason: str, advice: str) -> Message:
-    """Return the text of an `APIError`: the start of what the server sent, and what to do about it."""
+    """Return the message of an `APIError`: the start of the server's status and reason, and what to do about it."""
     return Message(f"{{status}}: {{reason}} ({advice})", status=status[:40], reason=server_words(reason[:300])[:200])

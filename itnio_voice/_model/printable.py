@@ -1,7 +1,7 @@
-"""Text as errors and log records show it: printable characters only, of bounded length. Pure.
+"""Text for errors and log records: printable characters only, of bounded length. Pure.
 
-Texts from servers, files and the environment may hold what an attacker chose: escape sequences, C1 controls, newlines
-that forge log lines, and bidirectional overrides. The errors and the loggers of the library use these functions.
+An attacker may control text from servers, files and the environment, and put in escape sequences, C1 controls,
+newlines that forge log lines, and bidirectional overrides. All errors and loggers of the library use these functions.
 """
 
 import logging
@@ -12,17 +12,17 @@ from typing import Self, SupportsIndex
 __all__ = ["LONGEST", "Message", "get_logger", "printable", "server_words"]
 
 LONGEST = 1000
-"""The number of characters that the text of an error or of a log record has at most."""
+"""The maximum number of characters in the text of an error or of a log record."""
 _CUT = "…"
-# What an error shows of a server's own words: words of letters with few digits, short numbers, and punctuation. The
-# rest, be it a phone number, an id or a signature, is left out.
+# An error shows these parts of a server's text: words with at most two digits, numbers of up to five digits, and
+# punctuation. The rest, such as phone numbers, ids and signatures, is left out.
 _NOT_SHOWN = re.compile(r"[^\s\w<>{}\[\]():;,.!?'\"/=-]|\b(?!\d{1,5}\b)\w*\d\w*\d\w*\d\w*")
 
 
 def printable(text: str, longest: int = LONGEST) -> str:
     r"""Return text with escapes for characters that are not printable, cut to `longest` characters.
 
-    Printable is what `str.isprintable` accepts. An escape is as Python writes it: `\n`, `\x1b`, `\u202e`.
+    `str.isprintable` decides what is printable. Escapes are written as in Python: `\n`, `\x1b`, `\u202e`.
     """
     if len(text) <= longest and text.isprintable():
         return text
@@ -33,12 +33,12 @@ def printable(text: str, longest: int = LONGEST) -> str:
 
 
 def server_words(text: str) -> str:
-    """Return what an error shows of a server's own words."""
+    """Return the parts of a server's text that an error may show."""
     return _NOT_SHOWN.sub(_CUT, text)
 
 
 class _PrintableText(logging.Filter):
-    """Makes the text of each log record printable, and the texts that it carries under names such as `itnio.stream`."""
+    """Makes the message of each log record printable, and its extra fields with names such as `itnio.stream`."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
@@ -55,17 +55,17 @@ _PRINTABLE_TEXT = _PrintableText()
 
 
 def get_logger(name: str) -> logging.Logger:
-    """Return the logger of a name; the text of its records is printable."""
+    """Return the logger with a name; the text of its records is made printable."""
     logger = logging.getLogger(name)
     logger.addFilter(_PRINTABLE_TEXT)
     return logger
 
 
 class Message(str):
-    """The text of an error: `template` is a sentence of the library's own, and `quotes` are texts that it quotes.
+    """The text of an error: `template` is the library's own sentence, and `quotes` are the foreign texts in it.
 
-    They are kept apart so that what must not be shown can be redacted in the quotes, and only there. A copy or a pickle
-    of a message is plain text.
+    They are kept apart so that secrets can be redacted in the quotes only. A copy or a pickle of a message is plain
+    text.
     """
 
     __slots__ = ("quotes", "template")
@@ -74,7 +74,7 @@ class Message(str):
     quotes: Mapping[str, object]
 
     def __new__(cls, template: str, **quotes: object) -> Self:
-        """Put the quotes into the template."""
+        """Create the text from the template and its quotes."""
         self = super().__new__(cls, template.format(**quotes))
         self.template = template
         self.quotes = quotes

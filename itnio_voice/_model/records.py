@@ -14,7 +14,7 @@ from typing_extensions import TypeVar
 __all__ = ["DEFAULT_CURRENCY", "BillPeriod", "CallRecord", "R", "RecordingURL", "SipRecord", "VoiceRecord", "content"]
 
 DEFAULT_CURRENCY = "USD"
-"""The vendor's page: `currency` is filled only where the quotation is in another one."""
+"""The currency of a record without `currency`: the vendor fills that in only if the quotation is in another one."""
 
 _BILL_PERIOD = re.compile(r"\s*([0-9]{1,9})\s*\+\s*([0-9]{1,9})\s*")
 _NO_KEY = "-1"
@@ -29,16 +29,16 @@ class BillPeriod:
 
     @classmethod
     def parse(cls, text: str | None) -> "BillPeriod | None":
-        """Read the vendor's `initial+increment`; None where the text is something else."""
+        """Read the vendor's `initial+increment`; None if the text has another form."""
         steps = _BILL_PERIOD.fullmatch(text or "")
         return cls(int(steps[1]), int(steps[2])) if steps else None
 
 
 @attrs.frozen
 class RecordingURL:
-    """Where a recording can be fetched, and until when.
+    """The URL of a recording, and when it expires.
 
-    `expires_at` is aware (UTC), None if the API did not tell it.
+    `expires_at` is aware (UTC), or None if the API did not send it.
     """
 
     url: str
@@ -47,12 +47,12 @@ class RecordingURL:
 
 @attrs.frozen
 class CallRecord:
-    """The fields that every call record has, whatever its kind.
+    """The fields that all kinds of call records have.
 
-    Each may be None: the API leaves a field out, or sends null or "", where there is nothing to tell. Times are
-    aware datetimes in the offset that the API sent; do not assume that they are in order. Durations are whole seconds,
-    money and rates are `Decimal`, and text is as it came. `extra` holds the fields that this class does not name,
-    under their wire names, sorted by them.
+    Each may be None: the API omits a field without a value, or sends null or "". Times are aware datetimes in the
+    offset that the API sent; do not assume that they are in order. Durations are whole seconds, money and rates are
+    `Decimal`, and text is unchanged. `extra` holds the fields that the class does not name, under their wire names,
+    sorted by name.
     """
 
     voice_id: str | None = None
@@ -79,21 +79,21 @@ class CallRecord:
 
     @property
     def answered(self) -> bool:
-        """Whether the call was answered, for then there is an answer time."""
+        """Whether the call was answered: the record has an answer time."""
         return self.answer_time is not None
 
     @property
     def finished(self) -> bool:
-        """Whether the call is over, for then there is a termination code."""
+        """Whether the call is over: the record has a termination code."""
         return self.termination_code is not None
 
     @property
     def billing(self) -> BillPeriod | None:
-        """The billing steps in seconds, read from `bill_period`; None where that is missing or unreadable."""
+        """The billing steps in seconds, read from `bill_period`; None if that is missing or unreadable."""
         return BillPeriod.parse(self.bill_period)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as JSON-ready values under its attribute names, amounts and times as text."""
+        """Return the record as values for JSON, under its attribute names; amounts and times are text."""
         return {field.name: _plain(getattr(self, field.name)) for field in attrs.fields(type(self))}
 
 
@@ -108,12 +108,12 @@ class VoiceRecord(CallRecord):
 
     @property
     def pressed_key(self) -> str | None:
-        """The key that the callee pressed; None for none (the API's `-1`)."""
+        """The key that the callee pressed; None if no key was pressed (`-1` in the API)."""
         return None if self.feedback_value == _NO_KEY else self.feedback_value
 
 
 R = TypeVar("R", bound=CallRecord, default=VoiceRecord)
-"""The kind of record that is asked for."""
+"""The class of the requested records."""
 
 
 @attrs.frozen
@@ -126,9 +126,9 @@ class SipRecord(CallRecord):
 
 
 def content(value: Any) -> Hashable:
-    """Return what a record or another value consists of, as a value with a hash: equal for equal content.
+    """Return the content of a record or another value as a hashable value: equal for equal content.
 
-    A class of a user's own may have fields without a hash, such as lists, and values that are equal only to themselves.
+    A user's own record class may have fields that are not hashable, such as lists, or that compare by identity.
     """
     kind: Any = type(value)
     parts: Hashable
@@ -141,7 +141,7 @@ def content(value: Any) -> Hashable:
     elif attrs.has(kind):
         parts = tuple(content(getattr(value, field.name)) for field in attrs.fields(kind) if field.eq)
     elif isinstance(value, Enum | type) or (kind.__hash__ is not None and kind.__hash__ is not object.__hash__):
-        return value  # type: ignore[no-any-return]  # it has a hash of its own
+        return value  # type: ignore[no-any-return]  # it is hashable
     else:
         parts = content(vars(value)) if hasattr(value, "__dict__") else repr(value)
     return kind, parts

@@ -23,21 +23,21 @@ SECOND = timedelta(seconds=1)
 LONGEST = timedelta(days=31)
 """The longest window that the vendor's page allows."""
 SHORTEST = 2 * SECOND
-"""The shortest window that still moves on: neighbours share one second."""
+"""The shortest window with which a walk makes progress: neighbouring windows share one second."""
 WIRE_ZONE = timezone(timedelta(hours=8))
-"""The offset that requests write times in. All the vendor's examples do, so a server that ignores the offset and reads
-every time as its own local one is right too."""
+"""The offset of the times in requests. All of the vendor's examples use it, so requests are also correct for a server
+that ignores the offset and reads every time as its own local time."""
 
 
 def _whole_second(_: object, attribute: "attrs.Attribute[datetime]", value: datetime) -> None:
     if value.utcoffset() is None or value.microsecond:
-        message = f"a window's {attribute.name} is an aware datetime of whole seconds, not {value!r}"
+        message = f"a window's {attribute.name} must be an aware datetime of whole seconds, not {value!r}"
         raise ValueError(message)
 
 
 def _after_start(window: "Window", _: object, end: datetime) -> None:
     if end <= window.start:
-        message = f"a window ends after it starts, not at {end} with a start of {window.start}"
+        message = f"a window must end after its start, but {end} is not after {window.start}"
         raise ValueError(message)
 
 
@@ -45,8 +45,8 @@ def _after_start(window: "Window", _: object, end: datetime) -> None:
 class Window:
     """The time from `start` to `end`: aware datetimes of whole seconds, `start < end`.
 
-    Whether the API counts a record that lies exactly on an end is not known. So neighbouring windows overlap by one
-    second, and a record that both hold is told by its id.
+    It is not known whether the API includes a record that is exactly on an end. So neighbouring windows overlap by one
+    second, and records in both are recognised by their ids.
     """
 
     start: datetime = attrs.field(validator=_whole_second)
@@ -54,7 +54,7 @@ class Window:
 
     @property
     def span(self) -> timedelta:
-        """How long the window is."""
+        """The length of the window."""
         return self.end - self.start
 
     def __str__(self) -> str:
@@ -67,28 +67,28 @@ def floor(at: datetime) -> datetime:
 
 
 def whole_seconds(start: datetime, end: datetime) -> Window | None:
-    """Return a caller's range with both ends rounded down to whole seconds; None if they fall into one second.
+    """Return a caller's range with both ends rounded down to whole seconds; None if they are in the same second.
 
-    Both are rounded down, so that ranges which share an end share it after rounding too.
+    Both are rounded in the same way, so that adjacent ranges stay adjacent.
 
     Raises:
-        ValueError: if either is naive, `start` is not before `end`, or either lies at the edge of the calendar.
+        ValueError: if either is naive, `start` is not before `end`, or either is at the edge of the calendar.
     """
     for name, value in (("start", start), ("end", end)):
         if not isinstance(value, datetime) or value.utcoffset() is None:
             message = f"{name} must be a datetime with an offset, such as tzinfo=UTC, not {value!r}"
             raise ValueError(message)
     try:
-        # In UTC, for two times of one zone are compared by their wall clocks, also where those are set back.
+        # In UTC: Python compares two times of the same zone by their wall clocks, also when those are set back.
         if start.astimezone(UTC) >= end.astimezone(UTC):
             message = f"start must be before end, but {start.isoformat()} is not before {end.isoformat()}"
             raise ValueError(message)
         first, last = floor(start), floor(end)
-        # Requests reach back one second before the start, and name times in another offset.
+        # Requests start one second before the range, and their times are in WIRE_ZONE.
         for at in (first - SECOND, last):
             at.astimezone(WIRE_ZONE)
     except OverflowError:
-        message = f"{start.isoformat()} to {end.isoformat()} reaches the edge of the calendar: take a shorter range"
+        message = f"{start.isoformat()} to {end.isoformat()} reaches the edge of the calendar: use a shorter range"
         raise ValueError(message) from None
     return Window(first, last) if first < last else None
 
@@ -99,9 +99,10 @@ def before(window: Window) -> Window:
 
 
 def cut(window: Window, width: timedelta) -> tuple[Window, Window | None]:
-    """Cut the first `width` off a window: that piece, and the rest (None if nothing is left).
+    """Cut a window after `width`, and return the first part and the rest (None if nothing is left).
 
-    The two share one second, and their union is the window. The piece is at least `SHORTEST`, so the rest is shorter.
+    The two share one second, and their union is the window. The first part is at least `SHORTEST`, so the rest is
+    shorter than the window.
     """
     width = max(width, SHORTEST)
     if width >= window.span:

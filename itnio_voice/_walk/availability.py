@@ -17,20 +17,20 @@ RESOLUTION = timedelta(minutes=1)
 
 @attrs.define
 class AvailabilitySearch:
-    """Requests of two seconds each, which show what the server refuses.
+    """A search that requests windows of two seconds, and checks which of them the server refuses.
 
-    Each is sent once until `forget`, so that a search whose caller is cancelled goes on where it was.
+    Results are kept until `forget`, so a search whose caller is cancelled continues where it stopped.
     """
 
     request: Callable[[Window], Awaitable[object]]
     _available: dict[datetime, bool] = attrs.field(factory=dict[datetime, bool], init=False)
 
     def forget(self) -> None:
-        """Forget what has been found: the search is over."""
+        """Forget all results: the search is over."""
         self._available.clear()
 
     async def is_available(self, start: datetime) -> bool:
-        """Return whether the server serves two seconds from a start."""
+        """Return whether the server accepts a window of two seconds from a start."""
         if start not in self._available:
             try:
                 await self.request(Window(start, start + SHORTEST))
@@ -41,16 +41,16 @@ class AvailabilitySearch:
         return self._available[start]
 
     async def latest_end(self, window: Window) -> datetime:
-        """Return an end that the server accepts, for a window that ends in its future."""
+        """Return an end that the server accepts, for a window that ends in the server's future."""
         step = SHORTEST
         while (end := window.end - step) > window.start + SHORTEST and not await self.is_available(end - SHORTEST):
             step *= GROWTH
         return max(end, window.start + SHORTEST)
 
     async def first_available(self, refused: datetime, end: datetime) -> datetime:
-        """Return a start from which the server serves records, up to two minutes late; `end` if there is none.
+        """Return a start that the server accepts, at most two minutes after the earliest one; `end` if there is none.
 
-        The retention moves on while the walk does, so a minute is added to the precision of the search.
+        The retention limit moves during the walk, so a minute is added to the precision of the search.
         """
         last = end - SHORTEST
         if refused >= last or not await self.is_available(last):

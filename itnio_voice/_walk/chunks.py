@@ -15,13 +15,16 @@ __all__ = ["Chunk", "CompletedWindow", "WalkPlan"]
 
 @attrs.frozen
 class WalkPlan(Generic[R]):
-    """What a walk is to do.
+    """The arguments of a walk.
 
-    `fetch` requests page `current` of `size` records of a window. `gaps` are the parts of the range to walk, oldest
-    first. `now` returns the server's time in Unix seconds, as far as it is known: none of a gap that lies after it is
-    read, and with `until_now` that is no surprise. `limit` counts records, `concurrency` requests.
-    `complete_windows`: return a window's records only when the window is complete. `skip_expired`: skip what is older
-    than the server's retention.
+    - `fetch(window, current, size)` requests page `current`, of `size` records, of a window.
+    - `gaps`: the parts of the range to read, oldest first.
+    - `now` returns the server's time in Unix seconds, or the best estimate of it. Nothing after it is read, and a
+      warning is logged if a gap reaches beyond it. `until_now`: the range is meant to end there, so do not warn.
+    - `clock_known` returns whether the server has shown its time.
+    - `limit`: at most this many records. `concurrency`: at most this many requests in flight.
+    - `complete_windows`: return a window's records only when the window is complete.
+    - `skip_expired`: skip what is older than the server's retention.
     """
 
     fetch: Callable[[Window, int, int], Awaitable[Page[R]]]
@@ -39,7 +42,7 @@ class WalkPlan(Generic[R]):
 
 @attrs.frozen
 class CompletedWindow:
-    """A window that is complete: the server's `total` of it, and the `covered` of the range that is done with it."""
+    """A complete window: the server's `total`, and the part of the range that it completes (`covered`)."""
 
     window: Window
     total: int | None
@@ -48,9 +51,9 @@ class CompletedWindow:
 
 @attrs.frozen
 class Chunk(Generic[R]):
-    """What a walk hands out: records not handed out before.
+    """A part of what a walk returns: records that it has not returned before.
 
-    With them comes the page that they were on, or the window that is done once they have been taken.
+    `page` is the page that listed them. `done` is the window that is completed when they have been received.
     """
 
     records: Sequence[R]

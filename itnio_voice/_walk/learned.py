@@ -12,20 +12,20 @@ __all__ = ["Learned", "SpanLimit"]
 GROWTH = 4
 """A window is at most this many times as long as the one before it."""
 TRIAL_AFTER = TRIAL_BACKOFF = 16
-"""Windows at the limit that must be complete before a longer one is tried, and its factor after a trial that fails."""
+"""The number of complete windows at the limit before a longer one is tried, and its factor after a failed trial."""
 WORTH_A_TRIAL = 32
-"""Windows at the limit, at least, that the rest of a range must take for a trial."""
+"""A longer window is tried only if the rest of the range takes at least this many windows at the limit."""
 MAX_TOTALS = 1_000
-"""How many totals are remembered."""
+"""The maximum number of totals that are remembered."""
 ROUND_TOTAL = 1_000
 """Servers that cap totals cap them at a multiple of this."""
 
 
 @attrs.define
 class SpanLimit:
-    """The longest window that the server answered, and the shortest that it refused or was too slow for.
+    """The longest window that the server answered, and the shortest that it refused or failed to answer.
 
-    A refusal may be a passing fault of the server. So after some windows at the limit, a longer one is tried again.
+    A refusal may be a temporary fault of the server. So after some windows at the limit, a longer one is tried again.
     """
 
     answered: timedelta = timedelta()
@@ -35,13 +35,14 @@ class SpanLimit:
 
     @property
     def first(self) -> timedelta:
-        """The width to begin with."""
+        """The width of a walk's first window."""
         return self.bounded(LONGEST)
 
     def bounded(self, width: timedelta, rest: timedelta = timedelta()) -> timedelta:
-        """Return the width to use where `width` is wanted: at most the limit, except in a trial.
+        """Return the width to use instead of `width`: at most the limit, except in a trial.
 
-        `rest` is what is left of the range. A longer window is tried only where it would save many requests.
+        `rest` is the length of the range that is still to be read. A longer window is tried only if that would save
+        many requests.
         """
         if self.refused is None:
             limit = LONGEST
@@ -52,17 +53,17 @@ class SpanLimit:
         return max(min(width, limit) // SECOND * SECOND, SHORTEST)
 
     def answer(self, width: timedelta) -> None:
-        """Take in that a page of a window was answered."""
+        """Record that a page of a window of `width` was answered."""
         self.answered = max(self.answered, width)
         if self.refused is not None and width >= self.refused:
             self.refused, self._at_limit, self._trial_after = None, 0, TRIAL_AFTER
 
     def complete(self, width: timedelta) -> None:
-        """Take in that a window was read completely."""
+        """Record that a window of `width` is complete."""
         self._at_limit += self.refused is not None and 2 * width >= self.answered
 
     def refuse(self, width: timedelta) -> None:
-        """Take in that a window was too long."""
+        """Record that a window of `width` was too long."""
         if self._at_limit >= self._trial_after:
             self._trial_after *= TRIAL_BACKOFF
         self._at_limit = 0
@@ -73,19 +74,19 @@ class SpanLimit:
 
 @attrs.define(eq=False)
 class Learned:
-    """What the streams of one session have learned together."""
+    """What the streams of a session have learned about the server, shared between them."""
 
     span_limit: SpanLimit = attrs.field(factory=SpanLimit)
     trusts_totals: bool = True
-    """False once an answer held records beyond its own total."""
+    """False once an answer had more records than its own total allows."""
     end_margin: timedelta = timedelta()
-    """How long before the server's time a window must end, for the server refuses later ones."""
+    """A window must end at least this long before the server's time: the server refuses later ends."""
     shared_ids: set[Hashable] = attrs.field(factory=set)
-    """The ids that different records share."""
+    """The ids that different records have in common."""
     _totals: dict[int, timedelta] = attrs.field(factory=dict)
 
     def is_suspicious(self, total: int, span: timedelta) -> bool:
-        """Return whether a total may be a cap: a round number, or the total of a wider window too.
+        """Return whether a total may be a cap: a round number, or a number that was also the total of a wider window.
 
         The total is remembered for later windows.
         """

@@ -13,7 +13,7 @@ _LOGGER = get_logger("itnio_voice.windows")
 
 
 def log_window(level: int, message: str, opened: OpenWindow[Any], detail: object, *, number: int | None = None) -> None:
-    """Log something about a window that is open; `number` is the pass that it is about, if not the current one."""
+    """Log a message about an open window; `number` is the pass that it is about, by default the current one."""
     reading = opened.current
     fields = {"itnio.total": reading.total, "itnio.rows": reading.rows, "itnio.pass": number or opened.passes}
     _LOGGER.log(level, message, opened.window, detail, extra={**fields, **_window_fields(opened.window)})
@@ -25,12 +25,12 @@ def warn_skipped(window: Window) -> None:
 
 
 def warn_unread(gap: Window, end: datetime, now: datetime) -> None:
-    """Warn that a part of the range lies in the server's future, and is not read."""
+    """Warn that a part of the range is in the server's future, and is not read."""
     times = (at.isoformat(timespec="seconds") for at in (gap.end, now, end))
     message = "the range ends at %s, and the server's time is %s: reading ends at %s, and the rest stays unread"
     _LOGGER.warning(message, *times, extra=_window_fields(gap))
 
 
 def _window_fields(window: Window) -> dict[str, str]:
-    """Return a window as a log record carries it."""
+    """Return the fields of a log record that hold a window."""
     return {"itnio.window_start": window.start.isoformat(), "itnio.window_end": window.end.isoformat()}

@@ -17,24 +17,24 @@ from .window_pass import WindowPass
 __all__ = ["OpenWindow"]
 
 MAX_PASSES = 24
-"""Passes over a window that cannot be narrowed, at most."""
+"""The maximum number of passes over a window that cannot be narrowed."""
 MAX_RECORDS = 50_000
-"""Records in a window that cannot be narrowed, at most: a server that has one more page for ever is stopped here."""
+"""The maximum number of records in a window that cannot be narrowed: it stops servers that return pages without end."""
 MAX_IDLE_PASSES = 8
-"""Passes in a row, at most, that find no new record."""
+"""The maximum number of passes in a row that find no new record."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 4.0
-"""Seconds between two passes over a window that may still receive records: doubled from the first to the longest."""
+"""Seconds between two passes over a window that may still receive records: doubled each time, from first to longest."""
 
 
 @attrs.define(eq=False)
 class _Union:
-    """The records of passes that gave the same total, each counted as often as one single answer lists it."""
+    """The records of passes with the same total. Each counts as often as a single answer lists it."""
 
     total: int | None
     counts: Counter[Hashable] = attrs.field(factory=Counter[Hashable])
 
     def add(self, pages: Iterable[PageKeys]) -> bool:
-        """Take in the pages of a pass; return whether there was a new record among them."""
+        """Add the pages of a pass; return whether they have a new record."""
         before = self.counts.total()
         for page in pages:
             self.counts |= Counter(page.keys)
@@ -43,7 +43,7 @@ class _Union:
 
 @attrs.define(eq=False)
 class OpenWindow(Generic[R]):
-    """A window that is being read: its current pass, and what all its passes prove together."""
+    """A window that is being read: its current pass, and what all of its passes prove together."""
 
     window: Window
     page_size: int
@@ -52,7 +52,7 @@ class OpenWindow(Generic[R]):
     passes: int = attrs.field(default=1, init=False)
     is_complete: bool = attrs.field(default=False, init=False)
     is_exhausted: bool = attrs.field(default=False, init=False)
-    """Whether further passes are in vain: the window is to be narrowed, or given up."""
+    """Whether no further pass can help: the window must be narrowed, or reading it fails."""
     not_before: float = attrs.field(default=0.0, init=False)
     """When the next request may be sent, in seconds of the event loop's clock."""
     _union: _Union | None = attrs.field(default=None, init=False)
@@ -63,7 +63,7 @@ class OpenWindow(Generic[R]):
     _found: set[Hashable] = attrs.field(factory=set[Any], init=False)
 
     def __attrs_post_init__(self) -> None:
-        # A window that cannot be narrowed is best read in one answer.
+        # A window that cannot be narrowed is read with the largest page: a single answer proves it at once.
         size = self.page_size if self.can_be_narrowed else LARGEST_PAGE
         self.current = WindowPass(self.window, size, self.learned)
 
@@ -73,21 +73,21 @@ class OpenWindow(Generic[R]):
         return self.window.span > SHORTEST
 
     def take_next(self, now: float) -> int | None:
-        """Return the next page to request, now in flight; None if none may be requested at this time."""
+        """Return the next page to request, and mark it as in flight; None if none may be requested at `now`."""
         if self.is_complete or self.is_exhausted or now < self.not_before:
             return None
         return self.current.take_next()
 
     def add(self, current: int, page: Page[R]) -> None:
-        """Take in an answer for the current pass."""
+        """Add an answer to the current pass."""
         self.current.add(current, page)
         is_too_deep = not self.can_be_narrowed and self.current.depth > MAX_RECORDS
         self.is_exhausted |= is_too_deep or self.current.is_endless
 
     def finish_pass(self, *, is_live: bool, now: float) -> None:
-        """Draw the conclusion from a pass that has been read, and begin another one if that may help.
+        """Evaluate a pass that has been read, and begin another one if that may help.
 
-        `is_live`: the window may still receive records, so passes are spaced in time.
+        `is_live`: the window may still receive records, so there are pauses between passes.
         """
         done = self.current
         if done.proves_window:
@@ -102,7 +102,7 @@ class OpenWindow(Generic[R]):
             self.is_exhausted = self.passes >= MAX_PASSES or (self._idle_passes >= MAX_IDLE_PASSES and not is_live)
         if not self.is_exhausted:
             self.current = WindowPass(self.window, self._next_size(done), self.learned)
-            # A pass that adds up is confirmed at once, before the window changes again.
+            # If a pass adds up, the next one follows at once, to confirm it before the window changes again.
             if is_live and not done.adds_up:
                 self.not_before = now + min(FIRST_PAUSE * 2.0 ** (self.passes - 1), LONGEST_PAUSE)
             self.passes += 1
@@ -133,9 +133,9 @@ class OpenWindow(Generic[R]):
             self._idle_passes = 0
 
     def _next_size(self, done: WindowPass[R]) -> int:
-        """Return the page size of the next pass: for ties, another one each time, the largest first."""
+        """Return the page size of the next pass. For ties, it is different each time, starting with the largest."""
         if self.can_be_narrowed:
-            # With another size, the records of a full page that is the only one leave room on it, or need two pages.
+            # If the only page is full, then with another size it is no longer full, or the records need two pages.
             step = 1 if self.page_size < LARGEST_PAGE else -1
             return self.page_size + step * done.repeats_only_page
         if len(done.keys) > 1 and 0 < done.step < done.size:
@@ -143,9 +143,9 @@ class OpenWindow(Generic[R]):
         return self._largest_page - self.passes % self._largest_page
 
     def contents(self) -> list[tuple[PageKeys, Page[R]]]:
-        """Return the pages of a complete window that have not been handed out, with their keys.
+        """Return the pages of a complete window that have not been returned yet, with their keys.
 
-        Where a union proves the window, they are one page with all its records.
+        If a union proves the window, all its records are on one page.
         """
         done = self.current
         if done.proves_window or self.can_be_narrowed:
@@ -156,7 +156,7 @@ class OpenWindow(Generic[R]):
         return [(page_keys(records, self.learned.shared_ids), page)]
 
     def incomplete(self) -> IncompleteWindowError:
-        """Return the error for a window that no pass proves."""
+        """Return the error for a window that cannot be proven complete."""
         total, received = self.current.total, len(self._found.union(self.current.distinct))
         expected = "does not say how many records it holds" if total is None else f"says that it holds {total} records"
         message = (
@@ -166,10 +166,10 @@ class OpenWindow(Generic[R]):
         return IncompleteWindowError(message, window=self.window, expected=total, received=received)
 
     def too_deep(self) -> IncompleteWindowError:
-        """Return the error for a window that cannot be narrowed, and of which the server refuses later pages."""
+        """Return the error for a window that cannot be narrowed and whose later pages the server refuses."""
         received = self.current.rows
         message = (
-            f"{self.window}: the server refuses the pages behind the first {received} records, and a window of two "
-            f"seconds cannot be narrowed: ask the vendor to serve deeper pages"
+            f"{self.window}: the server refuses the pages after the first {received} records, and a window of two "
+            f"seconds cannot be narrowed: ask the vendor to allow deeper pages"
         )
         return IncompleteWindowError(message, window=self.window, expected=self.current.total, received=received)

@@ -18,10 +18,10 @@ __all__ = ["Outbox"]
 
 @attrs.define(eq=False)
 class Outbox(Generic[R]):
-    """Pieces that are ready, and what is remembered of those that were.
+    """The chunks that are ready to be returned, and the keys of the records returned before.
 
-    `left` is the number of records that the limit still allows. With `complete_windows`, a window's records are handed
-    out together, once it is complete.
+    `left` is the number of records that the limit still allows. With `complete_windows`, a window's records are
+    returned together, when it is complete. `records` is the number of records put into chunks so far.
     """
 
     left: float
@@ -30,13 +30,13 @@ class Outbox(Generic[R]):
     records: int = attrs.field(default=0, init=False)
     _ready: deque[Chunk[R]] = attrs.field(factory=deque[Chunk[R]], init=False)
     _handed_out: int = attrs.field(default=0, init=False)
-    """The pages that have been handed out of the first open window."""
+    """The number of pages that have been returned of the first open window."""
 
     def __bool__(self) -> bool:
         return bool(self._ready)
 
     def take(self) -> Chunk[R] | None:
-        """Return the next piece; None if none is ready."""
+        """Return the next chunk; None if none is ready."""
         return self._ready.popleft() if self._ready else None
 
     def add_boundary(self, opened: OpenWindow[R]) -> None:
@@ -44,7 +44,7 @@ class Outbox(Generic[R]):
         self._seen.add(opened.window.end, [keys for keys, _ in opened.contents()])
 
     def add_pages(self, opened: OpenWindow[R]) -> None:
-        """Hand out the pages that follow on those handed out before, as long as nothing contradicts them."""
+        """Return the next pages of the first open window in order, unless its answers contradict each other."""
         reading = opened.current
         if self.complete_windows or not opened.can_be_narrowed or opened.passes > 1:
             return
@@ -54,39 +54,39 @@ class Outbox(Generic[R]):
             del reading.pages[self._handed_out]
 
     def add_window(self, opened: OpenWindow[R], own: Window, covered: Window) -> int:
-        """Hand out the rest of a window that is complete, and return the number of its records.
+        """Put the rest of a complete window into chunks, and return the number of their records.
 
-        `own` is the window without a boundary second, `covered` the part of the range that is done with it.
+        `own` is the window without a boundary second, `covered` the part of the range that it completes.
         """
         contents = opened.contents()
-        pieces = [Chunk(self._unseen(keys, page), page) for keys, page in contents]
+        chunks = [Chunk(self._unseen(keys, page), page) for keys, page in contents]
         self._seen.add(opened.window.end, [*self._keys_handed_out(opened), *(keys for keys, _ in contents)])
         self._seen.forget_before(opened.window.end)
         self._handed_out = 0
-        records = [record for piece in pieces for record in piece.records]
+        records = [record for chunk in chunks for record in chunk.records]
         done = CompletedWindow(own, opened.current.total, covered)
         if self.complete_windows:
             self._ready.append(Chunk(records, done=done))
         else:
-            self._ready.extend(pieces)
+            self._ready.extend(chunks)
             self._ready.append(Chunk([], done=done))
         return len(records)
 
     def remember(self, opened: OpenWindow[R], keys: dict[int, PageKeys]) -> None:
-        """Remember what was handed out of the first open window, by the keys of its pages, for it is read again."""
+        """Remember the records that were returned of the first open window, by page: the window is read again."""
         if self._handed_out:
             self._seen.add(opened.window.end, [keys[current] for current in range(1, self._handed_out + 1)])
         self._handed_out = 0
 
     def number_handed_out(self, opened: OpenWindow[R]) -> int:
-        """Return how many rows have been handed out of the first open window."""
+        """Return the number of rows that have been returned of the first open window."""
         return sum(len(page.keys) for page in self._keys_handed_out(opened))
 
     def _keys_handed_out(self, opened: OpenWindow[R]) -> list[PageKeys]:
         return [opened.current.keys[current] for current in range(1, self._handed_out + 1)]
 
     def _unseen(self, keys: PageKeys, page: Page[R]) -> Sequence[R]:
-        """Return the records of a page that were not handed out before, as far as the limit goes."""
+        """Return the records of a page that were not returned before, within the limit."""
         new = self._seen.unseen(keys, page.records)
         if len(new) > self.left:
             new = new[: int(self.left)]

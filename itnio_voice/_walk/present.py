@@ -16,16 +16,16 @@ LIVE = timedelta(minutes=5)
 NEAR_NOW, NEAR_UNKNOWN_NOW = timedelta(seconds=5), timedelta(minutes=10)
 """A window that ends later than this before now may be refused because it ends in the server's future.
 
-The second one is for a server that has not shown its time, so that only this machine's is known.
+The second value is for a server that has not shown its time, so that only this machine's time is known.
 """
 
 
 @attrs.define(eq=False)
 class Present:
-    """The server's time, as far as it is known, and what it means for a walk.
+    """The server's time, and which windows end too close to it.
 
-    `seconds` returns it in Unix seconds, `is_known` whether the server has shown it. With `until_now`, a range is meant
-    to end at the present.
+    `seconds` returns the time in Unix seconds, or the best estimate of it. `is_known` returns whether the server has
+    shown it. With `until_now`, the range is meant to end at the present.
     """
 
     seconds: Callable[[], float]
@@ -40,16 +40,16 @@ class Present:
         return datetime.fromtimestamp(self.seconds(), UTC)
 
     def reachable_end(self, gap: Window) -> datetime:
-        """Return the last second that is over on the server's clock, if a gap ends later; else its end."""
+        """Return the end of a gap, or if that is later, the last second that is over on the server's clock."""
         now, margin = self.now, self._learned.end_margin
         return gap.end if gap.end <= now - margin else min(gap.end, floor(now) - SECOND - margin)
 
     def learn_refused_end(self, accepted: datetime) -> None:
-        """Take in that the server refuses windows that end later than `accepted`."""
+        """Record that the server refuses windows that end later than `accepted`."""
         self._learned.end_margin = max(timedelta(), floor(self.now) - SECOND - accepted)
 
     def learn_accepted_end(self) -> None:
-        """Take in that the server answered a window that ends as late as possible: try a later one next time."""
+        """Record that the server answered a window that ends as late as possible: a later end is tried next time."""
         self._learned.end_margin = self._learned.end_margin // 2 // SECOND * SECOND
 
     def is_live(self, window: Window) -> bool:
@@ -57,15 +57,15 @@ class Present:
         return window.end > self.now - LIVE
 
     def is_near(self, at: datetime) -> bool:
-        """Return whether a window that ends at a time may be refused because it ends in the server's future."""
+        """Return whether a window that ends at `at` may be refused because that is in the server's future."""
         return at > self.now - (NEAR_NOW if self.is_known() else NEAR_UNKNOWN_NOW)
 
     def before(self, at: datetime) -> datetime:
-        """Return a time that is before the server's present, if `at` is near it."""
+        """Return a time that is surely before the server's present, for an `at` near the present."""
         return at - NEAR_UNKNOWN_NOW
 
     def warn_unread(self, gap: Window, end: datetime) -> None:
-        """Warn once that a part of the range lies in the server's future, unless it is meant to end at the present."""
+        """Warn once that a part of the range is in the server's future, unless it is meant to end at the present."""
         if not self._has_warned and not (self.until_now and end > gap.start):
             self._has_warned = True
             warn_unread(gap, max(end, gap.start), self.now)

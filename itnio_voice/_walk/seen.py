@@ -1,7 +1,7 @@
 """Deduplication keys of records, and the keys of what has been returned.
 
-A record's key is its `voice_id`, or its complete content where it has none. Where one answer lists different records
-under one id, that id is shared: from then on, the content is the key of each record that bears it.
+A record's key is its `voice_id`, or its complete content if it has none. If one answer lists different records with the
+same id, that id is shared: from then on, the key of each record with this id is its content.
 """
 
 from collections.abc import Collection, Hashable, Iterable, Sequence
@@ -22,14 +22,14 @@ __all__ = ["PageKeys", "SeenRecords", "page_keys"]
 _LOGGER = get_logger("itnio_voice.records")
 
 MAX_SHARED_IDS = 10_000
-"""How many ids that different records share are remembered."""
+"""The maximum number of shared ids that are remembered."""
 HORIZON = timedelta(minutes=2)
-"""How long the keys of a window are remembered once the walk has passed its end.
+"""The keys of a window are remembered until the walk is this far past the window's end.
 
 Neighbouring windows share one second. The rest is for servers whose replicas differ, or that round the ends of a range.
 """
 SEARCHES = 32
-"""Lookups in a window before its keys are indexed."""
+"""The number of lookups in a window without an index; the next one builds an index of its keys."""
 
 _OFFSET = str(WIRE_ZONE).removeprefix("UTC")
 _NONE: frozenset[Hashable] = frozenset()
@@ -39,9 +39,9 @@ _NONE: frozenset[Hashable] = frozenset()
 class PageKeys:
     """The keys of an answer's records, row by row.
 
-    As little as possible is kept for each record, because the keys of all pages of a window are: what is kept makes
-    all else slower. A `mark` is the hash of a record's submit time and callee. Two calls that share an id hardly share
-    both, so it distinguishes them from one record that is listed twice.
+    The keys of all pages of a window are kept, and every object that is kept slows down the rest of the program. So as
+    little as possible is kept for each record. A `mark` is the hash of a record's submit time and callee. Two calls
+    with the same id hardly ever have both in common, so marks distinguish them from one record that is listed twice.
     """
 
     keys: Sequence[Hashable]
@@ -50,15 +50,15 @@ class PageKeys:
     repeats: bool = False
     """Whether a key is listed more than once."""
     shared: frozenset[Hashable] = _NONE
-    """The ids among them that are shared, and so are no keys."""
+    """The ids of the records that are shared, and therefore not used as keys."""
 
     @property
     def distinct(self) -> frozenset[Hashable]:
-        """The keys, each once."""
+        """The set of the keys."""
         return frozenset(self.keys)
 
     def lists_the_same(self, other: "PageKeys") -> bool:
-        """Return whether another answer lists the same records, in whichever order."""
+        """Return whether another answer lists the same records, in any order."""
         one, two = (set(zip(page.ids, page.marks, strict=True)) for page in (self, other))
         return one == two
 
@@ -68,9 +68,9 @@ class PageKeys:
 
 
 def page_keys(records: Sequence[CallRecord], shared_ids: set[Hashable], times: Sequence[str] | None = None) -> PageKeys:
-    """Return the keys of an answer's records; ids that are found to be shared are added to `shared_ids`.
+    """Return the keys of an answer's records; ids that turn out to be shared are added to `shared_ids`.
 
-    `times` are the submit times in ISO 8601, if they are at hand. They are used where their offset is the vendor's.
+    `times` are the submit times in ISO 8601, if available. They are used only if their offset is the vendor's.
     """
     ids = [record.voice_id for record in records]
     keys: Sequence[Hashable] = ids
@@ -90,7 +90,7 @@ def page_keys(records: Sequence[CallRecord], shared_ids: set[Hashable], times: S
 
 
 def _may_be(record: CallRecord, marks: Collection[int]) -> bool:
-    """Return whether a record may be one of those with these marks: what is missing in either matches anything."""
+    """Return whether a record may be one of those with these marks. A missing time or callee matches any other."""
     time, callee = _submit_time(record), record.callee
     if time is None or callee is None:
         return bool(marks)
@@ -98,7 +98,7 @@ def _may_be(record: CallRecord, marks: Collection[int]) -> bool:
 
 
 def _submit_time(record: CallRecord) -> str | None:
-    """Return a record's submit time in ISO 8601 with the vendor's offset, however the server wrote it."""
+    """Return a record's submit time in ISO 8601 with the vendor's offset, whichever offset the server used."""
     time = record.submit_time
     with suppress(OverflowError):  # in the year 1 or 9999
         time = time and time.astimezone(WIRE_ZONE)
@@ -106,7 +106,7 @@ def _submit_time(record: CallRecord) -> str | None:
 
 
 def _find_shared(records: Iterable[CallRecord], shared_ids: set[Hashable]) -> None:
-    """Add the ids that different records of one answer share."""
+    """Add the ids that different records of one answer have in common to `shared_ids`."""
     first: dict[str, CallRecord] = {}
     for record in records:
         if record.voice_id:
@@ -128,7 +128,7 @@ def _share(voice_id: str, shared_ids: set[Hashable]) -> None:
 
 @attrs.define(eq=False)
 class _SeenWindow:
-    """The keys of what has been returned of one window."""
+    """The keys of the records that have been returned of one window."""
 
     end: datetime
     keys: AbstractSet[Hashable]
@@ -137,7 +137,7 @@ class _SeenWindow:
     _page_of_key: dict[Hashable, PageKeys] | None = None
 
     def page_of(self, key: Hashable) -> PageKeys:
-        """Return the page with a key. The first few are searched for: what neighbours share is on an outer page."""
+        """Return the page with a key, without an index for the first few: neighbours share records of outer pages."""
         self._lookups += 1
         if self._lookups <= SEARCHES:
             return next(page for page in reversed(self.pages) if key in page.keys)
@@ -148,30 +148,30 @@ class _SeenWindow:
 
 @attrs.define
 class SeenRecords:
-    """What has been returned, as far back as a record may come again.
+    """The records that have been returned, as far back as the server may list one again.
 
-    Windows overlap by a second, and what was returned of a window that is then narrowed comes again. So the keys of a
-    window are remembered until the walk is past its end by `HORIZON`.
+    Windows overlap by one second, and a window of which records were returned may be narrowed and read again. So the
+    keys of a window are remembered until the walk is past its end by `HORIZON`.
     """
 
     _shared_ids: set[Hashable]
     _windows: list[_SeenWindow] = attrs.field(factory=list[_SeenWindow], init=False)
 
     def add(self, end: datetime, pages: Sequence[PageKeys]) -> None:
-        """Remember what was returned, or belongs to the range before, of a window that ends at `end`."""
+        """Remember records of a window that ends at `end`: they were returned, or belong to the previous range."""
         keys: set[Hashable] = set()
         keys.update(*(page.keys for page in pages))
         self._windows.append(_SeenWindow(end, keys, pages))
 
     def forget_before(self, position: datetime) -> None:
-        """Forget the windows that ended too long before a position to matter."""
+        """Forget the windows that ended more than `HORIZON` before a position."""
         self._windows = [window for window in self._windows if window.end >= position - HORIZON]
 
     def unseen(self, page: PageKeys, records: Sequence[R]) -> Sequence[R]:
-        """Return those of an answer's records that have not been returned before, each once.
+        """Return the records of an answer that have not been returned before, each once.
 
         Raises:
-            IncompleteWindowError: if records share an id and it cannot be known which of them was returned.
+            IncompleteWindowError: if different records share an id and it is not clear which of them was returned.
         """
         names = [page.keys, page.ids] if self._shared_ids else [page.keys]
         is_new = all(window.keys.isdisjoint(each) for window in self._windows for each in names)
@@ -182,7 +182,7 @@ class SeenRecords:
         return others if is_new else [record for key, record in new.items() if not self._has(key, record, others)]
 
     def _has(self, key: Hashable, record: CallRecord, others: Collection[CallRecord]) -> bool:
-        """Return whether a record has been returned; `others` are those that came with it."""
+        """Return whether a record has been returned; `others` are the records of the same answer."""
         name = record.voice_id
         if key != name and any(key in window.keys for window in self._windows):
             return True

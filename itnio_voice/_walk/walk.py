@@ -1,10 +1,10 @@
 """From a range to its records: requests windows page by page, and narrows those that do not fit.
 
-One idea serves a window that is too long, too deep, too slow, or inconsistent: close it, and continue from its start
-with a smaller width. What had been handed out of it is remembered, and not handed out again.
+A window that is too long, too deep, too slow or inconsistent is narrowed: it is closed, and the walk continues from its
+start with a smaller width. Records that were returned of it are remembered, and not returned again.
 
-A step sends requests, and settles the windows in order. A step that is cancelled keeps the answers that have arrived;
-the next one requests the rest.
+A step sends requests, and then completes or narrows the windows in order. A step that is cancelled keeps the answers
+that have arrived, and the next step requests the rest.
 """
 
 import logging
@@ -33,11 +33,11 @@ from .widths import WindowWidth
 __all__ = ["Walk"]
 
 BATCHES_PER_SLOT = 8
-"""The requests of one step, at most, for each that may be in flight."""
+"""The maximum number of requests of one step, for each request that may be in flight."""
 
 
 class Walk(Generic[R]):
-    """One walk over a range. `advance` hands out what it finds, piece by piece."""
+    """One walk over a range. `advance` returns its records, chunk by chunk."""
 
     def __init__(self, plan: WalkPlan[R]) -> None:
         self._plan = plan
@@ -48,10 +48,10 @@ class Walk(Generic[R]):
         self._gaps = deque(plan.gaps)
         self._outbox = Outbox[R](plan.limit, plan.complete_windows, SeenRecords(plan.learned.shared_ids))
         self._max_batch = plan.concurrency * min(plan.concurrency, BATCHES_PER_SLOT)
-        # How many requests a step sends, and how many more this one may.
+        # The maximum number of requests of a step, and how many more the current step may send.
         self._batch_size = 1
         self._batch_room = 0
-        # The gap that is walked, how far it is complete, the windows open in it, and what is not open yet.
+        # The current gap, its end and how far it is complete, its open windows, and the part that is not opened yet.
         self._gap: Window | None = None
         self._end = self._position = datetime.min.replace(tzinfo=UTC)
         self._open: deque[OpenWindow[R]] = deque()
@@ -63,7 +63,7 @@ class Walk(Generic[R]):
         self.skipped: tuple[Window, ...] = ()
 
     async def advance(self) -> Chunk[R] | None:
-        """Return the next piece; None at the end."""
+        """Return the next chunk; None at the end."""
         while not self._outbox and await self._step():
             pass
         return self._outbox.take()
@@ -84,7 +84,7 @@ class Walk(Generic[R]):
         """Start the next gap with its boundary second: the records found there belong to the range before."""
         while self._gaps:
             gap = self._gaps.popleft()
-            # The first answer tells the server's time: before it, nothing is cut by a clock that may be wrong.
+            # Until the first answer shows the server's time, no gap is cut by a clock that may be wrong.
             if self._gap is None or self._present.reachable_end(gap) > gap.start:
                 self._gap, self._end, self._position = gap, gap.end, gap.start
                 self._boundary = OpenWindow(before(gap), self._plan.page_size, self._learned)
@@ -94,7 +94,7 @@ class Walk(Generic[R]):
         return False
 
     def _enter_gap(self, start: datetime) -> None:
-        """Continue behind the boundary second of a gap. By now the server's time may be known."""
+        """Continue after the boundary second of a gap. Its answer may have shown the server's time."""
         assert self._gap  # noqa: S101 -- it has been started
         self._boundary = None
         self._batch_size = 1
@@ -107,8 +107,8 @@ class Walk(Generic[R]):
     # What to request
 
     async def _fetch(self) -> None:
-        """Send requests, several at once: each answer may show what to request next, up to a step's worth."""
-        await anyio.lowlevel.checkpoint()  # over a transport in memory, there may be no other
+        """Send the requests of a step, several at once. Each answer may show what to request next."""
+        await anyio.lowlevel.checkpoint()  # with a transport in memory, it may be the only one
         self._batch_room = ceil(min(self._batch_size, max(1, self._outbox.left / self._plan.page_size)))
         request = self._next_request()
         if request is None:
@@ -124,12 +124,12 @@ class Walk(Generic[R]):
         self._batch_size = min(4 * self._batch_size, self._max_batch) if self._failed is None else 1
 
     async def _pause(self) -> None:
-        """Wait until the first window may be read again, if that is all there is to do."""
+        """Wait until the first open window may be read again."""
         if self._open:
             await anyio.sleep(max(0, self._open[0].not_before - anyio.current_time()))
 
     def _start_workers(self, group: TaskGroup) -> None:
-        """Send as many requests at once as allowed."""
+        """Start tasks that send requests, up to `concurrency` requests in flight."""
         while sum(len(opened.current.in_flight) for opened in self._open) < self._plan.concurrency:
             request = self._next_request()
             if request is None:
@@ -137,7 +137,7 @@ class Walk(Generic[R]):
             group.start_soon(self._work, group, request)
 
     async def _work(self, group: TaskGroup, request: tuple[OpenWindow[R], int] | None) -> None:
-        """Send one request after the other; what an answer makes room for is requested by others."""
+        """Send one request after the other; after each answer, start more tasks for the requests that it allows."""
         while request:
             await self._request(*request)
             request = self._next_request()
@@ -167,19 +167,19 @@ class Walk(Generic[R]):
         return opened, current
 
     def _may_open(self) -> bool:
-        """Return whether the next window may be opened: ahead of others only if its width is known to fit."""
+        """Return whether the next window may be opened; while others are open, only if its width is known to fit."""
         width = self._width
         return not self._open or (len(self._open) < width.open_limit and width.current <= width.limit.answered)
 
     async def _request(self, opened: OpenWindow[R], current: int) -> None:
-        """Request a page, and take in the answer."""
+        """Request a page, and process the answer."""
         reading = opened.current
         try:
             page = await self._plan.fetch(opened.window, current, reading.size)
-            self._take_in(opened, current, page)
-        except Exception as error:  # noqa: BLE001 -- raised later, when all before it has been handed out
+            self._add_answer(opened, current, page)
+        except Exception as error:  # noqa: BLE001 -- raised later, when all records before it have been returned
             if reading is not opened.current or opened.is_complete:
-                pass  # the page is not needed any more
+                pass  # the page is no longer needed
             elif isinstance(error, ParameterError) and reading.add_refusal(current):
                 pass
             elif self._failed is None or self._open.index(opened) < self._open.index(self._failed[0]):
@@ -189,8 +189,8 @@ class Walk(Generic[R]):
         if reading is opened.current and reading.is_read and not (opened.is_complete or opened.is_exhausted):
             self._finish_pass(opened)
 
-    def _take_in(self, opened: OpenWindow[R], current: int, page: Page[R]) -> None:
-        """Take in an answer, and what it shows of the server."""
+    def _add_answer(self, opened: OpenWindow[R], current: int, page: Page[R]) -> None:
+        """Add an answer to its window, and learn from it about the server."""
         is_first = not opened.current.keys
         opened.add(current, page)
         self._width.limit.answer(opened.window.span)
@@ -204,7 +204,7 @@ class Walk(Generic[R]):
             opened.is_exhausted |= self._learned.is_suspicious(total, span)
 
     def _finish_pass(self, opened: OpenWindow[R]) -> None:
-        """Conclude a pass. What was handed out of it is remembered if another one follows."""
+        """Finish a pass. If another one follows, the records that were returned of this one are remembered."""
         reading = opened.current
         opened.finish_pass(is_live=self._present.is_live(opened.window), now=anyio.current_time())
         if opened.current is not reading:
@@ -213,10 +213,10 @@ class Walk(Generic[R]):
             if opened is self._open[0]:
                 self._outbox.remember(opened, reading.keys)
 
-    # What to hand out
+    # What to return
 
     def _settle(self) -> None:
-        """Narrow the first window that does not fit, and hand out what is ready of those before it."""
+        """Narrow the first window that does not fit, and return the records that are ready in the windows before it."""
         for opened in self._open:
             if self._must_narrow(opened):
                 self._width.narrow(opened.window.span, min(opened.current.depth, self._outbox.left))
@@ -235,7 +235,7 @@ class Walk(Generic[R]):
                 break
 
     def _must_narrow(self, opened: OpenWindow[R]) -> bool:
-        """Return whether a window is to be read in smaller ones instead."""
+        """Return whether a window must be replaced by smaller ones."""
         reading = opened.current
         if opened.is_complete or not opened.can_be_narrowed or not reading.keys:
             return False
@@ -243,7 +243,7 @@ class Walk(Generic[R]):
         return opened.is_exhausted or reading.inconsistent or is_too_deep
 
     def _reopen(self, opened: OpenWindow[R]) -> None:
-        """Close a window and those after it, and continue from its start with the width as it is now."""
+        """Close a window and those after it, and continue from its start with the current width."""
         log_window(logging.DEBUG, "%s: closed, to continue with a width of %s", opened, self._width.current)
         if opened is self._open[0]:
             self._outbox.remember(opened, opened.current.keys)
@@ -259,7 +259,7 @@ class Walk(Generic[R]):
             self._unopened = Window(opened.window.start, self._end)
 
     def _complete(self, opened: OpenWindow[R]) -> None:
-        """Close a window that is complete, and hand out the rest of its records."""
+        """Close a complete window, and return the rest of its records."""
         window = opened.window
         if opened is self._boundary:
             self._open.popleft()
@@ -280,7 +280,7 @@ class Walk(Generic[R]):
         if window.end == self._end:
             self._present.learn_accepted_end()
 
-    # What failed
+    # Failures
 
     async def _recover(self, opened: OpenWindow[R], error: Exception) -> None:
         """Continue after a failure, or raise it."""
@@ -288,7 +288,7 @@ class Walk(Generic[R]):
             case TimeRangeError() if opened is self._boundary and await self._is_future(opened.window.start):
                 self._end_reading(opened.window.end)
             case TimeRangeError() if opened is self._boundary:
-                # Too old, for it cannot be too long: the server has nothing before the start.
+                # It is too old, as a second cannot be too long: the server has no records before the start.
                 self._failed = None
                 self._open.clear()
                 self._enter_gap(opened.window.end)
@@ -311,7 +311,7 @@ class Walk(Generic[R]):
                 raise error
 
     async def _adjust_range(self, opened: OpenWindow[R]) -> bool:
-        """Find out why a window was refused, and adjust to it; return False if it is too old and that is an error."""
+        """Find out why a window was refused, and adapt; return False if it is too old and that is an error."""
         window = opened.window
         if window.span > SHORTEST and await self._search.is_available(window.start):
             if self._present.is_near(window.end) and not await self._search.is_available(window.end - SHORTEST):
@@ -330,7 +330,7 @@ class Walk(Generic[R]):
         return True
 
     def _end_reading(self, end: datetime) -> None:
-        """End the gap earlier, where the server's future begins."""
+        """End the current gap at `end`, because the rest of it is in the server's future."""
         assert self._gap  # noqa: S101 -- it has been started
         front = self._open[0]
         self._present.learn_refused_end(end)
@@ -345,40 +345,40 @@ class Walk(Generic[R]):
             self._reopen(front)
 
     async def _skip(self, refused: datetime) -> None:
-        """Skip what is too old: search the first instant that is available, and continue a minute after it."""
+        """Skip the part that is too old: search for the oldest available record, and continue a minute after it."""
         end = self._end
-        served = await self._search.first_available(max(refused, self._position), end)
-        expired = Window(self._position, served)
+        available = await self._search.first_available(max(refused, self._position), end)
+        expired = Window(self._position, available)
         warn_skipped(expired)
         self.skipped = join((*self.skipped, expired))
         self._outbox.remember(self._open[0], self._open[0].current.keys)
         self._failed, self._unopened = None, None
         self._open.clear()
         self._search.forget()
-        if served < end:
-            self._gaps.appendleft(Window(served, end))
+        if available < end:
+            self._gaps.appendleft(Window(available, end))
 
     async def _is_future(self, refused: datetime) -> bool:
-        """Return whether two seconds were refused because they lie in the server's future: older ones are available."""
+        """Return whether two seconds were refused because they are in the server's future: older ones are available."""
         present = self._present
         return present.is_near(refused) and await self._search.is_available(present.before(refused))
 
-    # How far it is
+    # Progress
 
     @property
     def records(self) -> int:
-        """How many records have been handed out."""
+        """The number of records that have been returned."""
         return self._outbox.records
 
     @property
     def windows_left(self) -> int:
-        """How many windows are still to come, as far as it can be known."""
+        """The estimated number of windows that are not complete yet."""
         opened = sum(opened is not self._boundary for opened in self._open)
         return opened + sum(ceil(window.span / self._width.current) for window in self._unopened_windows())
 
     @property
     def expected(self) -> int | None:
-        """How many records the walk will return: the server's totals, and for the rest as many per day as so far."""
+        """The expected number of records: the server's totals, plus an estimate from the records per day so far."""
         opened = [opened for opened in self._open if opened is not self._boundary]
         counted = [each for each in opened if each.current.keys]
         unknown = [each.window for each in opened if not each.current.keys]
@@ -391,7 +391,7 @@ class Walk(Generic[R]):
         return int(min(records + (records * (rest / covered) if rest else 0), self._plan.limit))
 
     def _unopened_windows(self) -> list[Window]:
-        """Return the windows of which nothing has been requested, up to now."""
+        """Return the parts of the range up to the server's present of which nothing has been requested."""
         ends = [(gap, self._present.reachable_end(gap)) for gap in self._gaps]
         gaps = [Window(gap.start, end) for gap, end in ends if gap.start < end]
         return [self._unopened, *gaps] if self._unopened else gaps

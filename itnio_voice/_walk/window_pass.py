@@ -3,28 +3,29 @@
 How a window is proven complete
 ===============================
 
-A pass requests each page of a window once. It proves the window by itself where
+A pass requests each page of a window once. It proves the window by itself if
 
-- every answer gives the same total, and the distinct records add up to it (a record counts as often as one single
-  answer lists it, so that the server's own duplicates pass);
-- each page has as many records as its place demands, and no record is on two pages;
-- the last page was requested after all others had arrived, and page 1, requested once more after that, is the same;
-- where the last page is full, the page behind it is empty: totals may count too little (or repeats a page, where there
-  are several pages, which some servers do behind the end);
-- the records are in the order of one of their times, and all that share the oldest time are on one page.
+- every answer has the same total, and the distinct records add up to it (a record counts as often as a single answer
+  lists it, so duplicates that the server itself lists are accepted);
+- each page has as many records as its position requires, and no record is on two pages;
+- the last page was requested after all others had arrived, and page 1, requested again after that, is unchanged;
+- if the last page is full, the page after it is empty, since a total may be too low (some servers repeat their first or
+  last page there; that is accepted only if there are several pages);
+- the records are sorted by one of their times, and all records with the oldest time are on one page.
 
-The last three are about a window that changes while it is read. If one record expires and another appears between two
-answers, the total stays, and the rows between them move by one, past a page that has been read. In the order of time
-the record that expires is on the first or the last page: page 1 changes, or the last page repeats a row of the page
-before. In any other order it may be in the middle, and neither shows it. A window of one page is one answer, and cannot
-change.
+The last three conditions are for windows that change while they are read. If one record expires and another appears
+between two answers, the total stays the same, but the rows between the two move by one position. So a row may move from
+a page that has not been read to one that has, and be missed. If the records are sorted by time, the record that expires
+is on the first or the last page. Then page 1 changes, or the last page repeats a row of the page before it. In any
+other order, the record may be on a page in between, and neither of these shows it. A window with one page is read in
+one answer, so it cannot change between answers.
 
-All else is proven by two unions of passes. Ties are why: `ORDER BY submit_time LIMIT n OFFSET m` without a tie-breaker
-lists the records of one second in another order for each `n` and `m`, so the pages of one pass repeat some records and
-miss others. Passes with different page sizes miss different ones. A union of passes is finished when its distinct
-records add up to the one total that all its answers gave. One union may still mix a record that expires with one that
-appears, so a second one, of later requests, must be equal to it. Without a total, a pass is a union by itself if it
-ends with an empty page and no record was on two pages.
+Every other window is proven by two unions of passes. The reason is ties: `ORDER BY submit_time LIMIT n OFFSET m`
+without a tie-breaker lists the records of one second in a different order for each `n` and `m`. So the pages of one
+pass repeat some records and miss others. Passes with different page sizes miss different records. A union of passes is
+finished when all its answers have the same total, and its distinct records add up to it. One union may still contain
+both a record that has expired and one that appeared later. So a second union, of later requests, must be equal to the
+first. Without a total, a pass is a union by itself if it ends with an empty page and no record was on two pages.
 """
 
 from collections.abc import Hashable, Iterator, Sequence
@@ -43,9 +44,9 @@ from .seen import PageKeys, page_keys
 __all__ = ["WindowPass"]
 
 MAX_PAGES, MAX_PAGES_PER_STEP = 50, 10
-"""Pages without a total, at most, and how many more for each record on a page: few where the pages are small."""
+"""The maximum number of pages without a total: the first, plus the second for each record of a full page."""
 MAX_SHORT_PAGES = 3
-"""Short pages, at most, that are followed by another one."""
+"""The maximum number of short pages that may be followed by another page."""
 
 Ends = list[tuple[CallRecord, CallRecord]]
 """The first and the last record of each page, in the order of the pages."""
@@ -59,7 +60,7 @@ class _Order:
     comparison: Any
 
     def sorts(self, records: Sequence[CallRecord]) -> bool:
-        """Return whether records are in this order; never where one lacks the time."""
+        """Return whether records are in this order; False if one of them lacks the time."""
         return self.sorts_times(list(map(self.read_time, records)))
 
     def sorts_times(self, times: Sequence[Any]) -> bool:
@@ -67,7 +68,7 @@ class _Order:
         return None not in times and list(times) == sorted(times, reverse=self.comparison is ge)
 
     def shows_expiry(self, ends: Ends) -> bool:
-        """Return whether all records of the oldest time are on the first page, or on the last where they come last."""
+        """Return whether all records with the oldest time are on one page: the first, or the last if descending."""
         one, other = (ends[0][0], ends[1][0]) if self.comparison is le else (ends[-2][1], ends[-1][1])
         return not self.comparison(self.read_time(other), self.read_time(one))
 
@@ -79,13 +80,13 @@ _ORDERS = tuple(_Order(read_time, comparison) for read_time in (_submit_time, *_
 
 @attrs.define(eq=False)
 class _TimeOrder:
-    """The order by time that the records of a pass are in: the first one that holds for page 1."""
+    """The time order of the records of a pass: the first of `_ORDERS` that page 1 is in."""
 
     _order: _Order | None = None
     _ends: dict[int, tuple[CallRecord, CallRecord]] = attrs.field(factory=dict[Any, Any])
 
     def add(self, current: int, records: Sequence[CallRecord], submit_times: Sequence[str] | None) -> None:
-        """Take in the records of page `current`, with their submit times if they sort as text; page 1 comes first."""
+        """Add the records of page `current`, with their submit times if they sort as text; page 1 is added first."""
         if not records:
             return
 
@@ -102,7 +103,7 @@ class _TimeOrder:
 
     @property
     def shows_expiry(self) -> bool:
-        """Whether the order holds within and between the pages, and an outer page shows a record that expires."""
+        """Whether all pages together are in one order, and an outer page would show that a record has expired."""
         ends = [end for _, end in sorted(self._ends.items())]
         seams = [(one[1], other[0]) for one, other in pairwise(ends)]
         order = self._order
@@ -111,21 +112,21 @@ class _TimeOrder:
 
 @attrs.define(eq=False)
 class WindowPass(Generic[R]):
-    """One pass over a window: the answers that have arrived, the pages that are missing, and what both prove."""
+    """One pass over a window: the pages that have arrived, the pages that are missing, and what the answers prove."""
 
     window: Window
     size: int
     learned: Learned
     pages: dict[int, Page[R]] = attrs.field(factory=dict[Any, Any], init=False)
-    """The pages that have arrived and have not been handed out."""
+    """The pages that have arrived and have not been returned yet."""
     keys: dict[int, PageKeys] = attrs.field(factory=dict[Any, Any], init=False)
     """The keys of all pages that have arrived."""
     in_flight: set[int] = attrs.field(factory=set[int], init=False)
     total: int | None = attrs.field(default=None, init=False)
-    """The server's number of records; None before page 1, and where it is missing or not to be trusted."""
+    """The server's number of records; None before page 1, and if it is missing or not trusted."""
     rows: int = attrs.field(default=0, init=False)
     inconsistent: bool = attrs.field(default=False, init=False)
-    """Whether the answers contradict each other, so that the pass proves nothing by itself."""
+    """Whether the answers contradict each other, so that the pass cannot prove the window by itself."""
     totals_differ: bool = attrs.field(default=False, init=False)
     _trusts_totals: bool = attrs.field(init=False)
     distinct: set[Hashable] = attrs.field(factory=set[Any], init=False)
@@ -138,7 +139,7 @@ class WindowPass(Generic[R]):
     _confirmed: bool = attrs.field(default=False, init=False)
     _probed: bool = attrs.field(default=False, init=False)
     repeats_only_page: bool = attrs.field(default=False, init=False)
-    """Whether page 2 repeats the only page: the server may do so for every page, and hide records by it."""
+    """Whether page 2 repeats the only page: if the server repeats it for every page, there may be more records."""
 
     def __attrs_post_init__(self) -> None:
         self._trusts_totals = self.learned.trusts_totals
@@ -146,14 +147,14 @@ class WindowPass(Generic[R]):
     # Which page to request
 
     def take_next(self) -> int | None:
-        """Return the next page to request, now in flight; None if none is left, or answers must arrive first."""
+        """Return the next page to request, and mark it as in flight; None if no page is left or answers are needed."""
         current = self._next_missing()
         if current:
             self.in_flight.add(current)
         return current
 
     def give_back(self, current: int) -> None:
-        """Take in that a request for a page has ended without an answer."""
+        """Record that the request for a page has ended; if it has no answer, the page is requested again."""
         self.in_flight.discard(current)
         if 1 < current < self.last_page and current not in self.keys:
             self._given_back.append(current)
@@ -169,7 +170,7 @@ class WindowPass(Generic[R]):
         return next((current for current in self._closing_pages() if current not in self.in_flight), None)
 
     def _closing_pages(self) -> Iterator[int]:
-        """Yield the pages to request once all but the last have arrived: the last one, and then those that check it."""
+        """Yield the pages to request when all but the last have arrived: the last, and then those that check it."""
         last = self.last_page
         if len(self.keys) == last - 1:
             yield last
@@ -186,12 +187,12 @@ class WindowPass(Generic[R]):
 
     @property
     def step_or_size(self) -> int:
-        """The number of records from which on a page is full."""
+        """The number of records from which a page counts as full."""
         return self.step if len(self.keys) > 1 else self._full_page
 
     @property
     def last_page(self) -> int:
-        """The last page by the total, at least 1; an empty page 1 is the last."""
+        """The number of the last page according to the total, at least 1; if page 1 is empty, it is the last."""
         return max(1, -(-(self.total or 0) // self.step)) if self.step else 1
 
     @property
@@ -203,21 +204,21 @@ class WindowPass(Generic[R]):
 
     @property
     def depth(self) -> int:
-        """The number of records known to be there."""
+        """The known number of records: the total, or without one, the rows received."""
         return self.rows if self.total is None else self.total
 
     @property
     def is_endless(self) -> bool:
-        """Whether there are more pages without a total than a server can have."""
+        """Whether more pages were received without a total than are accepted."""
         return self.total is None and len(self.keys) > MAX_PAGES + MAX_PAGES_PER_STEP * self.step
 
     def is_behind_the_last(self, current: int) -> bool:
-        """Return whether a page lies behind the last one, where it is requested to check the total."""
+        """Return whether a page is after the last one; such a page is requested to check the total."""
         return self.total is not None and current > self.last_page
 
     @property
     def _needs_probe(self) -> bool:
-        """Whether the last page is full, so that records may follow which the total does not count."""
+        """Whether to request the page after the last one: the last page is full, so the total may be too low."""
         full = len(self.keys[self.last_page].keys) >= self.step_or_size
         gives_up = self.inconsistent and self.window.span > SHORTEST
         return full and self.rows > 0 and not (self._probed or gives_up)
@@ -229,13 +230,13 @@ class WindowPass(Generic[R]):
 
     @property
     def _full_page(self) -> int:
-        """The number of records on a full page, as far as the first answer shows it."""
+        """The number of records on a full page, according to the first answer."""
         return min(self.size, self._server_size)
 
-    # What arrives
+    # Answers
 
     def add(self, current: int, page: Page[R]) -> None:
-        """Take in an answer."""
+        """Add an answer."""
         self.in_flight.discard(current)
         keys = page_keys(page.records, self.learned.shared_ids, page.submit_times)
         total = page.total if self._trusts_totals else None
@@ -244,7 +245,7 @@ class WindowPass(Generic[R]):
             self._compare_total(total)
             self.inconsistent |= not keys.lists_the_same(self.keys[current])
         elif self.is_behind_the_last(current):
-            # Some servers answer with the first or the last page instead. Where there is only one, that proves nothing.
+            # Some servers answer with the first or the last page instead. If there is only one, that proves nothing.
             self.repeats_only_page = self.last_page == 1 and (bool(keys.keys) or page.is_substitute)
             self._add_behind_the_last(current, keys, total)
         else:
@@ -274,10 +275,10 @@ class WindowPass(Generic[R]):
             self._order.add(current, page.records, page.submit_times)
 
     def _add_behind_the_last(self, current: int, keys: PageKeys, total: int | None) -> None:
-        """Take in the page behind the last one: empty, unless the total counts too little or a record has appeared."""
+        """Add the page after the last one. It is empty, unless the total is too low or a record has appeared."""
         self._probed = True
         if keys.keys:
-            # Records of no such page are ones that the total does not count.
+            # Unless it repeats the first or the last page, it has records that the total does not count.
             if not any(keys.lists_the_same(self.keys[known]) for known in (1, self.last_page)):
                 self.totals_differ = self.inconsistent = True
             is_new = not keys.distinct <= self.distinct
@@ -285,12 +286,12 @@ class WindowPass(Generic[R]):
             self._compare_total(total)
 
     def _check_total(self, total: int | None, known: int, *, is_new: bool) -> None:
-        """Trust the server's totals no longer if an answer has new records beyond its own total."""
+        """Stop trusting the server's totals if an answer has new records beyond its own total."""
         if total is not None and is_new and total < known:
             self.learned.trusts_totals, self.inconsistent = False, True
 
     def add_refusal(self, current: int) -> bool:
-        """Take in that the server refused a page; return whether that only shows that there is no such page."""
+        """Record that the server refused a page; return whether that only means that there is no such page."""
         if self.is_behind_the_last(current):
             self._probed = True
         elif self.keys and self.total is None and len(self.keys[len(self.keys)].keys) < self.step_or_size:
@@ -305,7 +306,10 @@ class WindowPass(Generic[R]):
             self.totals_differ = self.inconsistent = True
 
     def _add_without_total(self, keys: PageKeys, *, is_new: bool) -> None:
-        """Without a total, a pass ends with an empty page; a page without a new record is no proof of the end."""
+        """Check for the end of a pass without a total: an empty page, or one without new records, which proves nothing.
+
+        A pass also ends without a proof after too many short pages.
+        """
         if keys.keys and self._short_pages:
             self.inconsistent = True
         self._short_pages += len(keys.keys) < self.step
@@ -315,7 +319,7 @@ class WindowPass(Generic[R]):
 
     @property
     def adds_up(self) -> bool:
-        """Whether the pass is consistent, and found as many records as the total, or came to its end without one."""
+        """Whether the pass is complete and consistent, and its rows add up to the total, if there is one."""
         return self.is_read and not self.inconsistent and self.total in (None, self.rows)
 
     @property

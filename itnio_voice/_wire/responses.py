@@ -249,9 +249,9 @@ def _mended(row: Any, other: Any, place: str) -> Any:
         raise _damage(mended, name, place, "a record with damaged text needs a sound voiceId")
     if names:
         raise _damage(mended, names[0], f"record {voice_id!s:.40}", "a name without damage is expected", str(voice_id))
-    told = {"itnio.voice_id": str(voice_id), "itnio.fields": texts}
+    extra = {"itnio.voice_id": str(voice_id), "itnio.fields": texts}
     shown = f"record {voice_id!s:.40}: {', '.join(texts):.200}"
-    _LOGGER.warning("%s: text that JSON does not allow; U+FFFD stands for what is no character", shown, extra=told)
+    _LOGGER.warning("%s: text that JSON does not allow; U+FFFD stands for what is no character", shown, extra=extra)
     return mended
 
 

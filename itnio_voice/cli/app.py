@@ -20,7 +20,7 @@ from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 
 from .._model.errors import ItnioError
 from .messages import AccountsError, UsageError, message_of
-from .options import AccountOptions, AskingOptions, Moment, ReadingOptions
+from .options import AccountOptions, Moment, ReadingOptions, RequestOptions
 from .signals import READER_ENDED, interruptible
 from .terminal import OUTPUT, end_output, flush_output, prepare_streams, print_error
 
@@ -36,7 +36,7 @@ Count = Annotated[int, Parameter(validator=Number(gte=0))]
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
 
 _READING = ReadingOptions()
-_ASKING = AskingOptions()
+_REQUESTS = RequestOptions()
 _ACCOUNTS = AccountOptions()
 
 app = App(
@@ -112,13 +112,13 @@ def sync(
         str,
         Parameter(help="How much each run reads again, for late and changed records: 36h, 3d and so on."),
     ] = "3d",
-    asking: AskingOptions = _ASKING,
+    requests: RequestOptions = _REQUESTS,
 ) -> None:
     """Bring a warehouse up to date with the records of both kinds."""
     from .commands import sync as command  # noqa: PLC0415
 
     done = command.run(
-        since=since, destination=destination, database=database, dataset=dataset, lookback=lookback, asking=asking
+        since=since, destination=destination, database=database, dataset=dataset, lookback=lookback, requests=requests
     )
     if not done:
         sys.exit(1)

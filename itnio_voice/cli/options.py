@@ -21,10 +21,10 @@ from .messages import UsageError
 
 __all__ = [
     "AccountOptions",
-    "AskingOptions",
     "Moment",
     "Range",
     "ReadingOptions",
+    "RequestOptions",
     "duration",
     "has_user_names",
     "moment",
@@ -139,7 +139,7 @@ class Range:
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
 class AccountOptions:
-    """Which accounts are asked."""
+    """The accounts to read."""
 
     account: Annotated[
         list[str],
@@ -164,8 +164,8 @@ class AccountOptions:
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
-class AskingOptions(AccountOptions):
-    """How accounts are asked, and how fast."""
+class RequestOptions(AccountOptions):
+    """How and how fast accounts are read."""
 
     concurrency: Annotated[int, Parameter(help="Requests in flight at once, for each account.")] = 4
     rate: Annotated[float | None, Parameter(help="Requests sent per second at most, for each account.")] = None
@@ -186,7 +186,7 @@ class AskingOptions(AccountOptions):
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
-class ReadingOptions(AskingOptions):
+class ReadingOptions(RequestOptions):
     """Which records of a range are read."""
 
     sip: Annotated[bool, Parameter(help="Phone (SIP) records instead of voice messages.", negative="")] = False

@@ -17,7 +17,7 @@ from .._model.windows import floor
 from .messages import in_cli_words
 from .terminal import SCREEN, print_error
 
-__all__ = ["Bar", "tell_skipped", "tell_unread"]
+__all__ = ["Bar", "print_skipped", "print_unread"]
 
 _LOGGER = logging.getLogger("itnio_voice")
 NAMED = 3
@@ -137,14 +137,14 @@ def combined_progress(streams: Sequence[Progress], seconds: float, *, before: in
     return read, total, f"{read:,}{of_all} {rate:,.0f}/s{left} window {done}/{planned}"
 
 
-def tell_skipped(streams: Mapping[str, RecordStream[Any]]) -> None:
+def print_skipped(streams: Mapping[str, RecordStream[Any]]) -> None:
     """Print the ranges that were skipped because they are older than the server's retention."""
     for name, stream in streams.items():
         for window in stream.skipped:
             print_error(f"{name}: skipped {window}, which is older than the server's retention")
 
 
-def tell_unread(
+def print_unread(
     streams: Iterable[RecordStream[Any]], start: datetime, until: datetime, *, continues: bool = False
 ) -> None:
     """Print how far streams have read, if one ended before `until` because the server's clock has not passed it.

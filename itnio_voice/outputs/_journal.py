@@ -20,7 +20,7 @@ from .._client.checkpoint import Checkpoint
 __all__ = ["Journal"]
 
 _SCHEMA = (
-    "CREATE TABLE export (asked TEXT, settled TEXT, records INTEGER, digest TEXT, seal TEXT)",
+    "CREATE TABLE export (request TEXT, resolved TEXT, records INTEGER, digest TEXT, seal TEXT)",
     "CREATE TABLE chunks (id INTEGER PRIMARY KEY, stream TEXT, records INTEGER, checkpoint TEXT, chunk, seal TEXT)",
 )
 
@@ -46,11 +46,11 @@ _SMALLEST = 512
 
 
 class Journal:
-    """A file that holds what an export has read; a window's chunk and its checkpoint get there in one transaction.
+    """A file with the records that an export has read. A window's chunk and checkpoint are written in one transaction.
 
-    `asked` identifies the export: the file of an export with other values is refused. `settled` is what the first run
-    derived from them (`30d` is an instant), and remains so until `restart`. One process uses the file at a time, and
-    only its owner can read it. Without a path it is a temporary file that is gone with the process, however that ends.
+    `request` identifies the export: the file of an export with other values is refused. `resolved` holds the values
+    that the first run derived from them, such as an instant for `30d`; they stay until `restart`. One process uses the
+    file at a time, and only its owner can read it. Without a path it is a temporary file, which ends with the process.
 
     Raises:
         ValueError: if the file is the journal of another export.
@@ -58,11 +58,11 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path | None = None, *, asked: Mapping[str, object] = {}, settled: Mapping[str, str] = {}
+        self, path: Path | None = None, *, request: Mapping[str, object] = {}, resolved: Mapping[str, str] = {}
     ) -> None:
         self._name = str(path) if path else "The temporary file of the export"
-        self._asked = self._seal = ""
-        self._settled: dict[str, str] = {}
+        self._request = self._seal = ""
+        self._resolved: dict[str, str] = {}
         self._records = 0
         self._digest: str | None = None
         self._checkpoints: dict[str, Checkpoint] = {}
@@ -73,8 +73,8 @@ class Journal:
             self._database = sqlite3.connect(path or "", timeout=0, check_same_thread=False)
         try:
             with self._readable_errors():
-                self._lock(json.dumps(asked, sort_keys=True), json.dumps(settled, sort_keys=True))
-                self._read(asked)
+                self._lock(json.dumps(request, sort_keys=True), json.dumps(resolved, sort_keys=True))
+                self._read(request)
         except BaseException:
             self._database.close()
             raise
@@ -88,9 +88,9 @@ class Journal:
         self._database.close()
 
     @property
-    def settled(self) -> dict[str, str]:
-        """What was settled when the export began."""
-        return dict(self._settled)
+    def resolved(self) -> dict[str, str]:
+        """The values that the first run resolved."""
+        return dict(self._resolved)
 
     @property
     def records(self) -> int:
@@ -148,27 +148,28 @@ class Journal:
         Raises:
             OSError: if the file cannot be written; the export is then not finished.
         """
-        self._replace(self.settled, self._records, digest)
+        self._replace(self.resolved, self._records, digest)
         with suppress(sqlite3.Error):  # it only makes the file smaller
             self._database.execute("VACUUM")
 
-    def restart(self, settled: Mapping[str, str]) -> None:
-        """Delete all but what identifies the export: it begins again, with what is settled now.
+    def restart(self, resolved: Mapping[str, str]) -> None:
+        """Delete all but what identifies the export: it begins again, with the values that are resolved now.
 
         Raises:
             OSError: if the file cannot be written.
         """
-        self._replace(dict(settled), 0, None)
+        self._replace(dict(resolved), 0, None)
 
-    def _replace(self, settled: dict[str, str], records: int, digest: str | None) -> None:
+    def _replace(self, resolved: dict[str, str], records: int, digest: str | None) -> None:
         """Replace what is known of the export, and delete its chunks."""
-        header = (self._asked, json.dumps(settled, sort_keys=True), records, digest)
+        header = (self._request, json.dumps(resolved, sort_keys=True), records, digest)
         with self._readable_errors(), self._database:
             self._database.execute("DELETE FROM chunks")
             self._database.execute(
-                "UPDATE export SET asked = ?, settled = ?, records = ?, digest = ?, seal = ?", (*header, _seal(*header))
+                "UPDATE export SET request = ?, resolved = ?, records = ?, digest = ?, seal = ?",
+                (*header, _seal(*header)),
             )
-        self._settled, self._records, self._digest = settled, records, digest
+        self._resolved, self._records, self._digest = resolved, records, digest
         self._seal = _seal(*header)
         self._checkpoints.clear()
         self._ids.clear()
@@ -180,7 +181,7 @@ class Journal:
         self._ids.setdefault(stream, []).append(number or 0)
         self._records += records
 
-    def _lock(self, asked: str, settled: str) -> None:
+    def _lock(self, request: str, resolved: str) -> None:
         """Lock the file, and create the tables of a new one."""
         self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._database.execute("BEGIN EXCLUSIVE")
@@ -189,22 +190,22 @@ class Journal:
             if not schema:
                 for table in _SCHEMA:
                     self._database.execute(table)
-                header = (asked, settled, 0, None)
+                header = (request, resolved, 0, None)
                 self._database.execute("INSERT INTO export VALUES (?, ?, ?, ?, ?)", (*header, _seal(*header)))
             elif sorted(map(str, schema)) != sorted(_SCHEMA):
                 problem = "it has other tables"
                 raise self._damaged(problem)
 
-    def _read(self, asked: Mapping[str, object]) -> None:
+    def _read(self, request: Mapping[str, object]) -> None:
         """Read and check all that the file holds."""
         headers = self._database.execute("SELECT * FROM export").fetchall()
         if len(headers) != 1 or headers[0][-1] != _seal(*headers[0][:-1]):
             problem = "the description of the export was changed"
             raise self._damaged(problem)
-        self._asked, settled, self._records, self._digest, self._seal = headers[0]
+        self._request, resolved, self._records, self._digest, self._seal = headers[0]
         try:
-            self._settled = json.loads(settled)
-            others = _differences(json.loads(self._asked), json.loads(json.dumps(asked)))
+            self._resolved = json.loads(resolved)
+            others = _differences(json.loads(self._request), json.loads(json.dumps(request)))
             for number, stream, records, checkpoint, chunk, seal in self._database.execute(_ROWS):
                 if not isinstance(chunk, bytes) or seal != _seal(self._seal, stream, records, checkpoint, chunk):
                     problem = "a chunk of records was changed or is missing"

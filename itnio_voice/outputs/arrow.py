@@ -24,7 +24,7 @@ with needs("arrow"):
 __all__ = ["record_batch", "record_batches", "schema", "to_table"]
 
 ROWS = 50_000
-"""Rows of a record batch, unless told."""
+"""Rows of a record batch, by default."""
 
 MONEY = pa.decimal128(38, 18)
 """The type of amounts."""

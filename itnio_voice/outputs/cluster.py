@@ -32,7 +32,7 @@ _NOT_FORWARDED = {
 
 
 def _money(_: Decimal) -> Decimal:
-    """Tell Dask what a sum of money looks like: it asks its table of scalars, and plans none that is not there."""
+    """Register an example of an amount with Dask, which plans a sum only for types in its table of scalars."""
     return Decimal(1)
 
 
@@ -49,7 +49,7 @@ def read_records(
     span: timedelta = LONGEST,
     **options: Unpack[SessionOptions],
 ) -> dd.DataFrame:
-    """Return the records of accounts from `start` to `end`; each partition asks for its own when it is computed.
+    """Return the records of accounts from `start` to `end`; each partition is requested when it is computed.
 
     A partition is an account's records of `span`, 31 days or what you say, in whole seconds. `accounts` are names as
     `find_accounts` knows them, here and where the tasks run; none named is all that are known here. Only the names
@@ -72,7 +72,7 @@ def read_records(
     window = _range(start, end)
     found = _find(accounts)
     for account in found.values():
-        account.session(**options).records(start, end, of=of, where=where)  # checks all that is passed on, asks nothing
+        account.session(**options).records(start, end, of=of, where=where)  # checks the arguments, sends nothing
     parts = [(name, part) for name in found for part in _adjacent(window, span)]
     if not parts:
         return dd.from_pandas(_frame([], of), npartitions=1)

@@ -70,7 +70,7 @@ async def export(
     csv_safe: bool = False,
     window: Window | None = None,
     on_error: Literal["raise", "collect"] = "raise",
-    told: Callable[[], None] = lambda: None,
+    on_progress: Callable[[], None] = lambda: None,
 ) -> None:
     """Read streams, one for each account, and write them into a file.
 
@@ -80,7 +80,7 @@ async def export(
     previous one. With `account`, its name is a column. `csv_safe` puts an apostrophe before text that a spreadsheet
     would run as a formula, and goes with CSV only. `window` is the range that the file must cover. While a stream has
     not read it all, because it ends in the server's future, the file is written but the journal is not finished: a
-    later export reads the rest and writes the file again, with all records. `told` is called for each window.
+    later export reads the rest and writes the file again, with all records. `on_progress` is called for each window.
 
     With `on_error="collect"`, a stream that fails does not stop the others. The file then holds the streams that have
     been read to their end, if any, and the journal is not finished; the failures are raised as an `ExceptionGroup`.
@@ -99,7 +99,7 @@ async def export(
     async with merge(windows, buffer=1, on_error=on_error) as merged:
         try:
             async for name, batch in merged:
-                told()
+                on_progress()
                 chunk = await anyio.to_thread.run_sync(writer.chunk, batch.records, kind, name if account else None)
                 await _finish_in_thread(journal.add, name, chunk, batch.checkpoint, len(batch.records))
         except ExceptionGroup as group:

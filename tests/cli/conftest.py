@@ -1,4 +1,4 @@
-"""What the tests of the commands share: an account in the environment, on a sandbox."""
+"""Shared by the tests of the commands: an account in the environment, on a sandbox."""
 
 import os
 import pty
@@ -19,7 +19,7 @@ END = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
 
 
 def on_a_terminal(*words: str, columns: int = 100, code: int = 0) -> str:
-    """Run a command with a terminal as its output, and return what that shows, without colours."""
+    """Run a command with a terminal as its output, and return the shown text without colours."""
     ours, theirs = pty.openpty()
     environment = os.environ | {"COLUMNS": str(columns), "TERM": "xterm"}
     command = [sys.executable, "-m", "itnio_voice", *words]
@@ -38,7 +38,7 @@ def on_a_terminal(*words: str, columns: int = 100, code: int = 0) -> str:
 
 @pytest.fixture
 def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """Run a sandbox of two accounts, the first of which is that of the environment."""
+    """Run a sandbox with two accounts, the first of which is in the environment."""
     accounts = {"eu-key": "eu-secret", "us-key": "us-secret"}
     with Sandbox(records=150, sip_records=40, end=END, accounts=accounts) as sandbox:
         monkeypatch.delenv("ITNIO_ACCOUNTS", raising=False)
@@ -59,19 +59,19 @@ class ServerTime:
         return time.time() + self.ahead
 
     def after(self, seconds: float) -> datetime:
-        """Return the time in so many seconds, in whole ones."""
+        """Return the server's time in a number of seconds, rounded down to a second."""
         return datetime.fromtimestamp(int(self() + seconds), UTC)
 
 
 @pytest.fixture
 def server_time() -> ServerTime:
-    """Return the clock of the sandbox `skewed`, which tests may set."""
+    """Return the clock of the sandbox `skewed`, which tests may change."""
     return ServerTime(0)
 
 
 @pytest.fixture
 def skewed(server_time: ServerTime, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """Run a sandbox without records on a clock of its own, with its account in the environment."""
+    """Run a sandbox without records and with its own clock, with its account in the environment."""
     with Sandbox(records=0, clock=server_time) as sandbox:
         monkeypatch.delenv("ITNIO_ACCOUNTS", raising=False)
         monkeypatch.setenv("ITNIO_BASE_URL", sandbox.base_url)
@@ -82,7 +82,7 @@ def skewed(server_time: ServerTime, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 @pytest.fixture
 def accounts(sandbox: Sandbox, tmp_path: Path) -> Path:
-    """Write a file of both accounts."""
+    """Write an accounts file with both accounts."""
     path = tmp_path / "accounts.toml"
     path.touch(mode=0o600)
     path.write_text(

@@ -1,4 +1,4 @@
-"""`itnio-voice check`: a request a question, and a verdict that can be read."""
+"""`itnio-voice check`: one request per question, and a readable verdict."""
 
 import re
 import socket
@@ -21,35 +21,35 @@ def verdicts(output: str) -> list[tuple[str, str]]:
     return re.findall(r"(clock|address|credentials|retention) +([✓✗])", output)
 
 
-def test_all_is_well(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where all is well each question is one request, and the exit code 0."""
+def test_each_question_is_one_request(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """If everything works, each question is one request, and the exit code is 0."""
     assert 0 == run(["check"])
     assert WELL == dict(verdicts(capsys.readouterr().out))
     assert 4 == len(sandbox.requests)
 
 
 @pytest.mark.parametrize(
-    ("changes", "wrong", "told"),
+    ("changes", "wrong", "text"),
     [
         ({"allowed_addresses": ["10.0.0.1"]}, {"address", "credentials", "retention"}, "-2:"),
         ({"retention": timedelta(days=30)}, {"retention"}, "records of 59 days ago are refused"),
         ({"faults": (Fault("status_503"),)}, {"address", "credentials", "retention"}, "HTTPStatusError"),
     ],
 )
-def test_what_is_wrong(
-    changes: dict[str, Any], wrong: set[str], told: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+def test_failures_are_named(
+    changes: dict[str, Any], wrong: set[str], text: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is wrong is told, what cannot be known for it too, and the exit code is 1."""
+    """The output names the failures and what is unknown because of them, and the exit code is 1."""
     sandbox.behaviour = attrs.evolve(Behaviour(), **changes)
 
     assert 1 == run(["check"])
     output = capsys.readouterr().out
     assert wrong == {question for question, mark in verdicts(output) if mark == "✗"}
-    assert told in output
+    assert text in output
 
 
-def test_a_clock_that_is_off(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A clock that is two hours off is told; what is asked after it is signed with the server's."""
+def test_a_wrong_clock_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A clock that is two hours off is reported; later requests are signed with the server's time."""
     with Sandbox(records=1, clock=lambda: time.time() + 7200) as sandbox:
         monkeypatch.setenv("ITNIO_BASE_URL", sandbox.base_url)
         monkeypatch.setenv("ITNIO_API_KEY", sandbox.api_key)
@@ -62,7 +62,7 @@ def test_a_clock_that_is_off(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 
 def test_a_network_error_is_reported_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a response, each question is not known, for one reason that is printed once."""
+    """Without a response, each answer is unknown, for one reason that is printed once."""
     monkeypatch.setenv("ITNIO_API_KEY", "key-of-nobody")
     monkeypatch.setenv("ITNIO_API_SECRET", "secret-of-nobody")
     with socket.create_server(("127.0.0.1", 0)) as closed:
@@ -77,23 +77,25 @@ def test_a_network_error_is_reported_once(monkeypatch: pytest.MonkeyPatch, capsy
 
 
 def test_no_more_requests_without_a_response(sandbox: Sandbox) -> None:
-    """Where the first request has no response, no other one is sent."""
+    """After a first request without a response, no other one is sent."""
     sandbox.behaviour = Behaviour(faults=(Fault("drop"),))
 
     assert 1 == run(["check"])
     assert 1 == len(sandbox.requests)
 
 
-def test_each_account(accounts: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each account of a file is asked."""
+def test_each_account_is_checked(accounts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each account of a file is checked."""
     assert 0 == run(["check", "--accounts", str(accounts)])
     output = capsys.readouterr().out
     assert 8 == len(verdicts(output))
     assert re.search(r"eu +clock.*us +clock", output, re.DOTALL)
 
 
-def test_a_wrong_secret(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A wrong secret says nothing against the address or the clock, and is not shown."""
+def test_a_wrong_secret_is_reported_alone(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong secret says nothing about the address or the clock, and is not shown."""
     monkeypatch.setenv("ITNIO_API_SECRET", "hush-hush")
 
     assert 1 == run(["check"])

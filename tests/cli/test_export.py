@@ -1,4 +1,4 @@
-"""`itnio-voice export`, as it is typed."""
+"""The command `export`."""
 
 import csv
 import json
@@ -24,13 +24,13 @@ from .conftest import ServerTime
 
 END = datetime.now(UTC).replace(microsecond=0)
 PAST = [(END - timedelta(days=61)).isoformat(), END.isoformat()]
-"""A range that does not move on."""
+"""A range that does not move with the clock."""
 
 COMMAND = [sys.executable, "-m", "itnio_voice", "export"]
 
 
-def test_one_command(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file has every record; where there is no terminal, one line says how many and where."""
+def test_a_file_has_every_record(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The file has every record; without a terminal, one line reports their number and the path."""
     assert 0 == run(["export", "61d", "-o", str(tmp_path / "calls.parquet")])
 
     assert sandbox.ids() == set(parquet.read_table(tmp_path / "calls.parquet")["voice_id"].to_pylist())
@@ -40,8 +40,8 @@ def test_one_command(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFix
     )
 
 
-def test_several_accounts(sandbox: Sandbox, accounts: Path, tmp_path: Path) -> None:
-    """AccountOptions of a file are told in a column of their own."""
+def test_several_accounts_have_a_column(sandbox: Sandbox, accounts: Path, tmp_path: Path) -> None:
+    """Several accounts are distinguished by their own column."""
     words = ["61d", "--sip", "--output", str(tmp_path / "calls.jsonl"), "--accounts", str(accounts), "--resume"]
 
     assert 0 == run(["export", *words])
@@ -51,8 +51,10 @@ def test_several_accounts(sandbox: Sandbox, accounts: Path, tmp_path: Path) -> N
     }
 
 
-def test_finished(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On a finished output `--resume` changes and requests nothing; without the output it begins again."""
+def test_a_finished_export_requests_nothing(
+    sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a finished output, `--resume` changes and requests nothing; without the output it starts again."""
     output = tmp_path / "calls.csv"
     words = ["export", *PAST, "-o", str(output), "--resume"]
     assert 0 == run(words)
@@ -70,7 +72,7 @@ def test_finished(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_an_output_that_another_export_replaced_is_exported_again(
     sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A state counts only for the output that it describes: for other content, the export is repeated."""
+    """A state is valid only for the output that it describes: for other content, the export is repeated."""
     output = tmp_path / "calls.csv"
     words = ["export", *PAST, "-o", str(output), "--resume"]
     assert 0 == run(words)
@@ -90,7 +92,7 @@ def test_an_output_that_another_export_replaced_is_exported_again(
 
 
 def test_a_finished_output_can_be_moved_with_its_state(sandbox: Sandbox, tmp_path: Path) -> None:
-    """An output that is copied or moved together with its state is finished at its new place, too."""
+    """An output that is copied or moved together with its state stays finished."""
     words = ["export", *PAST, "--resume", "-o"]
     assert 0 == run([*words, str(tmp_path / "calls.csv")])
     (tmp_path / "new").mkdir()
@@ -105,7 +107,7 @@ def test_a_finished_output_can_be_moved_with_its_state(sandbox: Sandbox, tmp_pat
 def test_a_relative_range_that_has_moved_on_is_exported_again(
     skewed: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A day later the same command with `1d` writes the records of the new range, and only those."""
+    """A day later, the same command with `1d` writes the records of the new range, and only those."""
     now, output = datetime.now(UTC), tmp_path / "calls.csv"
     insert(skewed, now - timedelta(hours=47), now - timedelta(hours=25), now - timedelta(hours=1))
     words = ["export", "1d", "-o", str(output), "--resume"]
@@ -123,7 +125,7 @@ def test_a_relative_range_that_has_moved_on_is_exported_again(
 def test_a_stopped_relative_range_continues_with_the_first_start(
     skewed: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A run that was stopped continues from the start that `1d` was then, up to the present."""
+    """A stopped run continues from the start that `1d` meant then, up to the present."""
     now, output = datetime.now(UTC), tmp_path / "calls.csv"
     insert(skewed, now - timedelta(hours=47), now - timedelta(hours=25), now - timedelta(hours=1))
     skewed.behaviour = Behaviour(max_span=timedelta(hours=4))
@@ -146,7 +148,7 @@ def test_a_stopped_relative_range_continues_with_the_first_start(
 
 @pytest.mark.usefixtures("sandbox")
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "text"),
     [
         (["61d", "-o", "calls.csv", "--sip"], "is the state of another export"),
         (["60d", "-o", "calls.csv"], "is the state of another export"),
@@ -154,21 +156,23 @@ def test_a_stopped_relative_range_continues_with_the_first_start(
         (["now", "61d", "-o", "new.csv"], "start must be before end"),
     ],
 )
-def test_wrong_usage(
-    words: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_conflicting_options_change_nothing(
+    words: list[str], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What asks for something else than the state beside the output, or cannot be, exits with 2 and changes nothing."""
+    """Options that conflict with the state beside the output, or are invalid, exit with 2 and change nothing."""
     monkeypatch.chdir(tmp_path)
     assert 0 == run(["export", "61d", "-o", "calls.csv", "--resume"])
     before = Path("calls.csv").read_bytes()
 
     assert 2 == run(["export", "--resume", *words])
-    assert told in capsys.readouterr().err
+    assert text in capsys.readouterr().err
     assert before == Path("calls.csv").read_bytes()
 
 
-def test_gone_on_with(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has been read is not read again; for another account of the same name it is not gone on with."""
+def test_a_state_continues_only_its_own_account(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records that were read are not read again; for another account of the same name the state is not used."""
     words = ["export", "61d", "-o", str(tmp_path / "calls.csv"), "--resume", "--concurrency", "1"]
     sandbox.behaviour = Behaviour(max_span=timedelta(days=4))
     refuse_from(sandbox, 12)
@@ -188,15 +192,15 @@ def test_gone_on_with(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.Monk
     assert len(sandbox.requests) < 12
 
 
-def test_a_place_that_is_none(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder that is not there is exit code 1, before anything is asked."""
+def test_a_missing_folder_is_an_error(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A missing folder is exit code 1, before any request."""
     assert 1 == run(["export", "61d", "-o", str(tmp_path / "none" / "calls.csv")])
     assert "is not a folder. Create it, or choose another one" in capsys.readouterr().err
     assert [] == sandbox.requests
 
 
-def test_interrupted(sandbox: Sandbox, tmp_path: Path) -> None:
-    """An interrupt is exit code 130 and leaves no file that could be taken for whole."""
+def test_an_interrupt_leaves_no_incomplete_file(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An interrupt is exit code 130, and leaves no file that looks complete."""
     sandbox.behaviour = Behaviour(latency=0.3)
     command = [*COMMAND, "61d", "-o", str(tmp_path / "calls.csv")]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:  # noqa: S603
@@ -210,7 +214,7 @@ def test_interrupted(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 def refuse_from(sandbox: Sandbox, request: int) -> None:
-    """Let a sandbox refuse its requests from one on, by number."""
+    """Make a sandbox refuse its requests, from a number on."""
 
     def refuse(sandbox: Sandbox, number: int) -> None:
         if number == request:
@@ -220,7 +224,7 @@ def refuse_from(sandbox: Sandbox, request: int) -> None:
 
 
 class DayBefore(datetime):
-    """The clock of the command line, a day ago."""
+    """The clock of the command line, one day ago."""
 
     @classmethod
     def now(cls, tz: Any = None) -> Any:
@@ -240,13 +244,13 @@ def ids_of(output: Path) -> list[str]:
 
 
 def warnings(errors: str) -> str:
-    """Return standard error without the lines that say what was written and what is continued."""
+    """Return standard error without the lines about the written file and the continued export."""
     usual = re.compile(r"records .*in [0-9.]+ s: |: continuing with ")
     return "".join(line for line in errors.splitlines(keepends=True) if not usual.search(line))
 
 
 def insert(sandbox: Sandbox, *times: datetime) -> None:
-    """Insert a record for each time, with the next letter as its id."""
+    """Insert a record at each time, with consecutive letters as ids."""
     first = len(sandbox.ids())
     sandbox.insert(
         *({"voiceId": chr(97 + index), "submitTime": at.isoformat()} for index, at in enumerate(times, first))
@@ -257,7 +261,7 @@ def insert(sandbox: Sandbox, *times: datetime) -> None:
 def test_a_later_run_reads_what_was_in_the_future(
     ahead: int, skewed: Sandbox, server_time: ServerTime, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A range that ends in the server's future is not finished: the same command reads the rest once it is over."""
+    """A range that ends in the server's future is not finished: the same command reads the rest later."""
     server_time.ahead = ahead
     output, start, end = tmp_path / "calls.csv", server_time.after(-86400), server_time.after(3600)
     words = ["export", start.isoformat(), end.isoformat(), "-o", str(output), "--resume"]
@@ -281,10 +285,10 @@ def test_a_later_run_reads_what_was_in_the_future(
     assert [] == skewed.requests
 
 
-def test_now_by_a_clock_that_is_ahead(
+def test_an_export_up_to_now_with_a_clock_ahead(
     skewed: Sandbox, server_time: ServerTime, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An export up to "now" is not finished before the server's clock has passed what this machine's showed."""
+    """An export up to "now" is finished when the server's clock has passed this machine's time at its start."""
     server_time.ahead = -7200
     output = tmp_path / "calls.csv"
     words = ["export", "1d", "-o", str(output), "--resume"]
@@ -300,10 +304,10 @@ def test_now_by_a_clock_that_is_ahead(
 
 
 @pytest.mark.parametrize("resume", [[], ["--resume"]])
-def test_now_by_a_clock_that_is_behind(
+def test_an_export_up_to_now_with_a_clock_behind(
     resume: list[str], skewed: Sandbox, server_time: ServerTime, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An export up to "now" has the records of the server's last hours, which this machine's clock has not reached."""
+    """An export up to "now" includes the server's latest hours, which this machine's clock has not reached."""
     server_time.ahead = 7200
     insert(skewed, server_time.after(-7300), server_time.after(-60))
 
@@ -316,7 +320,7 @@ def test_now_by_a_clock_that_is_behind(
 def test_without_resume_the_rest_is_reported(
     end: str, skewed: Sandbox, server_time: ServerTime, tmp_path: Path
 ) -> None:
-    """Without `--resume` the same line does not propose another run. The library's warnings do not come with it."""
+    """Without `--resume`, the same line does not suggest another run. The library's warnings are not printed."""
     server_time.ahead = -7200
     insert(skewed, server_time.after(-60))
     output = tmp_path / "calls.csv"
@@ -347,7 +351,7 @@ def test_adjacent_exports_share_no_record(ends: Any, skewed: Sandbox, server_tim
 
 
 @pytest.mark.parametrize("resume", [[], ["--resume"]])
-def test_a_range_within_a_second(
+def test_a_range_within_a_second_sends_no_request(
     resume: list[str], skewed: Sandbox, server_time: ServerTime, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A range within one second is a file without records, and sends no request."""
@@ -362,15 +366,15 @@ def test_a_range_within_a_second(
 
 @CLOCKS
 @pytest.mark.parametrize("resume", [[], ["--resume"]])
-def test_a_past_range_with_a_wrong_clock(
+def test_a_past_range_is_complete_with_a_wrong_clock(
     ahead: int, resume: list[str], skewed: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A range that is over on the server's clock is complete, also where this machine's clock is hours off."""
+    """A range that is over on the server's clock is complete, even if this machine's clock is hours off."""
     skewed.behaviour = Behaviour(clock_skew=ahead)
     ours = datetime.now(UTC).replace(microsecond=0)
     now = ours + timedelta(seconds=ahead)
     start, end = now - timedelta(days=1), now - timedelta(minutes=1)
-    # The sandbox shows a record once its clock without the skew, which is this machine's, has passed it.
+    # The sandbox shows a record when its clock without the skew, which is this machine's, has passed it.
     insert(
         skewed, start + timedelta(seconds=1), min(now, ours) - timedelta(hours=2), min(end, ours) - timedelta(seconds=1)
     )
@@ -393,10 +397,10 @@ DAYS = 5 * 86400
         Behaviour(faults=(Fault("timestamp_expired", date_ahead=-DAYS),)),
     ],
 )
-def test_a_clock_that_is_days_off(
+def test_a_clock_that_is_days_off_is_an_error(
     behaviour: Behaviour, skewed: Sandbox, server_time: ServerTime, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A clock that is off by more than the bound is an error that names both times, and leaves no file."""
+    """A clock that is off by more than the limit is an error that names both times, and leaves no file."""
     skewed.behaviour = behaviour
     words = ["export", server_time.after(-86400).isoformat(), server_time.after(-3600).isoformat()]
 
@@ -405,7 +409,7 @@ def test_a_clock_that_is_days_off(
     assert not (tmp_path / "calls.csv").exists()
 
 
-# Several commands at once, signals, and wrong places
+# Concurrent commands, signals, and invalid outputs
 
 
 @pytest.mark.parametrize("ignored", [False, True])
@@ -432,8 +436,8 @@ def test_a_signal_leaves_no_call_data(
     assert [] == list(tmp_path.iterdir())
 
 
-def test_a_signal_while_the_file_is_written(tmp_path: Path) -> None:
-    """A part file is removed, too, when SIGTERM interrupts the writing of it."""
+def test_a_signal_during_writing_removes_the_part_file(tmp_path: Path) -> None:
+    """A part file is removed when SIGTERM interrupts writing."""
     script = (
         "import signal, sys; from pathlib import Path; from itnio_voice.outputs._atomic_file import new_file\n"
         "from itnio_voice.cli.signals import interruptible\n"
@@ -446,7 +450,7 @@ def test_a_signal_while_the_file_is_written(tmp_path: Path) -> None:
     assert [] == list(tmp_path.iterdir())
 
 
-def test_two_exports_at_once(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_two_concurrent_exports_write_complete_files(sandbox: Sandbox, tmp_path: Path) -> None:
     """Two exports into one output each write a complete file."""
     sandbox.behaviour = Behaviour(latency=0.2)
     output = tmp_path / "calls.csv"
@@ -457,7 +461,9 @@ def test_two_exports_at_once(sandbox: Sandbox, tmp_path: Path) -> None:
     assert ["calls.csv"] == os.listdir(tmp_path)
 
 
-def test_two_resumed_exports_at_once(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_resumed_exports_cannot_share_a_state(
+    sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """While an export uses a state, another one ends with an error that says so."""
     with Journal(tmp_path / "calls.csv.state"):
         assert 1 == run(["export", *PAST, "-o", str(tmp_path / "calls.csv"), "--resume"])
@@ -470,7 +476,7 @@ def test_two_resumed_exports_at_once(sandbox: Sandbox, tmp_path: Path, capsys: p
 def test_a_state_of_another_account_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A finished export of another account with the same name is not taken for this account's."""
+    """A finished export of another account with the same name does not count for this account."""
     words = ["export", *PAST, "-o", str(tmp_path / "calls.csv"), "--resume"]
     assert 0 == run(words)
     monkeypatch.setenv("ITNIO_API_KEY", "us-key")
@@ -482,7 +488,7 @@ def test_a_state_of_another_account_is_refused(
 
 @pytest.mark.usefixtures("sandbox")
 def test_a_damaged_state_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A state that cannot be used is exit code 1 and a line that names it; the output stays."""
+    """An unusable state is exit code 1 and one line that names it; the output is unchanged."""
     output = tmp_path / "calls.csv"
     words = ["export", *PAST, "-o", str(output), "--resume"]
     assert 0 == run(words)
@@ -497,15 +503,15 @@ def test_a_damaged_state_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert before == output.read_bytes()
 
 
-def test_a_full_disk(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Where no more can be written, one line says so; the previous output stays, and the same command continues."""
+def test_a_full_disk_is_one_line(sandbox: Sandbox, tmp_path: Path) -> None:
+    """On a full disk, one line says so; the previous output is unchanged, and the same command continues."""
     output = tmp_path / "calls.csv"
     output.write_text("before")
     script = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "from itnio_voice.__main__ import main; main()"
     )
-    # The limit would also hold for coverage's own file.
+    # The limit would also apply to coverage's own file.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     for resume in ([], ["--resume"]):
         command = [sys.executable, "-c", script, "export", *PAST, "-o", str(output), *resume]
@@ -520,10 +526,10 @@ def test_a_full_disk(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("sandbox")
-def test_errors_in_the_words_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An output that cannot be written is named, without names of Python's."""
+def test_an_invalid_output_is_named_without_names_of_python(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An output that cannot be written is named, without Python's names."""
     (tmp_path / "folder.csv").mkdir()
-    for output, told in [
+    for output, text in [
         (tmp_path / "folder.csv", f"{tmp_path}/folder.csv is a folder: choose the name of a file"),
         (Path("/none/calls.csv"), "/none/calls.csv cannot be written: /none is not a folder. Create it, or choose"),
         (tmp_path / f"{'n' * 252}.csv", "n.csv cannot be written: File name too long"),
@@ -531,7 +537,7 @@ def test_errors_in_the_words_of_the_command(tmp_path: Path, capsys: pytest.Captu
         for resume in ([], ["--resume"]):
             assert 1 == run(["export", "1d", "-o", str(output), *resume])
             errors = capsys.readouterr().err
-            assert told in errors
+            assert text in errors
             assert not re.search(r"Error|Errno|\.part", errors)
     assert ["folder.csv"] == os.listdir(tmp_path)
 
@@ -540,8 +546,8 @@ def test_errors_in_the_words_of_the_command(tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "arrow"])
-def test_standard_output(form: str, sandbox: Sandbox, tmp_path: Path) -> None:
-    """`-o -` writes the file to standard output, and all else to standard error."""
+def test_standard_output_has_only_the_file(form: str, sandbox: Sandbox, tmp_path: Path) -> None:
+    """`-o -` writes the file to standard output, and everything else to standard error."""
     done = subprocess.run([*COMMAND, *PAST, "-o", "-", "--format", form], capture_output=True, check=True)  # noqa: S603
     assert 0 == run(["export", *PAST, "-o", str(tmp_path / "calls"), "--format", form])
 
@@ -550,8 +556,8 @@ def test_standard_output(form: str, sandbox: Sandbox, tmp_path: Path) -> None:
     assert sandbox.ids()
 
 
-def test_standard_output_whose_reader_ends(sandbox: Sandbox) -> None:
-    """A reader that has enough ends the command quietly."""
+def test_a_closed_pipe_ends_an_export_quietly(sandbox: Sandbox) -> None:
+    """If the reader closes the pipe, the command ends without output."""
     sandbox.insert(*({"voiceId": f"x{number}", "submitTime": END.isoformat()} for number in range(500)))
     command = [*COMMAND, *PAST, "-o", "-", "--format", "jsonl", "--quiet"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # noqa: S603
@@ -573,7 +579,7 @@ def test_standard_output_whose_reader_ends(sandbox: Sandbox) -> None:
         (["-o", "-", "--format", "xlsx"], "xlsx"),
     ],
 )
-def test_options_that_do_not_go_together(
+def test_incompatible_options_are_wrong_usage(
     case: tuple[list[str], str],
     sandbox: Sandbox,
     tmp_path: Path,
@@ -581,10 +587,10 @@ def test_options_that_do_not_go_together(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """They are wrong usage, before anything is requested or written."""
-    words, told = case
+    words, text = case
     monkeypatch.chdir(tmp_path)
     assert 2 == run(["export", "1d", *words])
-    assert told in capsys.readouterr().err
+    assert text in capsys.readouterr().err
     assert ([], []) == (sandbox.requests, list(tmp_path.iterdir()))
 
 
@@ -604,8 +610,8 @@ def test_a_binary_format_is_not_written_to_a_terminal(sandbox: Sandbox) -> None:
     assert sandbox.requests
 
 
-def test_csv_safe(skewed: Sandbox, server_time: ServerTime, tmp_path: Path) -> None:
-    """`--csv-safe` makes text inert that a spreadsheet would run, and a state without it is that of another export."""
+def test_csv_safe_neutralizes_formulas(skewed: Sandbox, server_time: ServerTime, tmp_path: Path) -> None:
+    """`--csv-safe` neutralizes text that a spreadsheet would execute; a state without it is another export's."""
     skewed.insert({"voiceId": "a", "callee": "=1+1", "cost": "-0.5", "submitTime": server_time.after(-60).isoformat()})
     output = tmp_path / "calls.csv"
     words = ["export", "1d", "-o", str(output), "--resume"]
@@ -618,8 +624,8 @@ def test_csv_safe(skewed: Sandbox, server_time: ServerTime, tmp_path: Path) -> N
         (tmp_path / "calls.csv.state").unlink()
 
 
-def test_quiet(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With `--quiet` an export that succeeds prints nothing."""
+def test_a_quiet_export_prints_nothing(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With `--quiet`, a successful export prints nothing."""
     for _ in range(2):
         assert 0 == run(["export", *PAST, "-o", str(tmp_path / "calls.csv"), "--resume", "--quiet"])
     assert ("", "") == capsys.readouterr()

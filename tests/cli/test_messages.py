@@ -1,4 +1,4 @@
-"""Errors of the library in the words of the command line."""
+"""The library's errors, in the terms of the command line."""
 
 import errno
 from pathlib import Path
@@ -11,8 +11,8 @@ from itnio_voice.cli.app import run
 from itnio_voice.cli.messages import WORDS, UsageError, message_of
 
 
-def test_each_phrase_is_the_librarys() -> None:
-    """A phrase that the library no longer has would be translated no more."""
+def test_each_phrase_is_used_by_the_library() -> None:
+    """A phrase that the library no longer uses would not be translated."""
     modules = [path.read_text() for path in Path(itnio_voice.__file__).parent.rglob("*.py")]
     spelled = {"concurrency must be": "{attribute.name} must be", "rate must be": "{attribute.name} must be"}
 
@@ -30,14 +30,14 @@ def test_each_phrase_is_the_librarys() -> None:
         (OSError("the destination failed"), "the destination failed"),
     ],
 )
-def test_messages(error: Exception, text: str) -> None:
-    """An error of the API has its name, one of the operating system has its file, wrong usage has only its text."""
+def test_each_kind_of_error_has_its_form(error: Exception, text: str) -> None:
+    """An API error has its name, a system error its file, wrong usage only its text."""
     assert message_of(error).startswith(text)
     assert "expired=" not in message_of(error)
 
 
-def test_notes() -> None:
-    """What was being read follows the text."""
+def test_notes_follow_the_text() -> None:
+    """The text is followed by the note on what was being read."""
     error = ServerError("-18: busy")
     error.add_note("while reading 'eu'")
 
@@ -45,8 +45,10 @@ def test_notes() -> None:
 
 
 @pytest.mark.usefixtures("sandbox")
-def test_a_base_url_of_the_environment(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A base URL that is refused is named as the variable is."""
+def test_a_refused_base_url_is_named_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A base URL that is refused is named by its variable."""
     monkeypatch.setenv("ITNIO_BASE_URL", "http://api.example.com/voice")
 
     assert 2 == run(["records", "1d"])

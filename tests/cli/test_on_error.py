@@ -1,4 +1,4 @@
-"""`--on-error`, and the names of accounts that fail."""
+"""`--on-error`, and the names of failing accounts."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ from .conftest import on_a_terminal
 
 @pytest.fixture
 def one_wrong(accounts: Path) -> Path:
-    """Return the file of both accounts, the second with a wrong secret."""
+    """Return the accounts file, the second account with a wrong secret."""
     accounts.write_text(accounts.read_text().replace("us-secret", "other"))
     return accounts
 
@@ -28,7 +28,7 @@ def test_the_first_failure_names_its_account(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """By default the first failure ends the command with one line, in which the account is named."""
+    """By default, the first failure ends the command with one line that names the account."""
     monkeypatch.chdir(tmp_path)
 
     assert 1 == run([*command, "--accounts", str(one_wrong)])
@@ -36,10 +36,10 @@ def test_the_first_failure_names_its_account(
     assert not Path("calls.csv").exists()
 
 
-def test_records_of_the_other_accounts(
+def test_collect_prints_the_other_accounts(
     one_wrong: Path, sandbox: Sandbox, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """With `collect` the other accounts are read to their end; then the failure is a line, and the exit code 1."""
+    """With `collect`, the other accounts are read to their end; the failure is one line, and the exit code 1."""
     assert 1 == run(["records", "61d", "--on-error", "collect", "--accounts", str(one_wrong)])
 
     output, errors = capfdbinary.readouterr()
@@ -47,7 +47,7 @@ def test_records_of_the_other_accounts(
     assert re.fullmatch(rb"itnio-voice: AuthenticationError: .*; while reading 'us'\n", errors)
 
 
-def test_a_table_of_the_other_accounts(one_wrong: Path) -> None:
+def test_a_table_names_the_failed_accounts(one_wrong: Path) -> None:
     """A table has the other accounts' records, and its title names those that failed."""
     words = ("61d", "--limit", "3", "--on-error", "collect", "--accounts", str(one_wrong), "--quiet")
 
@@ -56,10 +56,10 @@ def test_a_table_of_the_other_accounts(one_wrong: Path) -> None:
     assert "while reading 'us'" in shown
 
 
-def test_an_export_of_the_other_accounts(
+def test_an_export_has_the_other_accounts(
     one_wrong: Path, accounts: Path, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file has the accounts that were read to their end; the same command later adds the one that failed."""
+    """The file has the accounts that were read completely; the same command later adds the failed one."""
     output = tmp_path / "calls.csv"
     words = ["export", "61d", "-o", str(output), "--resume", "--on-error", "collect", "--accounts", str(one_wrong)]
 
@@ -78,8 +78,10 @@ def test_an_export_of_the_other_accounts(
     assert {"eu": sandbox.ids(account="eu-key"), "us": sandbox.ids(account="us-key")} == accounts_in_file()
 
 
-def test_an_export_of_no_account(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where all accounts fail, a file that is there remains as it was."""
+def test_an_export_without_any_account_keeps_the_file(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If all accounts fail, an existing file is unchanged."""
     output = tmp_path / "calls.csv"
     output.write_text("before")
     monkeypatch.setenv("ITNIO_API_SECRET", "other")

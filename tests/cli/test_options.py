@@ -1,4 +1,4 @@
-"""What is typed is read as it is meant, or refused with a word on how to write it."""
+"""Parsing of times, durations and time zones, and errors that show the format."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -29,13 +29,13 @@ BERLIN = ZoneInfo("Europe/Berlin")
         ("2026-09-01 00:00:00.5+00:00", datetime(2026, 9, 1, microsecond=500_000, tzinfo=UTC)),
     ],
 )
-def test_moments(text: str, expected: datetime) -> None:
-    """A date is midnight in the zone, a time without an offset is in the zone, and a length is that long ago."""
+def test_times_are_parsed_in_the_zone(text: str, expected: datetime) -> None:
+    """A date is midnight in the zone, a time without an offset is in the zone, and a duration is that long ago."""
     assert expected == moment(text, zone=BERLIN, now=NOW)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("yesterday", "'yesterday' is not a time: write "),
         ("", "'' is not a time"),
@@ -45,14 +45,14 @@ def test_moments(text: str, expected: datetime) -> None:
         ("2026-02-30", "is not a time"),
     ],
 )
-def test_wrong_moments(text: str, told: str) -> None:
-    """What is not a time is refused, and the error shows what is."""
-    with pytest.raises(ValueError, match=told):
+def test_invalid_times_are_refused(text: str, message: str) -> None:
+    """A text that is not a time is refused, and the error shows the formats."""
+    with pytest.raises(ValueError, match=message):
         moment(text, zone=UTC, now=NOW)
 
 
-def test_times_that_the_clocks_never_or_twice_show() -> None:
-    """Where clocks are set forward or back, a time without an offset may be none or two: the error says which."""
+def test_missing_and_ambiguous_times_are_refused() -> None:
+    """When clocks change, a time without an offset may not exist or occur twice: the error says which."""
     with pytest.raises(ValueError, match="2026-03-29 02:30:00 does not exist in Europe/Berlin"):
         moment("2026-03-29 02:30", zone=BERLIN, now=NOW)
     with pytest.raises(
@@ -70,13 +70,13 @@ def test_times_that_the_clocks_never_or_twice_show() -> None:
         ("2026-11-01", "America/Havana", datetime(2026, 11, 1, 4, tzinfo=UTC)),
     ],
 )
-def test_dates_without_one_midnight(text: str, zone: str, expected: datetime) -> None:
-    """A date is the first moment of its day, also where clocks are set forward or back at midnight."""
+def test_a_date_is_the_first_moment_of_its_day(text: str, zone: str, expected: datetime) -> None:
+    """A date is the first moment of its day, also if clocks change at midnight."""
     assert expected == moment(text, zone=ZoneInfo(zone), now=NOW)
 
 
 @pytest.mark.parametrize("name", ["Berlin", "", "../etc/passwd", "/etc/passwd"])
-def test_wrong_zones(name: str) -> None:
-    """A time zone that there is not is refused."""
+def test_unknown_time_zones_are_refused(name: str) -> None:
+    """An unknown time zone is refused."""
     with pytest.raises(ValueError, match="there is no time zone"):
         zone_of(name)

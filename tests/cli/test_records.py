@@ -1,4 +1,4 @@
-"""`itnio-voice records`, as it is typed."""
+"""The command `records`."""
 
 import json
 import re
@@ -23,8 +23,10 @@ COMMAND = [sys.executable, "-m", "itnio_voice", "records"]
 
 
 @pytest.mark.parametrize(("words", "kind"), [([], "group"), (["--sip"], "sip")])
-def test_lines(words: list[str], kind: str, sandbox: Sandbox, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """Where there is no terminal, each record is a JSON object a line, and nothing else is told."""
+def test_each_record_is_one_json_line(
+    words: list[str], kind: str, sandbox: Sandbox, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """Without a terminal, each record is a line with a JSON object, and nothing else is printed."""
     assert 0 == run(["records", "61d", *words])
 
     output, errors = capfdbinary.readouterr()
@@ -34,8 +36,10 @@ def test_lines(words: list[str], kind: str, sandbox: Sandbox, capfdbinary: pytes
     assert b"" == errors
 
 
-def test_limit(sandbox: Sandbox, accounts: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """A limit counts the records of all accounts; each is told with its account."""
+def test_a_limit_counts_all_accounts(
+    sandbox: Sandbox, accounts: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """A limit counts the records of all accounts; each record has its account."""
     assert 0 == run(["records", "61d", "now", "--accounts", str(accounts), "--limit", "170"])
 
     rows = [json.loads(line) for line in capfdbinary.readouterr()[0].splitlines()]
@@ -44,8 +48,10 @@ def test_limit(sandbox: Sandbox, accounts: Path, capfdbinary: pytest.CaptureFixt
     assert {row["voice_id"] for row in rows} < sandbox.ids(account="eu-key") | sandbox.ids(account="us-key")
 
 
-def test_one_account(sandbox: Sandbox, accounts: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """An account is read by its name."""
+def test_an_account_is_selected_by_name(
+    sandbox: Sandbox, accounts: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """An account is selected by its name."""
     assert 0 == run(["records", "61d", "--accounts", str(accounts), "--account", "us"])
 
     rows = [json.loads(line) for line in capfdbinary.readouterr()[0].splitlines()]
@@ -54,12 +60,12 @@ def test_one_account(sandbox: Sandbox, accounts: Path, capfdbinary: pytest.Captu
 
 
 def earlier() -> dict[str, str]:
-    """Return a submit time of a minute ago: the running second is not read."""
+    """Return a submit time of one minute ago: the current second is not read."""
     return {"submitTime": (datetime.now(UTC) - timedelta(minutes=1)).isoformat()}
 
 
-def test_a_table(sandbox: Sandbox, accounts: Path) -> None:
-    """On a terminal, records are a table with progress; the data can neither colour nor steer it."""
+def test_records_on_a_terminal_are_a_table(sandbox: Sandbox, accounts: Path) -> None:
+    """On a terminal, records are a table with progress; the data can neither colour nor control it."""
     sandbox.insert(
         earlier() | {"callee": "[/red]", "code": "[/]", "terminationCode": "[bold]x", "currency": "[link=x]"}
     )
@@ -74,7 +80,7 @@ def test_a_table(sandbox: Sandbox, accounts: Path) -> None:
     assert "window" not in on_a_terminal("records", "1h", "--quiet")
 
 
-def test_long_values_leave_room(sandbox: Sandbox) -> None:
+def test_long_values_hide_no_other_columns(sandbox: Sandbox) -> None:
     """A long text in one record hides no duration and no cost of the others."""
     sandbox.insert(
         earlier() | {"callee": "1" * 500, "code": "x" * 500, "terminationCode": "9" * 500},
@@ -102,8 +108,8 @@ def test_long_values_leave_room(sandbox: Sandbox) -> None:
         (("61d", "--limit", "0"), "Calls: 0 of at least [6-9][0-9], the oldest "),
     ],
 )
-def test_the_title_counts(words: tuple[str, ...], title: str, sandbox: Sandbox) -> None:
-    """The title says how many records are shown, of how many, and which ones."""
+def test_the_title_counts_the_records(words: tuple[str, ...], title: str, sandbox: Sandbox) -> None:
+    """The title has the number of shown records, their total, and which ones they are."""
     assert re.search(f"^{title}", on_a_terminal("records", *words, "--quiet"), re.MULTILINE)
     assert 150 == len(sandbox.ids())
 
@@ -115,15 +121,15 @@ def test_the_title_counts(words: tuple[str, ...], title: str, sandbox: Sandbox) 
         (Behaviour(order="descending"), "Calls: 100 of 150, the first "),
     ],
 )
-def test_what_the_title_cannot_know(behaviour: Behaviour, title: str, sandbox: Sandbox) -> None:
-    """Without totals there are more than are shown, and records in another order are not called the oldest."""
+def test_the_title_without_totals_or_order(behaviour: Behaviour, title: str, sandbox: Sandbox) -> None:
+    """Without totals, the total is unknown; records in another order are not called the oldest."""
     sandbox.behaviour = behaviour
 
     assert re.search(title, on_a_terminal("records", "61d", "--quiet"))
 
 
-def test_fair_shares_on_a_terminal(sandbox: Sandbox, accounts: Path) -> None:
-    """A table has as many records of each account, by time."""
+def test_a_table_shares_its_rows_between_accounts(sandbox: Sandbox, accounts: Path) -> None:
+    """A table has equally many records of each account, sorted by time."""
     shown = on_a_terminal("records", "61d", "--accounts", str(accounts), "--limit", "20", "--quiet")
 
     rows = re.findall(r"^ +(eu|us) +(\d\d-\d\d \d\d:\d\d) ", shown, re.MULTILINE)
@@ -145,12 +151,12 @@ def test_fair_shares_on_a_terminal(sandbox: Sandbox, accounts: Path) -> None:
         ([], 100, []),
     ],
 )
-def test_fair_shares(available: list[int], limit: int, expected: list[int]) -> None:
-    """Shares are as equal as the numbers of records allow, and fill the limit."""
+def test_shares_are_as_equal_as_possible(available: list[int], limit: int, expected: list[int]) -> None:
+    """Shares are as equal as the accounts' numbers of records allow, and add up to the limit."""
     assert expected == fair_shares(available, limit)
 
 
-def test_the_time_zone_of_a_table(sandbox: Sandbox) -> None:
+def test_a_table_uses_the_time_zone(sandbox: Sandbox) -> None:
     """Times without an offset are read in `--timezone`, and a table shows times in it."""
     sandbox.insert({"callee": "4915112345", "submitTime": "2026-11-01T10:30:00+09:00"})
     sandbox.behaviour = Behaviour(retention=None)
@@ -162,8 +168,8 @@ def test_the_time_zone_of_a_table(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.usefixtures("sandbox")
-def test_expired(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """What is older than the retention is an error that names the option, or is skipped and reported."""
+def test_an_expired_range_is_an_error_or_skipped(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """A range older than the retention is an error that names the option, or is skipped and reported."""
     assert 1 == run(["records", "200d"])
     errors = capfdbinary.readouterr()[1]
     assert errors.startswith(b"itnio-voice: TimeRangeError: -25")
@@ -180,7 +186,7 @@ def test_expired(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["now", "1d"], "start must be before end"),
         (["1d", "1d"], "start must be before end"),
@@ -198,18 +204,22 @@ def test_expired(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
         ([], "START"),
     ],
 )
-def test_wrong_usage(words: list[str], told: str, sandbox: Sandbox, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """Wrong arguments exit with 2 and a line that says what is wrong; nothing is asked."""
+def test_wrong_usage_requests_nothing(
+    words: list[str], message: str, sandbox: Sandbox, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """Wrong arguments exit with 2 and one line that describes the error; nothing is requested."""
     assert 2 == run(["records", *words])
 
     output, errors = capfdbinary.readouterr()
     assert (b"", 1) == (output, errors.count(b"\n"))
-    assert told in errors.decode()
+    assert message in errors.decode()
     assert [] == sandbox.requests
 
 
-def test_a_file_that_others_can_read(sandbox: Sandbox, accounts: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file of accounts that others can read is refused."""
+def test_an_accounts_file_that_others_can_read_is_refused(
+    sandbox: Sandbox, accounts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An accounts file that others can read is refused."""
     accounts.chmod(0o644)
 
     assert 2 == run(["records", "1d", "--accounts", str(accounts)])
@@ -219,8 +229,8 @@ def test_a_file_that_others_can_read(sandbox: Sandbox, accounts: Path, capsys: p
 
 @pytest.mark.usefixtures("sandbox")
 @pytest.mark.parametrize("debug", [False, True])
-def test_a_wrong_secret(debug: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of the API is exit code 1 and one line, with `--debug` its traceback; the secret is in neither."""
+def test_an_api_error_is_one_line_without_the_secret(debug: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An API error is exit code 1 and one line, with `--debug` its traceback; neither contains the secret."""
     monkeypatch.setenv("ITNIO_API_SECRET", "hush-hush")
     command = [*COMMAND, "1d", *["--debug"] * debug]
     assert 2 == subprocess.run([*command, "--rate", "0"], stderr=subprocess.DEVNULL, check=False).returncode  # noqa: S603
@@ -233,8 +243,8 @@ def test_a_wrong_secret(debug: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hush-hush" not in done.stderr
 
 
-def test_interrupted(sandbox: Sandbox) -> None:
-    """An interrupt is exit code 130, and no traceback."""
+def test_an_interrupt_exits_with_130(sandbox: Sandbox) -> None:
+    """An interrupt is exit code 130, without a traceback."""
     sandbox.behaviour = Behaviour(latency=0.5)
     with subprocess.Popen([*COMMAND, "61d"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # noqa: S603
         while not sandbox.requests:
@@ -246,7 +256,7 @@ def test_interrupted(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.usefixtures("sandbox")
-def test_a_reader_that_has_enough() -> None:
+def test_a_closed_pipe_exits_with_141() -> None:
     """A closed pipe ends the command as SIGPIPE does: exit code 141, and nothing on standard error."""
     with subprocess.Popen([*COMMAND, "61d"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # noqa: S603
         assert process.stdout
@@ -264,7 +274,7 @@ def both(skewed: Sandbox, server_time: ServerTime) -> tuple[Sandbox, ServerTime]
 
 
 @pytest.mark.parametrize(
-    ("case", "read", "told"),
+    ("case", "read", "reported"),
     [
         ((-7200,), 2, True),
         ((-7200, "--limit", "1"), 1, False),
@@ -275,14 +285,14 @@ def both(skewed: Sandbox, server_time: ServerTime) -> tuple[Sandbox, ServerTime]
         ((0, "1m"), 1, False),
     ],
 )
-def test_what_is_not_over_yet(
+def test_the_unread_rest_is_reported(
     case: tuple[Any, ...],
     read: int,
-    told: bool,
+    reported: bool,
     both: tuple[Sandbox, ServerTime],
     capfdbinary: pytest.CaptureFixture[bytes],
 ) -> None:
-    """Records are read up to the server's time; one line reports what is not over, unless a limit ended the reading."""
+    """Records are read up to the server's time; one line reports the unread rest, unless a limit ended the reading."""
     sandbox, server_time = both
     server_time.ahead, *words = case
     sandbox.insert(*({"submitTime": server_time.after(-ago).isoformat()} for ago in (30, 7300)))
@@ -290,5 +300,5 @@ def test_what_is_not_over_yet(
     assert 0 == run(["records", "1d", *words])
     output, errors = capfdbinary.readouterr()
     assert read == len(output.splitlines())
-    assert told == errors.startswith(b"itnio-voice: read up to ")
-    assert told == errors.count(b"\n")
+    assert reported == errors.startswith(b"itnio-voice: read up to ")
+    assert reported == errors.count(b"\n")

@@ -17,12 +17,12 @@ from itnio_voice.cli import app as command_line
 COMMAND = [sys.executable, "-m", "itnio_voice"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
 HANG = 60.0
-"""Seconds after which a process is taken to hang."""
+"""Timeout in seconds of a process that should not hang."""
 
 
 @contextmanager
 def sandbox_into(file: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """Run `sandbox`, its output redirected into a file, until it has printed its accounts and to the block's end."""
+    """Run `sandbox` with its output redirected into a file, from the printed accounts to the end of the block."""
     command = [*COMMAND, "sandbox", *options]
     with (
         file.open("w") as output,
@@ -38,7 +38,7 @@ def sandbox_into(file: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.anyio
-async def test_accounts_into_a_file(tmp_path: Path) -> None:
+async def test_redirected_accounts_are_an_accounts_file(tmp_path: Path) -> None:
     """The redirected accounts are a file that find_accounts reads, each with its own key, secret and records."""
     file = tmp_path / "accounts.toml"
     before = os.umask(0o022)
@@ -74,8 +74,8 @@ def test_another_command_reads_the_file(tmp_path: Path) -> None:
     assert {"eu", "us"} == {line.split('"')[3] for line in printed.splitlines()}
 
 
-def test_a_file_that_was_private_stays_so(tmp_path: Path) -> None:
-    """The file keeps no permission for others, also where it was there before."""
+def test_a_redirected_file_stays_private(tmp_path: Path) -> None:
+    """The file has no permissions for others, also if it existed before."""
     file = tmp_path / "accounts.toml"
     file.touch(mode=0o644)
     with sandbox_into(file, "--records", "1", "--account", "a-B_1"):
@@ -83,8 +83,8 @@ def test_a_file_that_was_private_stays_so(tmp_path: Path) -> None:
         assert ["a-B_1"] == list(read_accounts(file))
 
 
-def test_a_closed_standard_output(tmp_path: Path) -> None:
-    """Without a standard output there is nowhere to print the account: an error, not a sandbox that runs unseen."""
+def test_a_closed_standard_output_is_an_error(tmp_path: Path) -> None:
+    """Without a standard output, the account cannot be printed: an error, not a sandbox that runs unnoticed."""
     command = ["sh", "-c", '"$0" -m itnio_voice sandbox --records 1 --account eu >&-', sys.executable]
     done = subprocess.run(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False, env=ENVIRONMENT)  # noqa: S603
 
@@ -104,8 +104,10 @@ def test_a_closed_standard_output(tmp_path: Path) -> None:
         (["--account", "eu", "--api-key", "k"], "--api-key is for a single account"),
     ],
 )
-def test_wrong_accounts(options: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A name that is not a plain key, a name given twice, and a key beside names are wrong usage."""
+def test_invalid_account_names_are_wrong_usage(
+    options: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name that is not a plain key, a duplicate name, and a key beside names are wrong usage."""
     assert 2 == command_line.run(["sandbox", *options])
 
     printed = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""The headline figures, by hand."""
+"""The headline figures, computed by hand."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -9,8 +9,8 @@ from itnio_voice.cli.commands.summary import Summary
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def test_figures() -> None:
-    """Only answered calls count for the duration, costs add up exactly, and without a currency they are USD."""
+def test_figures_match_those_computed_by_hand() -> None:
+    """Only answered calls count for the duration, costs add up exactly, and the default currency is USD."""
     summary = Summary()
     for record in (
         VoiceRecord(answer_time=AT, call_duration=10, cost=Decimal("0.1")),
@@ -26,8 +26,8 @@ def test_figures() -> None:
     assert {"USD": Decimal("0.3"), "EUR": Decimal("1.005")} == summary.cost
 
 
-def test_no_calls() -> None:
-    """Without calls there is no ratio and no average."""
+def test_no_calls_have_no_ratios() -> None:
+    """Without calls there are no ratios and no average."""
     summary = Summary()
 
     assert summary.answer_seizure_ratio is None

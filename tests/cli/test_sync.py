@@ -1,4 +1,4 @@
-"""`itnio-voice sync`, as it is typed."""
+"""The command `sync`."""
 
 import os
 import stat
@@ -17,10 +17,10 @@ from .conftest import ServerTime
 
 
 @pytest.mark.parametrize("ahead", [-7200, 7200])
-def test_a_wrong_clock(
+def test_a_sync_reads_up_to_the_servers_time(
     ahead: int, skewed: Sandbox, server_time: ServerTime, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A sync reads up to the server's time. A line reports where that is behind; a later run goes on."""
+    """A sync reads up to the server's time. A line reports how far that is behind; a later run continues."""
     server_time.ahead = ahead
     words = ["sync", "--since", "1d", "--lookback", "0s", "--database", str(tmp_path / "calls.duckdb")]
     skewed.insert({"submitTime": server_time.after(-60).isoformat()})
@@ -40,13 +40,13 @@ def test_a_wrong_clock(
 
 
 @pytest.mark.usefixtures("skewed")
-def test_a_start_in_the_future(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A start that is not before now is wrong usage."""
+def test_a_start_in_the_future_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A start that is not in the past is wrong usage."""
     assert 2 == run(["sync", "--since", "2100-01-01", "--database", str(tmp_path / "calls.duckdb")])
     assert "start must be before end" in capsys.readouterr().err
 
 
-def test_a_sync_with_defaults(
+def test_a_sync_with_defaults_creates_one_file(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In an empty folder it creates one file, and one line on standard error has its rows, destination and path."""
@@ -68,14 +68,14 @@ def test_a_sync_with_defaults(
 
 @pytest.mark.usefixtures("sandbox")
 def test_quiet_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A sync without errors prints nothing."""
+    """A successful sync prints nothing."""
     assert 0 == run(["sync", "--since", "7d", "--database", str(tmp_path / "calls.duckdb"), "--quiet"])
     assert ("", "") == capsys.readouterr()
 
 
 @pytest.mark.usefixtures("sandbox")
 @pytest.mark.parametrize("text", ["2026-09-01", "now", "3", "-3d", "3 d", "2026-09-01T08:00+08:00", "999999999w", ""])
-def test_a_lookback_that_is_no_duration(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_lookback_is_wrong_usage(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A date is wrong usage, and the message says what to write."""
     words = ["sync", "--since", "7d", f"--lookback={text}", "--database", str(tmp_path / "calls.duckdb")]
     assert 2 == run(words)
@@ -85,7 +85,7 @@ def test_a_lookback_that_is_no_duration(text: str, tmp_path: Path, capsys: pytes
 
 @pytest.mark.parametrize("text", ["2d", "36h", "90m", "0s", "200000w"])
 def test_a_lookback_is_a_duration(text: str, sandbox: Sandbox, tmp_path: Path) -> None:
-    """The second sync reads that much again."""
+    """The second sync reads that duration again."""
     words = ["sync", "--since", "7d", "--lookback", text, "--database", str(tmp_path / "calls.duckdb"), "--quiet"]
     assert [0, 0] == [run(words) for _ in range(2)]
     assert sandbox.requests
@@ -106,10 +106,10 @@ def test_a_failing_account_is_named_once(
     assert f"merged {len(sandbox.ids())} rows into voice_records" in merged
 
 
-def test_the_only_account_fails(
+def test_the_failure_of_the_only_account_is_one_line(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No other account is mentioned where there is none."""
+    """No other account is mentioned if there is none."""
     monkeypatch.setenv("ITNIO_API_SECRET", "wrong")
     assert 1 == run(["sync", "--since", "61d", "--database", str(tmp_path / "calls.duckdb"), "--quiet"])
     errors = capsys.readouterr().err
@@ -122,7 +122,7 @@ def test_the_only_account_fails(
 
 @pytest.mark.usefixtures("sandbox")
 def test_the_files_of_a_sync_are_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DuckDB's write-ahead log has call data too. The process creates files as before afterwards."""
+    """DuckDB's write-ahead log contains call data too. Afterwards the process creates files as before."""
     modes: set[int] = set()
     return_conn = DuckDbConnectionPool.return_conn
 
@@ -139,14 +139,14 @@ def test_the_files_of_a_sync_are_private(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def umask() -> int:
-    """Return the mode bits that new files of this process do not get."""
+    """Return the mode bits that new files of this process lack."""
     before = os.umask(0o077)
     os.umask(before)
     return before
 
 
-def test_a_missing_driver(sandbox: Sandbox, tmp_path: Path) -> None:
-    """A destination without its driver is wrong usage: one line has the command that installs it."""
+def test_a_missing_driver_is_wrong_usage(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A destination without its driver is wrong usage: one line has the install command."""
     script = (
         "import sys; sys.modules['psycopg2'] = None; from itnio_voice.cli.app import run; sys.exit(run(sys.argv[1:]))"
     )
@@ -160,10 +160,10 @@ def test_a_missing_driver(sandbox: Sandbox, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("sandbox")
 @pytest.mark.parametrize("options", [[], ["--debug"]])
-def test_a_database_that_is_not_reachable(
+def test_an_unreachable_database_shows_no_password(
     options: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line names the address, and no password is shown, also not in a traceback."""
+    """One line names the address, and no password is shown, not even in a traceback."""
     monkeypatch.setenv(
         "DESTINATION__POSTGRES__CREDENTIALS", "postgresql://loader:s3cret@127.0.0.1:1/calls?password=s3cret"
     )

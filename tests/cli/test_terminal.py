@@ -24,8 +24,8 @@ def in_a_shell(line: str, folder: Path) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.usefixtures("sandbox")
 @pytest.mark.parametrize("words", PRINTING, ids=" ".join)
-def test_standard_output_is_closed(words: list[str], tmp_path: Path) -> None:
-    """What cannot be printed is an error of one line; where standard error is closed too, only the exit code."""
+def test_a_closed_standard_output_is_one_line(words: list[str], tmp_path: Path) -> None:
+    """Output that cannot be printed is a one-line error; if standard error is closed too, only the exit code."""
     done = in_a_shell(f"$COMMAND {' '.join(words)} >&-", tmp_path)
 
     assert (1, 1) == (done.returncode, done.stderr.count("\n"))
@@ -35,7 +35,7 @@ def test_standard_output_is_closed(words: list[str], tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("sandbox")
 def test_an_export_needs_no_standard_output(tmp_path: Path) -> None:
-    """A command that prints nothing works without the standard streams, and writes into no wrong file."""
+    """A command that prints nothing works without the standard streams, and writes into no other file."""
     done = in_a_shell("$COMMAND export 61d -o calls.csv <&- >&- 2>&-", tmp_path)
 
     assert 0 == done.returncode
@@ -45,8 +45,8 @@ def test_an_export_needs_no_standard_output(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.usefixtures("sandbox")
-def test_the_disk_is_full(tmp_path: Path) -> None:
-    """A full disk is an error of one line; behind standard error it changes nothing."""
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    """A full disk is a one-line error; on standard error it has no effect."""
     done = in_a_shell("$COMMAND records 61d >/dev/full", tmp_path)
 
     assert (1, 1) == (done.returncode, done.stderr.count("\n"))
@@ -56,7 +56,7 @@ def test_the_disk_is_full(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("sandbox")
 @pytest.mark.parametrize("words", PRINTING, ids=" ".join)
-def test_a_closed_pipe(words: list[str], tmp_path: Path) -> None:
+def test_a_closed_pipe_exits_with_141(words: list[str], tmp_path: Path) -> None:
     """A closed pipe ends a command as SIGPIPE does: exit code 141, and nothing on standard error."""
     with subprocess.Popen(  # noqa: S603
         [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
@@ -71,8 +71,8 @@ def test_a_closed_pipe(words: list[str], tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("sandbox")
 @pytest.mark.parametrize("words", [["check"], ["demo", "--records", "100"], ["--help"]], ids=" ".join)
-def test_an_ascii_terminal(words: list[str]) -> None:
-    """Where the encoding is ASCII, other characters are replaced."""
+def test_an_ascii_terminal_shows_replacements(words: list[str]) -> None:
+    """If the encoding is ASCII, other characters are replaced."""
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     done = subprocess.run([*COMMAND, *words], capture_output=True, check=False, env=environment)  # noqa: S603
 
@@ -81,7 +81,7 @@ def test_an_ascii_terminal(words: list[str]) -> None:
 
 
 @pytest.mark.usefixtures("sandbox")
-def test_marks_in_ascii() -> None:
+def test_marks_are_distinct_in_ascii() -> None:
     """The marks of a check are distinct in ASCII too."""
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "ITNIO_API_SECRET": "other"}
     done = subprocess.run(  # noqa: S603
@@ -93,15 +93,15 @@ def test_marks_in_ascii() -> None:
     assert "| credentials | x |" in done.stdout
 
 
-def test_cells_are_data() -> None:
-    """A cell shows markup and control characters."""
+def test_cells_show_markup_as_text() -> None:
+    """Markup and control characters in a cell are shown as text."""
     assert r"[/][b]\x1b[2J\x9b\u202e\n" == cell("[/][b]\x1b[2J\x9b\u202e\n").plain
 
 
 @pytest.mark.usefixtures("sandbox")
 @pytest.mark.parametrize("words", [["records", "[/]\x1b[2J"], ["\x1b[2J\u202e"], ["records", "1d", "--\x1b[2J"]])
 def test_errors_are_printable(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
-    """An error is one line of printable characters, whatever was typed."""
+    """An error is one line of printable characters, for any input."""
     assert 2 == run(words)
 
     errors = capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""Accounts by name: found, refused, and their secrets told to nobody."""
+"""Named accounts: lookup, validation, and errors without secrets."""
 
 import os
 from pathlib import Path
@@ -25,34 +25,34 @@ US = Account("us", Credentials("us-key", "us-secret"), "http://127.0.0.1:1/voice
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no variable of this machine be an account."""
+    """Remove the machine's own accounts from the environment."""
     for name in ("ITNIO_ACCOUNTS", "ITNIO_API_KEY", "ITNIO_API_SECRET", "ITNIO_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Return a file of accounts that only its owner can read."""
-    return written(tmp_path, TEXT)
+    """Return an accounts file that only its owner can read."""
+    return write_accounts(tmp_path, TEXT)
 
 
-def written(folder: Path, text: str, mode: int = 0o600) -> Path:
-    """Write a file of accounts."""
+def write_accounts(folder: Path, text: str, mode: int = 0o600) -> Path:
+    """Write an accounts file."""
     path = folder / "accounts.toml"
     path.write_text(text)
     path.chmod(mode)
     return path
 
 
-def test_a_file(file: Path) -> None:
-    """Each table is an account; those that are named come in the order in which they are."""
+def test_each_table_is_an_account(file: Path) -> None:
+    """Each table is an account; selected accounts are returned in the order of their names in the call."""
     assert {"eu": EU, "us": US} == read_accounts(file)
     assert ["eu", "us"] == list(find_accounts(file=file))
     assert [US, EU] == list(find_accounts(["us", "eu"], file=file).values())
 
 
-def test_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a file the variables are the account `default`; a file that a variable names comes before them."""
+def test_a_file_takes_precedence_over_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a file, the variables define the account `default`; a file named by ITNIO_ACCOUNTS takes precedence."""
     with pytest.raises(ValueError, match="set ITNIO_API_KEY and ITNIO_API_SECRET"):
         find_accounts()
     monkeypatch.setenv("ITNIO_API_KEY", "key")
@@ -68,15 +68,15 @@ def test_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o622])
-def test_a_file_that_others_can_read(tmp_path: Path, mode: int) -> None:
-    """A file that anyone but its owner can read or write is refused, and the error says how to mend it."""
-    path = written(tmp_path, TEXT, mode)
+def test_a_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    """A file that anyone but its owner can read or write is refused, and the error shows the `chmod` command."""
+    path = write_accounts(tmp_path, TEXT, mode)
     with pytest.raises(ValueError, match=f"mode {mode:04o}.*: chmod 600 {path}"):
         read_accounts(path)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "holds no account"),
         ("eu = 'hush-hush'", "account 'eu': a table with api_key and api_secret is expected"),
@@ -91,10 +91,10 @@ def test_a_file_that_others_can_read(tmp_path: Path, mode: int) -> None:
         ("[eu]\napi_key = 'k'\napi_secret = 'hush-hush'\nbase_url = 1", "base_url must be text"),
     ],
 )
-def test_a_wrong_file(tmp_path: Path, text: str, told: str) -> None:
-    """What is wrong with a file is told, but no secret of it."""
-    with pytest.raises(ValueError, match=told) as caught:
-        read_accounts(written(tmp_path, text))
+def test_an_invalid_file_is_an_error_without_secrets(tmp_path: Path, text: str, message: str) -> None:
+    """The error describes the defect, and contains no secret."""
+    with pytest.raises(ValueError, match=message) as caught:
+        read_accounts(write_accounts(tmp_path, text))
 
     error: Any = caught.value
     while error:
@@ -102,15 +102,15 @@ def test_a_wrong_file(tmp_path: Path, text: str, told: str) -> None:
         error = error.__cause__
 
 
-def test_no_file(tmp_path: Path) -> None:
-    """A file that is not there is the usual error."""
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    """A missing file raises FileNotFoundError."""
     with pytest.raises(FileNotFoundError):
         find_accounts(file=tmp_path / "none.toml")
 
 
 @pytest.mark.anyio
-async def test_a_session() -> None:
-    """An account opens sessions at its own base URL unless told another."""
+async def test_an_account_opens_sessions_at_its_base_url() -> None:
+    """An account opens sessions at its own base URL, unless the call passes another one."""
     async with US.session(concurrency=2) as one, US.session(base_url="http://127.0.0.1:9/voice") as other:
         assert "http://127.0.0.1:1/voice" == one._transport.base_url
         assert 2 == one._transport.concurrency
@@ -134,8 +134,8 @@ MODES: list[tuple[bool, FileAccess, str]] = [
 
 
 @pytest.mark.parametrize(("accepted", "access", "case"), MODES, ids=[case for *_, case in MODES])
-def test_who_may_read_a_file(file: Path, accepted: bool, access: FileAccess, case: str) -> None:
-    """Only the owner, who is root or this process's user; on a read-only mount, a group of this process too."""
+def test_only_allowed_owners_and_modes_are_accepted(file: Path, accepted: bool, access: FileAccess, case: str) -> None:
+    """Only the owner may: root or this process's user. On a read-only mount, a group of this process may too."""
     assert case
     if accepted:
         assert {"eu", "us"} == set(read_accounts(file, access=lambda _: access))
@@ -144,8 +144,8 @@ def test_who_may_read_a_file(file: Path, accepted: bool, access: FileAccess, cas
             read_accounts(file, access=lambda _: access)
 
 
-def test_the_access_to_a_file(file: Path) -> None:
-    """Owner, group and mode are the file's, user and groups are the process's."""
+def test_file_access_combines_file_and_process(file: Path) -> None:
+    """Owner, group and mode are those of the file; user and groups are those of the process."""
     with file.open() as opened:
         access = FileAccess.of_file(opened.fileno())
 
@@ -156,15 +156,15 @@ def test_the_access_to_a_file(file: Path) -> None:
     assert not access.is_read_only
 
 
-def test_where_there_are_no_owners(file: Path) -> None:
-    """On Windows, say, modes mean nothing."""
+def test_modes_are_ignored_without_owners(file: Path) -> None:
+    """On platforms without owners, such as Windows, the mode is ignored."""
     file.chmod(0o644)
 
     assert {"eu", "us"} == set(read_accounts(file, access=lambda _: None))
 
 
 @pytest.mark.parametrize(
-    ("variables", "says"),
+    ("variables", "message"),
     [
         ({}, "ITNIO_API_KEY and ITNIO_API_SECRET are not set: set"),
         ({"ITNIO_API_KEY": "key"}, "ITNIO_API_SECRET is not set: set"),
@@ -172,18 +172,16 @@ def test_where_there_are_no_owners(file: Path) -> None:
         ({"ITNIO_API_KEY": "key", "ITNIO_API_SECRET": ""}, "ITNIO_API_SECRET is not set: set"),
     ],
 )
-def test_what_is_missing_in_the_environment(
-    variables: dict[str, str], says: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The error names what is missing, and the other way to name accounts."""
+def test_missing_variables_are_named(variables: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the missing variables and the alternative, an accounts file."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match=rf"^{says} .*, or name a file of accounts in ITNIO_ACCOUNTS$"):
+    with pytest.raises(ValueError, match=rf"^{message} .*, or name a file of accounts in ITNIO_ACCOUNTS$"):
         find_accounts()
 
 
-def test_hostile_names(tmp_path: Path) -> None:
-    """Names of accounts and of files are printable in errors."""
+def test_hostile_names_are_printable(tmp_path: Path) -> None:
+    """Names of accounts and files are printable in errors."""
     path = tmp_path / "a\x1b[31m.toml"
     path.write_text('["e\\u001b\\u202eu"]\napi_key = "k"\napi_secret = "s"\n')
     path.chmod(0o600)

@@ -1,4 +1,4 @@
-"""Checkpoints: what is done, as text that outlives the process."""
+"""Checkpoints: completed windows as text that outlives the process."""
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
@@ -14,24 +14,24 @@ from ..model.test_windows import at, seconds, windows
 
 
 @given(st.lists(windows), st.lists(windows))
-def test_a_checkpoint_covers_exactly_what_was_done(first: list[Window], second: list[Window]) -> None:
-    """Windows are merged as they come, and nothing else is covered."""
+def test_a_checkpoint_covers_exactly_the_completed_windows(first: list[Window], second: list[Window]) -> None:
+    """Windows are merged in any order, and nothing else is covered."""
     checkpoint = Checkpoint("query", tuple(first)).including(second)
 
     assert seconds([*first, *second]) == seconds(checkpoint.done)
 
 
 @given(st.lists(windows))
-def test_round_trip(done: list[Window]) -> None:
-    """What `str` wrote, `parse` reads; the text is JSON."""
+def test_parse_reads_what_str_writes(done: list[Window]) -> None:
+    """`parse` reads what `str` writes; the text is JSON."""
     checkpoint = Checkpoint("query", tuple(done))
 
     assert checkpoint == Checkpoint.parse(str(checkpoint))
     assert {"version", "query", "done"} == json.loads(str(checkpoint)).keys()
 
 
-def test_including() -> None:
-    """A window more gives another checkpoint; neighbours become one window, in any order; the first stays as it was."""
+def test_including_merges_neighbouring_windows() -> None:
+    """Adding windows returns a new checkpoint; neighbours in any order become one window; the first is unchanged."""
     first = Checkpoint("query", (Window(at(5), at(9)),))
     both = first.including([Window(at(0), at(2)), Window(at(1), at(5))])
 
@@ -40,8 +40,8 @@ def test_including() -> None:
 
 
 @given(st.text() | st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists).map(json.dumps))
-def test_garbage(text: str) -> None:
-    """Whatever the text, reading it is a ValueError."""
+def test_garbage_is_a_value_error(text: str) -> None:
+    """Parsing any other text raises ValueError."""
     with pytest.raises(ValueError, match="not a checkpoint"):
         Checkpoint.parse(text)
 
@@ -67,16 +67,16 @@ def test_garbage(text: str) -> None:
         "[" * 100_000,
     ],
 )
-def test_texts_that_are_none(text: str) -> None:
-    """Anything else is a ValueError that shows what came."""
+def test_invalid_checkpoints_are_value_errors(text: str) -> None:
+    """Invalid checkpoints raise a ValueError that shows the text, shortened."""
     with pytest.raises(ValueError, match="not a checkpoint") as caught:
         Checkpoint.parse(text)
 
     assert len(str(caught.value)) < 300
 
 
-def test_fingerprints() -> None:
-    """A fingerprint tells queries apart, hides what it is made from, and takes a time as the instant it names."""
+def test_fingerprints_distinguish_queries() -> None:
+    """A fingerprint distinguishes queries, hides its input, and is the same for one instant in any time zone."""
     elsewhere = at(0).astimezone(timezone(timedelta(hours=8)))
 
     assert fingerprint("key", at(0), None) == fingerprint("key", elsewhere, None)

@@ -1,4 +1,4 @@
-"""Several streams as one: nothing lost, nothing read far ahead, nothing left behind."""
+"""Merged streams: complete, read ahead by a bounded number of items, and cleaned up."""
 
 import asyncio
 import gc
@@ -28,7 +28,7 @@ ACCOUNTS = {f"key-{number}": f"secret-{number}" for number in range(6)}
 
 
 class Counting:
-    """A stream of numbers that counts how many were asked for, and fails after its last one if it is to."""
+    """A stream of numbers that counts the requested items, and can fail after its last one."""
 
     def __init__(self, count: int, failure: Exception | None = None) -> None:
         self.count = count
@@ -48,17 +48,17 @@ class Counting:
         raise StopAsyncIteration
 
 
-async def gathered(merged: Any) -> Counter[Any]:
-    """Read everything that is merged."""
+async def read_all(merged: Any) -> Counter[Any]:
+    """Read all items of the merged streams."""
     async with merged:
         return Counter([item async for item in merged])
 
 
-# What is given
+# Items
 
 
-async def test_every_item_once() -> None:
-    """Each item of each stream comes once under its stream's name, in the stream's order."""
+async def test_every_item_is_returned_once() -> None:
+    """Each item of each stream is returned once, under its stream's name and in its stream's order."""
     async with merge({"a": Counting(300), 7: Counting(2), None: Counting(0)}, buffer=5) as merged:
         items = [item async for item in merged]
 
@@ -69,15 +69,15 @@ async def test_every_item_once() -> None:
     assert 302 == len(items)
 
 
-async def test_no_streams() -> None:
-    """Of nothing comes nothing."""
-    assert Counter() == await gathered(merge({}))
+async def test_no_streams_have_no_items() -> None:
+    """Merging no streams returns no items."""
+    assert Counter() == await read_all(merge({}))
 
 
 @pytest.fixture
 async def many() -> AsyncIterator[Sandbox]:
-    """Run a sandbox of several accounts, each with records of its own."""
-    # Its clock is days from this machine's, too far to be believed: it takes any timestamp.
+    """Run a sandbox with several accounts, each with its own records."""
+    # Its clock is days off this machine's, beyond the correction's bounds: it accepts any timestamp.
     any_time = Behaviour(timestamp_tolerance=math.inf)
     async with Sandbox(
         records=250, accounts=ACCOUNTS, start=START, end=END, clock=END.timestamp, behaviour=any_time
@@ -86,7 +86,7 @@ async def many() -> AsyncIterator[Sandbox]:
 
 
 async def test_accounts_share_a_client(many: Sandbox) -> None:
-    """Sessions of several accounts over one HTTP client give each record of each account once."""
+    """Sessions of several accounts over one HTTP client return each record of each account once."""
     async with httpx2.AsyncClient() as client:
         sessions = {
             key: VoiceSession(Credentials(key, secret), base_url=many.base_url, http_client=client)
@@ -102,8 +102,8 @@ async def test_accounts_share_a_client(many: Sandbox) -> None:
     await until(lambda: many.connections == 0)
 
 
-async def test_windows_merge_too(itnio_sandbox: Sandbox) -> None:
-    """Whatever `async for` reads can be merged: windows, each with its checkpoint."""
+async def test_windows_can_be_merged(itnio_sandbox: Sandbox) -> None:
+    """Anything that `async for` reads can be merged: windows, each with its checkpoint."""
     credentials = Credentials(itnio_sandbox.api_key, itnio_sandbox.api_secret)
     async with VoiceSession(credentials, base_url=itnio_sandbox.base_url) as session:
         stream = session.records(datetime.now(UTC) - timedelta(days=40))
@@ -118,8 +118,8 @@ async def test_windows_merge_too(itnio_sandbox: Sandbox) -> None:
 # A slow consumer
 
 
-async def test_a_slow_consumer_stops_the_reading() -> None:
-    """No more is read ahead than the buffer holds, and one item in each stream's hand."""
+async def test_a_slow_consumer_pauses_reading_ahead() -> None:
+    """At most `buffer` items, and one more for each stream, are read ahead."""
     streams = {name: Counting(1000) for name in "abc"}
     async with merge(streams, buffer=10) as merged:
         taken = 0
@@ -132,8 +132,8 @@ async def test_a_slow_consumer_stops_the_reading() -> None:
                 break
 
 
-class Meeting(Counting):
-    """A stream of numbers that gives its first one only once all streams have been asked for theirs."""
+class WaitingForAll(Counting):
+    """A stream of numbers that returns its first one when all streams have been requested."""
 
     def __init__(self, count: int, waiting: list[anyio.Event]) -> None:
         super().__init__(count)
@@ -147,12 +147,12 @@ class Meeting(Counting):
         return await super().__anext__()
 
 
-async def test_streams_are_read_at_once() -> None:
-    """Every stream is asked for its first item before any of them has given one."""
+async def test_streams_are_read_concurrently() -> None:
+    """Each stream is requested before any has returned an item."""
     waiting = [anyio.Event() for _ in range(6)]
-    streams = {name: Meeting(3, waiting) for name in range(6)}
+    streams = {name: WaitingForAll(3, waiting) for name in range(6)}
     with anyio.fail_after(HANG):
-        found = await gathered(merge(streams))
+        found = await read_all(merge(streams))
 
     assert 6 * 3 == sum(found.values())
 
@@ -160,8 +160,8 @@ async def test_streams_are_read_at_once() -> None:
 # Consumers that are cancelled
 
 
-class Dawdling(Counting):
-    """A stream of numbers that takes some turns of the event loop for an item, or none."""
+class Delayed(Counting):
+    """A stream of numbers that takes up to a few turns of the event loop for an item."""
 
     def __init__(self, count: int, chance: Random) -> None:
         super().__init__(count)
@@ -177,7 +177,7 @@ class Dawdling(Counting):
 
 
 def test_cancelled_calls_lose_no_item(anyio_backend: str, record_property: Any) -> None:
-    """Each item comes once and in order, wherever the calls for items are cancelled, in whatever way."""
+    """Each item is returned once and in order, at whatever point and in whatever way calls are cancelled."""
     chance = Random(anyio_backend)
     counts = Counter(timeouts=0, items=0, lost=0, doubled=0)
 
@@ -187,8 +187,8 @@ def test_cancelled_calls_lose_no_item(anyio_backend: str, record_property: Any) 
 
     async def read(streams: int, length: int) -> None:
         found: dict[int, list[int]] = {name: [] for name in range(streams)}
-        dawdling = {name: Dawdling(length, chance) for name in found}
-        async with merge(dawdling, buffer=chance.choice([1, 2, 10, 1000])) as merged:
+        delayed = {name: Delayed(length, chance) for name in found}
+        async with merge(delayed, buffer=chance.choice([1, 2, 10, 1000])) as merged:
             while True:
                 try:
                     item = await attempt(lambda: anext(merged, None), anyio_backend, chance, 12)
@@ -212,7 +212,7 @@ def test_cancelled_calls_lose_no_item(anyio_backend: str, record_property: Any) 
 
 
 def test_cancelled_workers_lose_no_item(anyio_backend: str) -> None:
-    """Several tasks may read: each item comes to one of them, also while others are cancelled; none waits in vain."""
+    """Several tasks may read: each item goes to one of them, also while others are cancelled, and no task hangs."""
     chance = Random(anyio_backend)
     timeouts = 0
 
@@ -220,7 +220,7 @@ def test_cancelled_workers_lose_no_item(anyio_backend: str) -> None:
         while timeouts < TIMEOUTS:
             found: list[Any] = []
             async with (
-                merge({name: Dawdling(50, chance) for name in "abc"}, buffer=chance.choice([1, 5])) as merged,
+                merge({name: Delayed(50, chance) for name in "abc"}, buffer=chance.choice([1, 5])) as merged,
                 anyio.create_task_group() as workers,
             ):
                 for _ in range(4):
@@ -243,8 +243,8 @@ def test_cancelled_workers_lose_no_item(anyio_backend: str) -> None:
     run_ticking(main, anyio_backend, anyio_backend)
 
 
-async def test_an_item_comes_at_once() -> None:
-    """A consumer that waits gets an item before its stream is read on to the buffer's end."""
+async def test_an_item_is_returned_as_soon_as_it_is_read() -> None:
+    """A waiting consumer receives an item before its stream is read ahead to the buffer's limit."""
     stream = Counting(1000)
     async with merge({"a": stream}, buffer=500) as merged:
         await anext(merged)
@@ -255,8 +255,8 @@ async def test_an_item_comes_at_once() -> None:
 
 
 @pytest.mark.parametrize("on_error", ["raise", "collect"])
-async def test_readers_that_are_cancelled_with_their_scope(on_error: Any) -> None:
-    """A consumer that outlives the cancellation around it gets what was read, then an error: not an end."""
+async def test_a_cancelled_scope_is_an_error_for_the_consumer(on_error: Any) -> None:
+    """A consumer that outlives the cancelled scope receives the items read so far, then an error instead of the end."""
     items = []
     with anyio.CancelScope() as scope:
         async with merge({"a": Counting(5), "b": Counting(10**9)}, buffer=20, on_error=on_error) as merged:
@@ -277,8 +277,8 @@ async def test_readers_that_are_cancelled_with_their_scope(on_error: Any) -> Non
 
 @pytest.mark.parametrize("on_error", ["raise", "collect"])
 @pytest.mark.parametrize("chosen", [slice(None), slice(1), slice(1, 2), slice(2, 3)])
-def test_readers_that_are_cancelled_by_others(on_error: Any, chosen: slice) -> None:
-    """If a program of asyncio cancels tasks that are not its own, the consumer gets an error: not an end."""
+def test_readers_cancelled_by_others_are_an_error_for_the_consumer(on_error: Any, chosen: slice) -> None:
+    """If an asyncio program cancels tasks that it does not own, the consumer receives an error instead of the end."""
 
     async def main() -> None:
         async with merge({"a": Counting(500), "b": Counting(500)}, buffer=20, on_error=on_error) as merged:
@@ -296,8 +296,8 @@ def test_readers_that_are_cancelled_by_others(on_error: Any, chosen: slice) -> N
     asyncio.run(main())
 
 
-async def test_leaving_while_another_task_waits() -> None:
-    """A task that still waits for an item when the streams are left gets an error: not an end."""
+async def test_leaving_is_an_error_for_a_waiting_task() -> None:
+    """A task that still waits for an item when the merge is left receives an error instead of the end."""
     errors = []
 
     async def wait(merged: Any) -> None:
@@ -313,7 +313,7 @@ async def test_leaving_while_another_task_waits() -> None:
 
 
 class Hanging(Counting):
-    """A stream that has no item yet."""
+    """A stream whose first item never arrives."""
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -323,11 +323,11 @@ class Hanging(Counting):
         raise AssertionError
 
 
-# What fails
+# Failures
 
 
-async def test_the_first_failure_is_raised_itself() -> None:
-    """The first failure stops the others, and is raised as it is, with a note that names the stream."""
+async def test_the_first_failure_is_raised_unchanged() -> None:
+    """The first failure stops the other streams, and is raised unchanged, with a note that names the stream."""
     other = Counting(10**9)
     failure = ValueError("broken")
     async with merge({"good": other, "bad": Counting(3, failure)}, buffer=20) as merged:
@@ -343,8 +343,8 @@ async def test_the_first_failure_is_raised_itself() -> None:
     assert ["while reading 'bad'"] == failure.__notes__
 
 
-async def test_a_failure_does_not_break_into_the_callers_code() -> None:
-    """A failure waits until the next item is asked for: what the caller is doing meanwhile is not cancelled."""
+async def test_a_failure_does_not_cancel_the_callers_code() -> None:
+    """A failure is raised at the next request for an item: it does not cancel the caller's own code."""
     done = False
     with pytest.raises(ValueError, match="broken"):
         async with merge({"bad": Counting(1, ValueError("broken"))}) as merged:
@@ -355,8 +355,8 @@ async def test_a_failure_does_not_break_into_the_callers_code() -> None:
     assert done
 
 
-async def test_failures_are_collected() -> None:
-    """With "collect" the others are read to their end, then all failures are raised as a group."""
+async def test_collect_raises_all_failures_as_a_group() -> None:
+    """With "collect", the other streams are read to their end, then all failures are raised as a group."""
     streams = {"one": Counting(3, ValueError("1")), "good": Counting(500), "two": Counting(9, KeyError("2"))}
     items = []
     async with merge(streams, buffer=2, on_error="collect") as merged:
@@ -373,8 +373,8 @@ async def test_failures_are_collected() -> None:
 
 
 @pytest.mark.parametrize("on_error", ["raise", "collect"])
-async def test_a_wrong_secret(many: Sandbox, on_error: Any) -> None:
-    """One account's wrong secret ends all, or only its own part."""
+async def test_a_wrong_secret_fails_all_or_its_own_stream(many: Sandbox, on_error: Any) -> None:
+    """One account's wrong secret ends the merge, or only its own stream."""
     sessions = {
         key: VoiceSession(Credentials(key, "wrong" if key == "key-3" else secret), base_url=many.base_url)
         for key, secret in ACCOUNTS.items()
@@ -396,16 +396,16 @@ async def test_a_wrong_secret(many: Sandbox, on_error: Any) -> None:
         assert dict.fromkeys(ACCOUNTS.keys() - {"key-3"}, 250) == found
 
 
-async def test_one_stream_twice(itnio_sandbox: Sandbox) -> None:
-    """A stream is read once: under a second name it is an error that says so, and nothing is split between the two."""
+async def test_one_stream_under_two_names_is_an_error(itnio_sandbox: Sandbox) -> None:
+    """A stream is read once: merging it under two names is an error that says so, and its items are not split."""
     credentials = Credentials(itnio_sandbox.api_key, itnio_sandbox.api_secret)
     async with VoiceSession(credentials, base_url=itnio_sandbox.base_url) as session:
         stream = session.records(datetime.now(UTC) - timedelta(days=1))
         with pytest.raises(RuntimeError, match="has been read"):
-            await gathered(merge({"a": stream, "b": stream}))
+            await read_all(merge({"a": stream, "b": stream}))
 
 
-# What is left behind
+# Cleanup
 
 
 async def leave(_: anyio.CancelScope) -> None:
@@ -413,20 +413,20 @@ async def leave(_: anyio.CancelScope) -> None:
 
 
 async def fail(_: anyio.CancelScope) -> None:
-    """Fail as the caller's own code may."""
+    """Raise an error of the caller's own."""
     message = "the caller's own"
     raise LookupError(message)
 
 
 async def hang(scope: anyio.CancelScope) -> None:
-    """Wait for what never comes, until the scope is cancelled as a timeout would."""
+    """Wait until the scope is cancelled, as by a timeout."""
     scope.cancel()
     await anyio.sleep_forever()
 
 
 @pytest.mark.parametrize("end", [leave, fail, hang])
-async def test_leaving_early_stops_all(many: Sandbox, end: Any) -> None:
-    """After a break, an exception (which comes out as it is) or a timeout no task, request or connection is left."""
+async def test_leaving_early_leaves_nothing_behind(many: Sandbox, end: Any) -> None:
+    """After a break, an exception (raised unchanged) or a timeout, no task, request or connection is left."""
     many.behaviour = Behaviour(latency=0.01, timestamp_tolerance=math.inf)
     before = tasks()
     sessions = [
@@ -445,9 +445,9 @@ async def test_leaving_early_stops_all(many: Sandbox, end: Any) -> None:
 
     assert before == tasks()
     assert scope.cancelled_caught == (end is hang)
-    asked = len(many.requests)
+    requests = len(many.requests)
     await anyio.sleep(0.05)
-    assert asked == len(many.requests)
+    assert requests == len(many.requests)
     for session in sessions:
         await session.aclose()
     await until(lambda: many.connections == 0)
@@ -456,8 +456,8 @@ async def test_leaving_early_stops_all(many: Sandbox, end: Any) -> None:
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("pause", [0.0, 0.5])
-async def test_a_cancelled_task(many: Sandbox, pause: float) -> None:
-    """A task that asyncio itself cancels, waiting for an item or elsewhere, ends and leaves nothing."""
+async def test_a_cancelled_task_leaves_nothing_behind(many: Sandbox, pause: float) -> None:
+    """A task that asyncio cancels, while it waits for an item or elsewhere, ends and leaves nothing behind."""
     many.behaviour = Behaviour(latency=0.05, timestamp_tolerance=math.inf)
     before = tasks()
     async with VoiceSession(Credentials("key-0", "secret-0"), base_url=many.base_url) as session:
@@ -479,8 +479,8 @@ async def test_a_cancelled_task(many: Sandbox, pause: float) -> None:
         assert before == tasks()
 
 
-async def test_never_entered() -> None:
-    """What is made and not entered leaves no warning."""
+async def test_a_merge_that_is_never_entered_causes_no_warning() -> None:
+    """A merge that is never entered causes no warning."""
     merge({"a": Counting(1)})
     gc.collect()
 
@@ -497,19 +497,19 @@ async def test_never_entered() -> None:
         ({"a": [1]}, {}, r"'a' must be a stream to read with async for, not \[1\]"),
     ],
 )
-async def test_wrong_arguments(streams: Any, options: Any, text: str) -> None:
-    """Wrong arguments are told at the call."""
+async def test_wrong_arguments_raise_at_the_call(streams: Any, options: Any, text: str) -> None:
+    """Wrong arguments raise at the call."""
     with pytest.raises(ValueError, match=text):
         merge(streams, **options)
 
 
-async def test_wrong_use() -> None:
-    """It is entered once, and read inside: outside there is an error, not an end that looks like one."""
+async def test_reading_outside_is_an_error() -> None:
+    """A merge is entered once and read inside; reading it outside is an error, not an empty end."""
     merged = merge({"a": Counting(1)})
     with pytest.raises(RuntimeError, match="inside `async with`"):
         await anext(merged)
-    assert Counter({("a", 1): 1}) == await gathered(merged)
+    assert Counter({("a", 1): 1}) == await read_all(merged)
     with pytest.raises(RuntimeError, match="inside `async with`"):
         await anext(merged)
     with pytest.raises(RuntimeError, match="merged before"):
-        await gathered(merged)
+        await read_all(merged)

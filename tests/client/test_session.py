@@ -1,4 +1,4 @@
-"""The face: what it refuses at the call, and the questions that are not streams."""
+"""VoiceSession: arguments that it refuses, and the calls that return no stream."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -34,15 +34,15 @@ CREDENTIALS = Credentials("key", "secret")
 
 
 def session(**options: Any) -> VoiceSession:
-    """Return a session that is never used to send."""
+    """Return a session that sends no requests."""
     return VoiceSession(CREDENTIALS, http_client=httpx.AsyncClient(), **options)
 
 
-NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 -- that is the point
+NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 -- a naive time on purpose
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ({"start": NAIVE}, "offset"),
         ({"end": NAIVE}, "offset"),
@@ -65,9 +65,9 @@ NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 -- that is the point
         ({"resume": Checkpoint("another")}, "another query"),
     ],
 )
-def test_records_refuses_wrong_arguments_at_the_call(arguments: dict[str, Any], says: str) -> None:
-    """A wrong argument is a ValueError before anything is asked, and says what is wrong."""
-    with pytest.raises(ValueError, match=says):
+def test_records_refuses_wrong_arguments_at_the_call(arguments: dict[str, Any], message: str) -> None:
+    """A wrong argument raises a ValueError that describes it, before any request."""
+    with pytest.raises(ValueError, match=message):
         session().records(**{"start": START, "end": NOW, **arguments})
 
 
@@ -82,8 +82,8 @@ def test_records_refuses_wrong_arguments_at_the_call(arguments: dict[str, Any], 
         {"where": None},
     ],
 )
-def test_a_checkpoint_of_another_query(other: dict[str, Any]) -> None:
-    """A checkpoint goes with its own account, kind, filters, start and end only."""
+def test_a_checkpoint_of_another_query_is_refused(other: dict[str, Any]) -> None:
+    """A checkpoint is valid only for its own account, kind, filters, start and end."""
     query: dict[str, Any] = {"start": START, "end": NOW, "of": SipRecord, "where": {"phone_name": "a"}}
     checkpoint = session().records(**query).checkpoint
     query |= other
@@ -96,8 +96,8 @@ def test_a_checkpoint_of_another_query(other: dict[str, Any]) -> None:
         elsewhere.records(START, NOW, of=SipRecord, where={"phone_name": "a"}, resume=checkpoint)
 
 
-def test_a_checkpoint_of_the_same_query() -> None:
-    """Page size, limit and the offset that a time is written in make no other query."""
+def test_a_checkpoint_is_valid_for_other_page_sizes_and_offsets() -> None:
+    """Page size, limit and a time's UTC offset do not change the query."""
     checkpoint = session().records(START, NOW, where={}).checkpoint
     elsewhere = START.astimezone()
     stream = session().records(elsewhere, NOW, page_size=5, limit=7, resume=checkpoint)
@@ -106,7 +106,7 @@ def test_a_checkpoint_of_the_same_query() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"base_url": "ftp://api.itniotech.com"}, "base_url"),
         ({"base_url": "api.itniotech.com/voice"}, "base_url"),
@@ -125,23 +125,23 @@ def test_a_checkpoint_of_the_same_query() -> None:
         ({"timeout": float("nan")}, "timeout"),
     ],
 )
-def test_wrong_options(options: dict[str, Any], says: str) -> None:
-    """A session is not made with an option out of range, or with a URL that shows the signature to others."""
-    with pytest.raises(ValueError, match=says) as caught:
+def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
+    """Options out of range, and URLs that would expose the signature, are refused."""
+    with pytest.raises(ValueError, match=message) as caught:
         session(**options)
 
     assert "pass" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["http://localhost:1/voice", "http://127.0.0.9", "http://[::1]:8000/voice/"])
-def test_this_machine_may_be_asked_in_the_open(url: str) -> None:
-    """Plain http is for loopback."""
+def test_plain_http_is_allowed_on_loopback(url: str) -> None:
+    """Plain http is allowed on loopback."""
     assert session(base_url=url)
 
 
 @pytest.mark.parametrize("options", [{"http_client": httpx.Client}, {"http_client": object}, {"retry": lambda: 3}])
-def test_options_of_another_kind(options: dict[str, Any]) -> None:
-    """A client that cannot be awaited, say, is a TypeError."""
+def test_options_of_another_type_are_type_errors(options: dict[str, Any]) -> None:
+    """An option of another type, such as a synchronous client, raises TypeError."""
     made = {name: make() for name, make in options.items()}
     with pytest.raises(TypeError):
         VoiceSession(CREDENTIALS, **made)
@@ -149,8 +149,8 @@ def test_options_of_another_kind(options: dict[str, Any]) -> None:
         VoiceSession(("key", "secret"))  # type: ignore[arg-type]
 
 
-def test_from_env(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment gives key, secret and, if set, the base URL; without the first two it says what to set."""
+def test_from_env_reads_credentials_and_base_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment provides key, secret and optionally the base URL; the error names the missing variables."""
     monkeypatch.delenv("ITNIO_API_KEY", raising=False)
     monkeypatch.delenv("ITNIO_API_SECRET", raising=False)
     monkeypatch.delenv("ITNIO_BASE_URL", raising=False)
@@ -168,8 +168,8 @@ def test_from_env(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.anyio
-async def test_page(itnio_sandbox: Sandbox) -> None:
-    """One page, as the vendor has it: its records, and what the server tells of the whole."""
+async def test_page_returns_one_page(itnio_sandbox: Sandbox) -> None:
+    """A page contains its records and the server's numbers: total, pages, size."""
     async with session_on(itnio_sandbox) as session:
         page = await session.page(START, NOW, current=2, page_size=30)
         other = await session.page(START, NOW, of=SipRecord)
@@ -185,7 +185,7 @@ async def test_page(itnio_sandbox: Sandbox) -> None:
     "arguments", [{"current": 0}, {"current": "1"}, {"page_size": 0}, {"start": NOW + timedelta(1)}, {"end": NAIVE}]
 )
 async def test_page_refuses_wrong_arguments(itnio_sandbox: Sandbox, arguments: dict[str, Any]) -> None:
-    """A wrong argument is a ValueError, and nothing is asked."""
+    """A wrong argument raises a ValueError, and no request is sent."""
     async with session_on(itnio_sandbox) as session:
         with pytest.raises(ValueError, match=r"must be"):
             await session.page(**{"start": START, "end": NOW, **arguments})
@@ -195,7 +195,7 @@ async def test_page_refuses_wrong_arguments(itnio_sandbox: Sandbox, arguments: d
 
 @pytest.mark.anyio
 async def test_page_is_not_split(itnio_sandbox: Sandbox) -> None:
-    """A page of too long a range is refused with that range."""
+    """A page whose range is too long is refused, with that range."""
     async with session_on(itnio_sandbox) as session:
         with pytest.raises(TimeRangeError) as caught:
             await session.page(NOW - timedelta(days=32), NOW)
@@ -204,21 +204,21 @@ async def test_page_is_not_split(itnio_sandbox: Sandbox) -> None:
 
 
 @pytest.mark.anyio
-async def test_filters(itnio_sandbox: Sandbox) -> None:
-    """Filters go to the server by their wire names."""
+async def test_filters_are_sent_by_wire_name(itnio_sandbox: Sandbox) -> None:
+    """Filters are sent under their wire names."""
     async with session_on(itnio_sandbox) as session:
-        everything = await session.records(START, NOW, of=SipRecord).collect()
-        name = everything[0].phone_name or ""
+        records = await session.records(START, NOW, of=SipRecord).collect()
+        name = records[0].phone_name or ""
         found = await session.records(START, NOW, of=SipRecord, where={"phone_name": name}).collect()
 
-    assert [record for record in everything if record.phone_name == name] == found
-    assert 0 < len(found) < len(everything)
+    assert [record for record in records if record.phone_name == name] == found
+    assert 0 < len(found) < len(records)
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("missing", ["null", "empty", "absent"])
-async def test_single_records(itnio_sandbox: Sandbox, missing: Any) -> None:
-    """A record by its id, of either kind; one that is not there is a RecordNotFoundError."""
+async def test_record_returns_one_record_by_id(itnio_sandbox: Sandbox, missing: Any) -> None:
+    """Fetch a record of either kind by its id; a missing one raises RecordNotFoundError."""
     itnio_sandbox.behaviour = Behaviour(missing_record=missing)
     async with session_on(itnio_sandbox) as session:
         voice = (await session.page(START, NOW)).records[0]
@@ -236,8 +236,8 @@ async def test_single_records(itnio_sandbox: Sandbox, missing: Any) -> None:
 
 
 @pytest.mark.anyio
-async def test_recording_urls(itnio_sandbox: Sandbox) -> None:
-    """A recording's URL, and until when it can be fetched."""
+async def test_recording_urls_carry_their_expiry(itnio_sandbox: Sandbox) -> None:
+    """A recording's URL, and the time until which it is valid."""
     async with session_on(itnio_sandbox) as session:
         voice = await session.records(START, NOW).collect()
         sip = await session.records(START, NOW, of=SipRecord).collect()
@@ -254,8 +254,8 @@ async def test_recording_urls(itnio_sandbox: Sandbox) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", ["", "..", " ", None, 5])
-async def test_ids_that_are_none(name: Any) -> None:
-    """An id that could ask for something else is a ValueError."""
+async def test_invalid_ids_are_value_errors(name: Any) -> None:
+    """An id that could address another resource raises ValueError."""
     with pytest.raises(ValueError, match="must be an id"):
         await session().record(name)
     with pytest.raises(ValueError, match="must be an id"):
@@ -265,8 +265,8 @@ async def test_ids_that_are_none(name: Any) -> None:
 
 
 @pytest.mark.anyio
-async def test_another_record_than_asked_for() -> None:
-    """A single record with another id than the one asked for is not believed."""
+async def test_a_record_with_another_id_is_rejected() -> None:
+    """A single record whose id differs from the requested one is rejected."""
 
     def answer(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"status": "0", "data": {"voiceId": "2"}})
@@ -279,8 +279,8 @@ async def test_another_record_than_asked_for() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.itnio_sandbox(records=4000)
-async def test_a_page_beside_long_streams(itnio_sandbox: Sandbox) -> None:
-    """A page waits for a turn of each stream, and not for all that the streams have asked for."""
+async def test_a_page_does_not_wait_for_long_streams(itnio_sandbox: Sandbox) -> None:
+    """A page waits for one request of each stream, not for all of their queued requests."""
     itnio_sandbox.behaviour = Behaviour(latency=0.01)
     async with session_on(itnio_sandbox, concurrency=8) as session, anyio.create_task_group() as group:
 
@@ -303,16 +303,16 @@ async def test_a_page_beside_long_streams(itnio_sandbox: Sandbox) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", ["total", "size", "current", "pages"])
 @pytest.mark.parametrize("value", [10**12 + 1, 10**18, 10**19, 10**400, -1, 1.5, 1e300, True, "x", "-1", [1], {"a": 1}])
-async def test_numbers_of_a_page_that_cannot_be(name: str, value: Any) -> None:
-    """A number in an answer that is no number of records or pages is a `DecodeError`, never one of Python's own."""
+async def test_invalid_numbers_of_a_page_are_decode_errors(name: str, value: Any) -> None:
+    """An invalid number in an answer raises `DecodeError`, never an error of Python's own."""
     answer = {"total": 1, "size": 100, "current": 1, "pages": 1, "records": [], name: value}
 
     def serve(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"status": "0", "data": answer})
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(serve)) as client:
-        liar = VoiceSession(CREDENTIALS, http_client=client, retry=Retry(attempts=1))
-        for call in (liar.page(START, NOW), liar.records(START, NOW).collect()):
+        session = VoiceSession(CREDENTIALS, http_client=client, retry=Retry(attempts=1))
+        for call in (session.page(START, NOW), session.records(START, NOW).collect()):
             with pytest.raises(
                 DecodeError, match=f"{name} is .*, but a whole number from 0 to 1000000000000 is expect"
             ):
@@ -321,37 +321,37 @@ async def test_numbers_of_a_page_that_cannot_be(name: str, value: Any) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("value", [10**12, 10**11, 10**9, "1000000000000", 5.0])
-async def test_a_total_that_no_account_has(value: Any) -> None:
-    """The largest total that is accepted ends with an error as well, in bounded time and memory."""
+async def test_an_implausible_total_ends_with_an_error(value: Any) -> None:
+    """The largest total that is accepted also ends with an error, in bounded time and memory."""
 
     def serve(request: httpx.Request) -> httpx.Response:
         size = json.loads(request.content)["size"]
         return httpx.Response(200, json={"status": "0", "data": {"total": value, "size": size, "records": []}})
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(serve)) as client:
-        liar = VoiceSession(CREDENTIALS, http_client=client, retry=Retry(attempts=1))
-        assert int(value) == (await liar.page(START, NOW)).total
+        session = VoiceSession(CREDENTIALS, http_client=client, retry=Retry(attempts=1))
+        assert int(value) == (await session.page(START, NOW)).total
         with pytest.raises(IncompleteWindowError):
-            await liar.records(NOW - timedelta(days=2), NOW - timedelta(days=1)).collect()
+            await session.records(NOW - timedelta(days=2), NOW - timedelta(days=1)).collect()
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("value", [10**17, -(10**17), 10**400, 1.5, True, "x", [1]])
-async def test_an_expiry_that_is_no_time(value: Any) -> None:
-    """So it is with the time of a recording's URL."""
+async def test_an_invalid_expiry_is_a_decode_error(value: Any) -> None:
+    """An invalid expiry of a recording's URL raises `DecodeError` as well."""
 
     def serve(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"status": "0", "data": {"url": "https://x", "expireTime": value}})
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(serve)) as client:
-        liar = VoiceSession(CREDENTIALS, http_client=client, retry=Retry(attempts=1))
+        session = VoiceSession(CREDENTIALS, http_client=client, retry=Retry(attempts=1))
         with pytest.raises(DecodeError, match="expireTime is"):
-            await liar.recording_url("1", source="sip")
+            await session.recording_url("1", source="sip")
 
 
 @pytest.mark.anyio
 async def test_an_error_advises_what_the_call_accepts(itnio_sandbox: Sandbox) -> None:
-    """`page()` has no `expired`, and `records()` splits long ranges itself."""
+    """`page()` has no `expired`, and `records()` splits long ranges itself: each error advises accordingly."""
     async with session_on(itnio_sandbox) as session:
         with pytest.raises(TimeRangeError, match="a page covers at most 31 days of about the last two months") as page:
             await session.page(NOW - timedelta(days=40), NOW)
@@ -363,7 +363,7 @@ async def test_an_error_advises_what_the_call_accepts(itnio_sandbox: Sandbox) ->
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("code", "says"),
+    ("code", "message"),
     [
         (302, "redirects are not followed: check base_url"),
         (401, "check base_url, and what is between this machine and the API"),
@@ -373,12 +373,12 @@ async def test_an_error_advises_what_the_call_accepts(itnio_sandbox: Sandbox) ->
         (503, "try again later"),
     ],
 )
-async def test_an_http_error_names_the_url(code: int, says: str) -> None:
-    """An HTTP error without an API response body says which URL it is from, and what to do."""
+async def test_an_http_error_names_the_url(code: int, message: str) -> None:
+    """An HTTP error without an API response body names its URL, and what to do."""
     async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(code))) as client:
         lost = VoiceSession(CREDENTIALS, base_url="https://x.example/v9", http_client=client, retry=Retry(attempts=1))
         with pytest.raises(HTTPStatusError) as caught:
             await lost.record("7")
 
     what = f"GET /recordGroup/7: HTTP {code} without an API response body, from https://x.example/v9"
-    assert f"{what} ({says})" == str(caught.value)
+    assert f"{what} ({message})" == str(caught.value)

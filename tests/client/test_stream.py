@@ -1,4 +1,4 @@
-"""The ways to read a stream, what it tells of itself, and how it is resumed."""
+"""The ways to read a stream, its progress, and resuming."""
 
 import math
 from collections.abc import AsyncIterator, Callable
@@ -31,7 +31,7 @@ async def session(itnio_sandbox: Sandbox) -> AsyncIterator[VoiceSession]:
 
 
 @MANY
-async def test_all_readings_give_the_same(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
+async def test_all_readings_return_the_same_records(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
     """By record, page or window, or as a list: the same records in the same order."""
     one_by_one = [record async for record in session.records(START, END)]
     by_page = [record async for page in session.records(START, END).pages() for record in page.records]
@@ -44,7 +44,7 @@ async def test_all_readings_give_the_same(session: VoiceSession, itnio_sandbox: 
 
 @MANY
 async def test_pages_hold_only_new_records(session: VoiceSession) -> None:
-    """A page has what the server says of it, and at least one record."""
+    """A page has the server's numbers, and at least one record."""
     pages = [page async for page in session.records(START, END, page_size=50).pages()]
 
     assert all(0 < len(page.records) <= page.size == 50 for page in pages)
@@ -54,7 +54,7 @@ async def test_pages_hold_only_new_records(session: VoiceSession) -> None:
 
 @MANY
 async def test_windows_tile_the_range(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
-    """Windows come oldest first, share a second, and cover the range; an empty one is given too."""
+    """Windows are returned oldest first, share a second, and cover the range; empty windows are included."""
     itnio_sandbox.behaviour = Behaviour(max_span=timedelta(days=3))
     batches = [batch async for batch in session.records(START, END).windows()]
 
@@ -66,8 +66,8 @@ async def test_windows_tile_the_range(session: VoiceSession, itnio_sandbox: Sand
     assert all(batch.total is not None and len(batch.records) <= batch.total for batch in batches)
 
 
-async def test_an_empty_range(session: VoiceSession) -> None:
-    """A range without records gives none, and one window that is done."""
+async def test_a_range_without_records_completes(session: VoiceSession) -> None:
+    """A range without records returns none, and one completed window."""
     start = START - timedelta(seconds=60)
     stream = session.records(start, START - timedelta(seconds=30), of=SipRecord)
 
@@ -76,8 +76,8 @@ async def test_an_empty_range(session: VoiceSession) -> None:
     assert 1 == len([batch async for batch in session.records(start, START, of=SipRecord).windows()])
 
 
-async def test_a_range_in_the_future(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
-    """It is empty, by the server's clock: that is requested first, for this machine's may be wrong."""
+async def test_a_range_in_the_future_is_empty(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
+    """It is empty by the server's clock, which is requested first because this machine's may be wrong."""
     start = datetime.now(UTC) + timedelta(days=1)
 
     assert [] == await session.records(start, start + timedelta(days=1)).collect()
@@ -85,7 +85,7 @@ async def test_a_range_in_the_future(session: VoiceSession, itnio_sandbox: Sandb
 
 
 async def test_an_end_in_the_future_is_now(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
-    """No window reaches beyond now, and without an end it is the same."""
+    """No window reaches beyond now; without an end it is the same."""
     later = datetime.now(UTC) + timedelta(days=20)
     for end in (later, None):
         found = await session.records(START, end).collect()
@@ -96,7 +96,7 @@ async def test_an_end_in_the_future_is_now(session: VoiceSession, itnio_sandbox:
 
 @pytest.mark.parametrize("first", ["records", "pages", "windows", "collect"])
 async def test_a_stream_is_read_once(session: VoiceSession, first: str) -> None:
-    """A second reading, of whatever kind, is a RuntimeError."""
+    """A second reading, of any kind, raises RuntimeError."""
     stream = session.records(START, END)
     readings: dict[str, Any] = {
         "records": stream.__aiter__,
@@ -114,8 +114,8 @@ async def test_a_stream_is_read_once(session: VoiceSession, first: str) -> None:
         await stream.collect()
 
 
-async def test_one_task_reads_a_stream(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
-    """Two tasks that read one stream at once are told so; the first goes on."""
+async def test_a_second_concurrent_reader_is_refused(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
+    """A second task that reads the same stream receives an error; the first continues."""
     itnio_sandbox.behaviour = Behaviour(latency=0.1)
     reading: Any = session.records(START, END).__aiter__()
     async with anyio.create_task_group() as group:
@@ -130,7 +130,7 @@ async def test_one_task_reads_a_stream(session: VoiceSession, itnio_sandbox: San
 async def test_a_cancelled_reader_leaves_the_stream_to_others(
     session: VoiceSession, itnio_sandbox: Sandbox, reading: str, anyio_backend: str
 ) -> None:
-    """A reader that is cancelled, in whatever way, is a reader no more: any task may read on."""
+    """After a cancellation of any kind, another task may continue reading."""
     stream: Any = session.records(START, END)
     steps = aiter(stream) if reading == "records" else getattr(stream, reading)()
     itnio_sandbox.behaviour = Behaviour(faults=(Fault("hang"),))
@@ -150,15 +150,15 @@ async def test_a_cancelled_reader_leaves_the_stream_to_others(
     assert 200 == len(found) == stream.progress.records
 
 
-async def test_windows_take_no_limit(session: VoiceSession) -> None:
+async def test_windows_refuse_a_limit(session: VoiceSession) -> None:
     """A limit could end inside a window."""
     with pytest.raises(ValueError, match="limit"):
         session.records(START, END, limit=5).windows()
 
 
 @MANY
-async def test_progress(session: VoiceSession) -> None:
-    """Progress grows to its end, where all that was expected is there; before the first answer nothing is expected."""
+async def test_progress_ends_at_the_expected_number(session: VoiceSession) -> None:
+    """`expected` is None before the first answer; at the end, all numbers agree."""
     stream = session.records(START, END)
 
     assert Progress(0, 0, 0, None) == stream.progress
@@ -174,8 +174,10 @@ async def test_progress(session: VoiceSession) -> None:
 
 @MANY
 @pytest.mark.parametrize("of", ["group", "sip"])
-async def test_resume_from_every_window(session: VoiceSession, itnio_sandbox: Sandbox, of: Any) -> None:
-    """Stopped after any window and resumed from its checkpoint's text, each record comes exactly once."""
+async def test_resuming_after_any_window_returns_each_record_once(
+    session: VoiceSession, itnio_sandbox: Sandbox, of: Any
+) -> None:
+    """A stream stopped after any window and resumed from its checkpoint's text returns each record exactly once."""
     itnio_sandbox.behaviour = Behaviour(max_span=timedelta(days=7), ends="()")
     kind: Any = {"group": {}, "sip": {"of": SipRecord}}[of]
     checkpoint = None
@@ -193,8 +195,8 @@ async def test_resume_from_every_window(session: VoiceSession, itnio_sandbox: Sa
 
 
 @MANY
-async def test_a_window_counts_when_more_is_asked_for(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
-    """A window is in the checkpoint once the caller has asked for more after its last record, not before."""
+async def test_a_window_counts_when_the_next_record_is_requested(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
+    """A window is in the checkpoint when the caller requests the next record after its last one, not before."""
     itnio_sandbox.behaviour = Behaviour(max_span=timedelta(days=5))
     given: list[str | None] = []
     stream = session.records(START, END)
@@ -211,7 +213,7 @@ async def test_a_window_counts_when_more_is_asked_for(session: VoiceSession, itn
 
 
 def break_at(number: int) -> Callable[[Sandbox, int], None]:
-    """Return a hook that lets every request fail from this one on."""
+    """Return a hook that makes all requests fail from this one on."""
 
     def fail(sandbox: Sandbox, current: int) -> None:
         if current == number:
@@ -225,7 +227,7 @@ def break_at(number: int) -> Callable[[Sandbox, int], None]:
 async def test_collect_that_fails_completes_no_window(
     session: VoiceSession, itnio_sandbox: Sandbox, requests: int
 ) -> None:
-    """After an error nothing has been returned: checkpoint and progress are empty, and a resumed stream has it all."""
+    """After an error, checkpoint and progress are empty, and a resumed stream returns all records."""
     itnio_sandbox.behaviour = Behaviour(max_span=timedelta(days=5))
     itnio_sandbox.on_request = break_at(requests)
     stream = session.records(START, END)
@@ -235,7 +237,7 @@ async def test_collect_that_fails_completes_no_window(
 
     assert () == stream.checkpoint.done
     assert (0, 0) == (progress.records, progress.windows_done)
-    with pytest.raises(RuntimeError, match=r"with resume=stream\.checkpoint to go on"):
+    with pytest.raises(RuntimeError, match=r"with resume=stream\.checkpoint to continue"):
         await stream.collect()
     resumed = session.records(START, END, resume=stream.checkpoint)
     assert itnio_sandbox.ids(START, END) == {record.voice_id for record in await resumed.collect()}
@@ -248,7 +250,7 @@ async def test_collect_that_fails_completes_no_window(
 async def test_collect_that_is_cancelled_completes_no_window(
     session: VoiceSession, itnio_sandbox: Sandbox, requests: int
 ) -> None:
-    """After a cancellation it is the same."""
+    """After a cancellation, checkpoint and progress are empty as well."""
     itnio_sandbox.behaviour = Behaviour(max_span=timedelta(days=5), latency=0.005)
     stream = session.records(START, END)
     async with anyio.create_task_group() as group:
@@ -262,8 +264,8 @@ async def test_collect_that_is_cancelled_completes_no_window(
 
 
 @MANY
-async def test_collect_keeps_what_was_resumed(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
-    """A resumed stream whose `collect` fails keeps the checkpoint that it was given."""
+async def test_a_failed_collect_keeps_the_resumed_checkpoint(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
+    """A resumed stream whose `collect` fails keeps the checkpoint that it was resumed from."""
     itnio_sandbox.behaviour = Behaviour(max_span=timedelta(days=5))
     batch = await anext(session.records(START, END).windows())
     itnio_sandbox.reset_requests()
@@ -280,7 +282,7 @@ async def test_collect_keeps_what_was_resumed(session: VoiceSession, itnio_sandb
 
 @MANY
 async def test_a_finished_stream_resumes_to_nothing(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
-    """All windows done: nothing is given, and nothing is asked."""
+    """With all windows completed, no record is returned, and no request is sent."""
     stream = session.records(START, END)
     await stream.collect()
     itnio_sandbox.reset_requests()
@@ -290,8 +292,8 @@ async def test_a_finished_stream_resumes_to_nothing(session: VoiceSession, itnio
 
 
 @MANY
-async def test_an_error_leaves_a_stream_that_goes_on(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
-    """After an error, progress and checkpoint are there, and asking again goes on without loss."""
+async def test_a_stream_continues_after_an_error(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
+    """After an error, progress and checkpoint are available, and the next call continues without loss."""
     found: list[str | None] = []
     stream = session.records(START, END)
     reading = stream.__aiter__()
@@ -313,8 +315,8 @@ async def test_an_error_leaves_a_stream_that_goes_on(session: VoiceSession, itni
 
 
 @MANY
-async def test_an_error_at_the_seam_costs_no_more_than_itself(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
-    """A stream whose first question failed begins anew when it is asked again, with windows as wide as ever."""
+async def test_an_error_at_the_boundary_second_narrows_no_window(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
+    """A stream whose first request failed starts again at the next call, with windows of the same width."""
     itnio_sandbox.behaviour = Behaviour(faults=(Fault("system_error", times=5),))
     reading = session.records(START, END).__aiter__()
     with pytest.raises(ServerError):
@@ -325,8 +327,8 @@ async def test_an_error_at_the_seam_costs_no_more_than_itself(session: VoiceSess
     assert len(itnio_sandbox.requests) < 40
 
 
-async def test_streams_share_fairly(itnio_sandbox: Sandbox) -> None:
-    """A long stream queues no more than `concurrency` requests at a time, so a short one is soon served."""
+async def test_a_short_stream_is_not_delayed_by_a_long_one(itnio_sandbox: Sandbox) -> None:
+    """A long stream queues at most `concurrency` requests at a time, so a short one is answered soon."""
     itnio_sandbox.behaviour = Behaviour(latency=0.02)
     async with session_on(itnio_sandbox, concurrency=2) as session:
         async with anyio.create_task_group() as group:
@@ -341,8 +343,8 @@ async def test_streams_share_fairly(itnio_sandbox: Sandbox) -> None:
         assert itnio_sandbox.most_in_flight <= 2
 
 
-async def test_a_server_that_is_gone() -> None:
-    """A refused connection is a TransportError that says which request, and nothing of the signature."""
+async def test_a_refused_connection_is_a_transport_error() -> None:
+    """A refused connection is a TransportError that names the request, without the signature."""
     with Sandbox() as sandbox:
         gone = session_on(sandbox)
     with pytest.raises(TransportError, match="POST /recordGroupQuery: ConnectError") as caught:
@@ -353,7 +355,7 @@ async def test_a_server_that_is_gone() -> None:
 
 
 async def test_unread_is_what_neither_the_checkpoint_nor_skipped_covers(itnio_sandbox: Sandbox) -> None:
-    """Before reading it is the range, in whole seconds; afterwards what lies in the server's future."""
+    """Before reading, `unread` is the range in whole seconds; afterwards, the part in the server's future."""
     async with session_on(itnio_sandbox) as session:
         future = session.records(START, END + timedelta(days=30))
         assert (Window(START, END + timedelta(days=30)),) == future.unread

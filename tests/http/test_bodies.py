@@ -1,4 +1,4 @@
-"""Answers of any size and encoding: at most `LARGEST` bytes of them are received, and decompressed."""
+"""Answers of any size and encoding: at most `LARGEST` bytes are received, and decompressed."""
 
 import gzip
 import json
@@ -46,19 +46,19 @@ def sized(body: bytes, *headers: bytes) -> list[bytes]:
 
 
 def until_the_end(part: bytes, times: int, *headers: bytes) -> list[bytes]:
-    """Return an answer that ends with its connection."""
+    """Return an answer that ends when the connection closes."""
     return [b"".join((HEAD, *headers, b"\r\n")), *[part] * times]
 
 
 def bomb(wbits: int, megabytes: int = 64) -> bytes:
-    """Return zeros, compressed."""
+    """Return compressed zeros."""
     compressor = zlib.compressobj(9, wbits=wbits)
     return b"".join([compressor.compress(bytes(MEGABYTE)) for _ in range(megabytes)]) + compressor.flush()
 
 
 @attrs.define
 class Server:
-    """A server that gives one answer, piece by piece, to each request, and counts what it could send."""
+    """A server that sends one answer, piece by piece, to each request, and counts the bytes it could send."""
 
     pieces: Callable[[], AsyncGenerator[bytes]]
     url: str = ""
@@ -66,7 +66,7 @@ class Server:
     sent: int = 0
 
     async def serve(self, stream: SocketStream) -> None:
-        """Answer one request of a connection, and close it."""
+        """Answer one request of a connection, then close it."""
         async with stream:
             try:
                 received = b""
@@ -101,7 +101,7 @@ async def serving(answer: list[bytes] | Callable[[], AsyncGenerator[bytes]]) -> 
 
 @asynccontextmanager
 async def session_on(server: Server, client: Any = None, **options: Any) -> AsyncGenerator[VoiceSession]:
-    """Open a session on a server, with its own client or with one of a class."""
+    """Open a session on a server, with its own client or with one of a given class."""
     own = client and client()
     async with VoiceSession(CREDENTIALS, base_url=server.url, http_client=own, **{"retry": QUICK} | options) as session:
         yield session
@@ -110,7 +110,7 @@ async def session_on(server: Server, client: Any = None, **options: Any) -> Asyn
 
 
 async def refusal(server: Server, client: Any = None, **options: Any) -> ItnioError:
-    """Return the error that a page of a server ends with."""
+    """Return the error raised by requesting a page of a server."""
     async with session_on(server, client, **options) as session:
         with pytest.raises(ItnioError) as caught:
             await session.page(START, END)
@@ -139,7 +139,7 @@ async def refusal(server: Server, client: Any = None, **options: Any) -> ItnioEr
     ids=["gzip", "x-gzip", "nested", "nested-2", "deflate", "br", "zstd", "unknown", "length", "plain", "chunked"],
 )
 async def test_a_body_is_limited(answer: list[bytes], message: str, client: Any) -> None:
-    """A large body, and an encoding that was not requested, are a ProtocolError after one request and little memory."""
+    """A large body, or an encoding that was not requested, is a ProtocolError after one request, in little memory."""
     async with serving(answer) as server:
         tracemalloc.start()
         try:
@@ -153,7 +153,7 @@ async def test_a_body_is_limited(answer: list[bytes], message: str, client: Any)
     assert len(str(error)) < 200
     assert 1 == len(server.requests)
     assert peak < 3.5 * LARGEST
-    assert server.sent < LARGEST + 16 * MEGABYTE  # the rest is in the buffers of the sockets
+    assert server.sent < LARGEST + 16 * MEGABYTE  # the rest is in the sockets' buffers
 
 
 @pytest.mark.parametrize("client", CLIENTS)
@@ -167,7 +167,7 @@ async def test_a_body_up_to_the_limit_is_read(client: Any) -> None:
 
 @pytest.mark.parametrize("client", CLIENTS)
 async def test_only_gzip_is_requested(client: Any) -> None:
-    """Every request accepts gzip, and nothing else that the client's library may know."""
+    """Every request accepts only gzip, even if the client's library supports more."""
     answer = sized(gzip.compress(PAGE), b"Content-Encoding: gzip\r\n")
     async with serving(answer) as server, session_on(server, client) as session:
         assert 0 == (await session.page(START, END)).total
@@ -189,8 +189,8 @@ async def test_only_gzip_is_requested(client: Any) -> None:
     ],
     ids=["plain", "cut", "empty", "more", "twice", "checksum"],
 )
-async def test_damaged_gzip_is_requested_again(body: bytes, message: str) -> None:
-    """Compressed data with a damage are a transient ProtocolError."""
+async def test_damaged_gzip_is_a_transient_error(body: bytes, message: str) -> None:
+    """Damaged compressed data raise a transient ProtocolError."""
     async with serving(sized(body, b"Content-Encoding: gzip\r\n")) as server:
         error = await refusal(server)
 
@@ -202,7 +202,7 @@ async def test_damaged_gzip_is_requested_again(body: bytes, message: str) -> Non
 
 @pytest.mark.parametrize("encoding", [b"br", b"gzip"])
 async def test_an_error_page_in_another_encoding_keeps_its_status(encoding: bytes) -> None:
-    """A 502 of a proxy is retried as one, whatever its page is encoded with."""
+    """A proxy's 502 is retried, in any encoding of its page."""
     answer = b"HTTP/1.1 502 Bad\r\nContent-Encoding: %s\r\nContent-Length: 4\r\n\r\n????" % encoding
     async with serving([answer]) as server:
         error = await refusal(server)
@@ -213,7 +213,7 @@ async def test_an_error_page_in_another_encoding_keeps_its_status(encoding: byte
 
 
 def test_decoding_stops_at_the_limit() -> None:
-    """Nothing far beyond the limit is decompressed."""
+    """Decompression stops shortly after the limit."""
     compressed = bomb(31)
     tracemalloc.start()
     try:
@@ -227,8 +227,8 @@ def test_decoding_stops_at_the_limit() -> None:
 
 
 @pytest.mark.parametrize("library", [httpx, httpx2])
-async def test_a_body_that_a_hook_has_read(library: Any) -> None:
-    """A caller's hook may read the answer; the library has then decompressed it, and its size is checked too."""
+async def test_a_body_read_by_a_hook_is_limited_too(library: Any) -> None:
+    """If a caller's hook has read the answer, the library has decompressed it; its size is checked too."""
 
     async def read(response: Any) -> None:
         await response.aread()
@@ -247,7 +247,7 @@ async def test_a_body_that_a_hook_has_read(library: Any) -> None:
 
 
 async def drip(head: bytes, piece: bytes) -> AsyncGenerator[bytes]:
-    """Send a head, and a piece every now and then, without an end."""
+    """Send a head, then a piece from time to time, without an end."""
     yield head
     while True:
         await anyio.sleep(0.01)
@@ -255,7 +255,7 @@ async def drip(head: bytes, piece: bytes) -> AsyncGenerator[bytes]:
 
 
 async def flood(head: bytes, piece: bytes) -> AsyncGenerator[bytes]:
-    """Send a head, and pieces as fast as they are received, without an end."""
+    """Send a head, then pieces as fast as they are received, without an end."""
     yield head
     while True:
         yield piece
@@ -277,8 +277,8 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
     ],
     ids=["body", "chunks", "nothing", "headers", "1xx", "chunk-extensions"],
 )
-async def test_an_attempt_ends_with_its_timeout(head: bytes, piece: bytes, pieces: Any, client: Any) -> None:
-    """An answer without an end, slow or fast, takes `timeout` seconds and little memory."""
+async def test_an_endless_answer_ends_with_its_timeout(head: bytes, piece: bytes, pieces: Any, client: Any) -> None:
+    """An endless answer, slow or fast, ends after `timeout` seconds, in little memory."""
     async with serving(lambda: pieces(head, piece)) as server:
         tracemalloc.start()
         try:
@@ -304,7 +304,7 @@ async def test_an_attempt_ends_with_its_timeout(head: bytes, piece: bytes, piece
     ids=["100000-headers", "huge-header", "huge-reason", "huge-chunk-extension"],
 )
 async def test_heads_are_limited(head: bytes, client: Any) -> None:
-    """A head of more than about 100 kB is a TransportError of the HTTP library."""
+    """A head of more than about 100 kB raises the HTTP library's error as a TransportError."""
     async with serving([head]) as server:
         error = await refusal(server, client)
 
@@ -327,7 +327,7 @@ async def test_heads_are_limited(head: bytes, client: Any) -> None:
     ids=["reason", "status", "value", "id", "list", "records", "html"],
 )
 async def test_errors_of_large_answers_are_small(answer: bytes) -> None:
-    """What an error says and carries of an answer is cut before it is searched for secrets."""
+    """The part of an answer that an error quotes or carries is cut before it is searched for secrets."""
     async with serving(sized(answer)) as server:
         error = await refusal(server, retry=attrs.evolve(QUICK, attempts=1))
 

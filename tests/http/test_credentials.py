@@ -8,8 +8,8 @@ from itnio_voice import Credentials
 from itnio_voice._http.credentials import sign
 
 
-def test_the_vendors_example() -> None:
-    """The vendor's worked example is a known answer; fractions of a second are left out."""
+def test_the_vendors_example_is_reproduced() -> None:
+    """The vendor's worked example is reproduced; fractions of a second are dropped."""
     signature = sign(Credentials("bDqJFiq9", "7bz1lzh9"), 1630468800.9)
 
     assert "05d7a50893e22a5c4bb3216ae3396c7c" == signature.digest
@@ -23,27 +23,27 @@ def test_the_vendors_example() -> None:
         ("k", "пароль", 0, "50548769b95d602d6f5df4106ed8f010"),
     ],
 )
-def test_known_answers(key: str, secret: str, at: float, digest: str) -> None:
-    """Key, secret and whole seconds, joined as UTF-8, in lower-case hexadecimal MD5."""
+def test_known_signatures_are_reproduced(key: str, secret: str, at: float, digest: str) -> None:
+    """A signature is the lower-case hexadecimal MD5 of key, secret and whole seconds, joined as UTF-8."""
     assert digest == sign(Credentials(key, secret), at).digest
 
 
 def test_credentials_are_values() -> None:
-    """Compared by secret too, and fit for another process."""
+    """They compare by secret too, and can be pickled for another process."""
     credentials = Credentials("key", "secret")
 
     assert credentials == pickle.loads(pickle.dumps(credentials))  # noqa: S301
     assert credentials != Credentials("key", "other")
 
 
-def test_a_secret_that_cannot_be_encoded() -> None:
-    """It is refused where it is given, not when a request is signed."""
+def test_a_secret_that_cannot_be_encoded_is_refused() -> None:
+    """It is refused at construction, not when a request is signed."""
     with pytest.raises(ValueError, match="api_secret"):
         Credentials("key", "se\udcffcret")
 
 
-def test_no_secret_shows() -> None:
-    """Neither secret nor digest is in a repr, and there is no __dict__ to look into."""
+def test_no_repr_contains_a_secret() -> None:
+    """Neither secret nor digest is in a repr, and there is no `__dict__`."""
     credentials = Credentials("bDqJFiq9", "7bz1lzh9")
     signature = sign(credentials, 0)
 
@@ -55,7 +55,7 @@ def test_no_secret_shows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "secret", "says"),
+    ("key", "secret", "message"),
     [
         ("", "s", "api_key is empty"),
         ("k", "", "api_secret is empty"),
@@ -67,9 +67,9 @@ def test_no_secret_shows() -> None:
         ("a\nb", "s", "header"),
     ],
 )
-def test_credentials_that_are_none(key: str, secret: str, says: str) -> None:
-    """Empty or miscopied credentials are refused, and the secret is not shown."""
-    with pytest.raises(ValueError, match=says) as caught:
+def test_invalid_credentials_are_refused(key: str, secret: str, message: str) -> None:
+    """Empty or badly copied credentials are refused, and the secret is not shown."""
+    with pytest.raises(ValueError, match=message) as caught:
         Credentials(key, secret)
 
     assert repr(secret) not in str(caught.value)

@@ -1,4 +1,4 @@
-"""How long an attempt and a call may take, and which waits do not count. In virtual time."""
+"""Time limits of an attempt and of a call, and waits that do not count, in virtual time."""
 
 import json
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from .test_surplus_answers import END, START, page_of
 pytestmark = pytest.mark.anyio
 
 NEVER = 1e9
-"""Seconds after which an answer counts as one that never comes."""
+"""Seconds that stand for an answer that never arrives."""
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -29,7 +29,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 
 
 class Dripping(httpx.AsyncByteStream):
-    """A body that is received byte by byte, one each 10 ms."""
+    """A body that arrives byte by byte, one every 10 ms."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -68,13 +68,13 @@ class Server:
         return httpx.Response(200, content=body)
 
     def session(self, **options: Any) -> VoiceSession:
-        """Return a session with this server, with short waits between retries."""
+        """Return a session on this server, with short waits between retries."""
         client = httpx.AsyncClient(transport=httpx.MockTransport(self.answer))
         return VoiceSession(Credentials("key", "secret"), http_client=client, **{"retry": QUICK, **options})
 
 
 async def request_at_once(session: VoiceSession, times: int) -> None:
-    """Request a number of pages at once."""
+    """Request a number of pages concurrently."""
 
     async def request() -> None:
         await session.page(START, END)
@@ -85,19 +85,19 @@ async def request_at_once(session: VoiceSession, times: int) -> None:
 
 
 class Stopwatch:
-    """The seconds of virtual time since it was made."""
+    """The seconds of virtual time since its creation."""
 
     def __init__(self) -> None:
         self._began = anyio.current_time()
 
     @property
     def seconds(self) -> Any:
-        """The seconds, which compare with others but for rounding."""
+        """The seconds, compared with a tolerance for rounding."""
         return pytest.approx(anyio.current_time() - self._began, abs=1e-6)
 
 
 async def test_retry_after_replaces_the_backoff() -> None:
-    """A server's Retry-After is waited for, neither less nor more."""
+    """A server's `Retry-After` is the exact wait."""
     server = Server("status_503", retry_after="7")
     session, watch = server.session(retry=attrs.evolve(QUICK, attempts=2, wait_initial=60, wait_max=60)), Stopwatch()
     with pytest.raises(HTTPStatusError):
@@ -109,7 +109,7 @@ async def test_retry_after_replaces_the_backoff() -> None:
 
 @pytest.mark.parametrize("kind", ["hang", "drip"])
 async def test_an_attempt_ends_after_timeout_seconds(kind: str) -> None:
-    """A server that hangs, or sends its answer byte by byte, is left after `timeout` seconds."""
+    """An attempt on a server that hangs, or sends its answer byte by byte, ends after `timeout` seconds."""
     server, retry = Server(kind), Retry(attempts=2, wait_initial=0.05, wait_max=0.05, jitter=0)
     session, watch = server.session(timeout=0.2, retry=retry), Stopwatch()
     with pytest.raises(RequestTimeoutError, match=r"within 0\.2 s"):
@@ -122,7 +122,7 @@ async def test_an_attempt_ends_after_timeout_seconds(kind: str) -> None:
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("kind", ["hang", "drip"])
 async def test_an_attempt_over_a_connection_ends(kind: Any) -> None:
-    """The same over a real connection, in real time; how long it takes depends on the machine."""
+    """The same over a real connection, in real time; the duration depends on the machine."""
     with Sandbox(behaviour=Behaviour(faults=(Fault(kind),))) as sandbox:
         async with session_on(sandbox, timeout=0.2, retry=attrs.evolve(QUICK, attempts=2)) as session:
             with pytest.raises(RequestTimeoutError, match=r"within 0\.2 s"):
@@ -131,19 +131,20 @@ async def test_an_attempt_over_a_connection_ends(kind: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["hang", "drip", "status_503"])
 async def test_a_call_ends_after_total_seconds(kind: str) -> None:
-    """All attempts and waits together take no longer than `total`."""
+    """All attempts and waits together take at most `total`."""
     retry = Retry(attempts=1000, total=0.6, wait_initial=0.1, jitter=0)
     session, watch = Server(kind).session(timeout=0.25, retry=retry), Stopwatch()
     with pytest.raises(TransportError):
         await session.page(START, END)
 
-    # An attempt that hangs is left after 0.25 s, and the next one when `total` is over; a wait that ends later is not
+    # A hanging attempt ends after 0.25 s, the next one when `total` is over. A wait that would end later is
+    # not started: 0.1 s and 0.2 s fit, the next 0.4 s do not.
     # begun: 0.1 s and 0.2 s fit, the next 0.4 s do not.
     assert (0.3 if kind == "status_503" else 0.6) == watch.seconds
 
 
 @pytest.mark.parametrize("kind", ["hang", "drip"])
-async def test_an_attempt_gets_what_is_left_of_total(kind: str) -> None:
+async def test_an_attempt_is_limited_by_the_rest_of_total(kind: str) -> None:
     """An attempt that could take longer ends with `total` too."""
     server = Server(kind)
     session, watch = server.session(timeout=60, retry=attrs.evolve(QUICK, total=0.4)), Stopwatch()
@@ -154,8 +155,8 @@ async def test_an_attempt_gets_what_is_left_of_total(kind: str) -> None:
     assert 1 == len(server.requests)
 
 
-async def test_a_retry_after_that_exceeds_what_is_left_is_raised() -> None:
-    """Retry-After is waited for while it fits into what is left of `total`."""
+async def test_a_retry_after_beyond_the_rest_of_total_is_raised() -> None:
+    """A `Retry-After` is waited for only if it fits into the rest of `total`."""
     server = Server("status_503", retry_after="4")
     session, watch = server.session(retry=Retry(attempts=1000, total=10.0)), Stopwatch()
     with pytest.raises(HTTPStatusError) as caught:
@@ -166,8 +167,8 @@ async def test_a_retry_after_that_exceeds_what_is_left_is_raised() -> None:
     assert 8 == watch.seconds
 
 
-async def test_callers_that_share_slots_have_a_total_each() -> None:
-    """With more callers than slots, each has all of `total` for its own attempts, and no more."""
+async def test_each_caller_has_its_own_total() -> None:
+    """With more callers than slots, each has the full `total` for its own attempts, and no more."""
     server, ended, watch = Server("hang"), list[float](), Stopwatch()
     session = server.session(concurrency=2, timeout=60, retry=attrs.evolve(QUICK, total=0.3))
 
@@ -185,7 +186,7 @@ async def test_callers_that_share_slots_have_a_total_each() -> None:
 
 
 async def test_waits_between_attempts_overlap() -> None:
-    """They hold no slot: six callers with one slot wait no longer than one of them."""
+    """Waits hold no slot: six callers with one slot wait no longer than one of them."""
     session, watch = Server("status_503", retry_after="3").session(concurrency=1, retry=Retry(total=10.0)), Stopwatch()
 
     async def request() -> None:
@@ -200,7 +201,7 @@ async def test_waits_between_attempts_overlap() -> None:
 
 
 async def test_a_wait_between_attempts_holds_no_slot() -> None:
-    """While one call waits to try again, another one is sent."""
+    """While one call waits to retry, another one is sent."""
     server = Server("status_503", retry_after="30")
     session, watch = server.session(concurrency=1), Stopwatch()
 
@@ -216,8 +217,8 @@ async def test_a_wait_between_attempts_holds_no_slot() -> None:
         group.cancel_scope.cancel()
 
 
-async def test_waiting_for_a_turn_of_rate_does_not_count() -> None:
-    """Waiting for the turn that `rate` gives does not count; what follows is bounded as ever."""
+async def test_waiting_for_the_rate_does_not_count() -> None:
+    """Waiting for `rate` does not count; the rest of the call is limited as usual."""
     server = Server()
     session = server.session(rate=5, retry=Retry(attempts=1, total=0.5))
     await request_at_once(session, 6)
@@ -229,7 +230,7 @@ async def test_waiting_for_a_turn_of_rate_does_not_count() -> None:
 
 
 async def test_waiting_for_a_slot_does_not_count() -> None:
-    """`total` and `timeout` run only while a request has its slot."""
+    """`total` and `timeout` run only while a request holds a slot."""
     server = Server(latency=0.3)
     session = server.session(concurrency=1, timeout=0.5, retry=Retry(attempts=1, total=0.5))
     await request_at_once(session, 8)
@@ -239,7 +240,7 @@ async def test_waiting_for_a_slot_does_not_count() -> None:
 
 
 async def test_rate_limits_the_requests_per_second() -> None:
-    """The first request is sent at once, and the tenth after it half a second later, whatever the concurrency."""
+    """The first request is sent at once, the tenth after it half a second later, with any concurrency."""
     watch = Stopwatch()
     await request_at_once(Server().session(concurrency=8, rate=20), 11)
 

@@ -1,4 +1,4 @@
-"""A session, and a merge, belong to one event loop: another one is refused at the first call."""
+"""A session and a merge belong to one event loop: another one is refused at the first call."""
 
 import asyncio
 import threading
@@ -22,7 +22,7 @@ BACKENDS = ["asyncio", "trio"]
 
 
 def in_thread(call: Callable[[], Any]) -> BaseException | None:
-    """Run a function in a thread of its own, and return what it raises."""
+    """Run a function in a new thread, and return the error that it raises."""
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -86,7 +86,7 @@ CALLS: dict[str, Callable[[VoiceSession], Awaitable[Any]]] = {
 def test_a_second_event_loop_is_refused(
     session: VoiceSession, server: Server, backend: str, again: str, call: Any
 ) -> None:
-    """A session is used in one `anyio.run`: the second is refused, and sends nothing."""
+    """A session is used in one `anyio.run`: in a second one, it raises and sends nothing."""
     anyio.run(read, session, backend=backend)
     with pytest.raises(RuntimeError, match=REFUSED):
         anyio.run(call, session, backend=again)
@@ -94,8 +94,8 @@ def test_a_second_event_loop_is_refused(
     assert 1 == len(server.requests)
 
 
-def test_asyncio_run_twice(session: VoiceSession) -> None:
-    """So it is with `asyncio.run` and `async with`."""
+def test_a_second_asyncio_run_is_refused(session: VoiceSession) -> None:
+    """The same holds for `asyncio.run` and `async with`."""
 
     async def main() -> None:
         async with session:
@@ -110,7 +110,7 @@ def test_asyncio_run_twice(session: VoiceSession) -> None:
         asyncio.run(main())
 
 
-def test_a_session_that_was_made_before_the_event_loop(session: VoiceSession) -> None:
+def test_a_session_may_be_created_before_the_event_loop(session: VoiceSession) -> None:
     """A session that has sent nothing belongs to no event loop yet."""
 
     async def main() -> None:
@@ -118,12 +118,12 @@ def test_a_session_that_was_made_before_the_event_loop(session: VoiceSession) ->
             await session.page(START, END)
 
     asyncio.run(main())
-    asyncio.run(session.aclose())  # a second time does nothing
+    asyncio.run(session.aclose())  # the second call does nothing
 
 
 @pytest.mark.anyio
-async def test_another_thread(server: Server) -> None:
-    """An event loop in another thread is refused while the first one goes on; `anyio.from_thread` is the way."""
+async def test_an_event_loop_in_another_thread_is_refused(server: Server) -> None:
+    """An event loop in another thread is refused while the first one runs; `anyio.from_thread` is the way."""
     async with server.session() as session, anyio.create_task_group() as group:
         group.start_soon(read, session)
         await anyio.wait_all_tasks_blocked()
@@ -138,7 +138,7 @@ async def test_another_thread(server: Server) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_merge_of_sessions_of_two_event_loops(server: Server, backend: str) -> None:
+def test_a_merge_of_sessions_of_two_event_loops_fails(server: Server, backend: str) -> None:
     """The stream of the session that another event loop has used fails, and the merge with it."""
     one, other = server.session(), server.session()
     anyio.run(read, other, backend=backend)
@@ -153,8 +153,8 @@ def test_a_merge_of_sessions_of_two_event_loops(server: Server, backend: str) ->
 
 
 @pytest.mark.anyio
-async def test_a_merge_that_another_thread_reads() -> None:
-    """It neither waits for ever nor wakes tasks of another event loop."""
+async def test_a_merge_is_not_readable_in_another_thread() -> None:
+    """It raises: it neither waits forever nor wakes tasks of another event loop."""
 
     async def numbers(count: int) -> AsyncIterator[int]:
         for number in range(count):

@@ -1,4 +1,4 @@
-"""Slots: never more than there are, in turns, and none is lost, whoever is cancelled."""
+"""Slots: a fixed number, granted round-robin between callers; cancellations lose none."""
 
 import random
 from collections import Counter
@@ -12,78 +12,78 @@ from itnio_voice._http.fair_slots import FairSlots
 pytestmark = pytest.mark.anyio
 
 
-async def test_callers_take_turns() -> None:
-    """Who asks for many waits after who asks for one; the requests of one caller keep their order."""
+async def test_slots_are_granted_round_robin() -> None:
+    """A caller with many requests waits after one with a single request; one caller's requests keep their order."""
     slots = FairSlots(1)
     order: list[str] = []
 
-    async def ask(caller: str, number: int) -> None:
+    async def hold_slot(caller: str, number: int) -> None:
         async with slots.taken(caller):
             order.append(f"{caller}{number}")
 
     async with anyio.create_task_group() as group, slots.taken("first"):
         for caller, number in [("a", 1), ("a", 2), ("a", 3), ("b", 1), ("c", 1), ("c", 2)]:
-            group.start_soon(ask, caller, number)
+            group.start_soon(hold_slot, caller, number)
             await anyio.wait_all_tasks_blocked()
         assert [] == order
 
     assert ["a1", "b1", "c1", "a2", "c2", "a3"] == order
 
 
-async def test_a_newcomer_waits() -> None:
-    """Nobody comes before those who wait: a slot that is given back is theirs at once."""
+async def test_a_new_request_waits_after_earlier_ones() -> None:
+    """No request overtakes waiting ones: a released slot goes to them at once."""
     slots = FairSlots(1)
     order: list[str] = []
 
-    async def ask(name: str) -> None:
+    async def hold_slot(name: str) -> None:
         async with slots.taken(name):
             order.append(name)
 
     async with anyio.create_task_group() as group:
         async with slots.taken("holder"):
-            group.start_soon(ask, "waits")
+            group.start_soon(hold_slot, "waits")
             await anyio.wait_all_tasks_blocked()
-        await ask("comes later")
+        await hold_slot("comes later")
 
     assert ["waits", "comes later"] == order
 
 
-async def test_a_turn_that_comes_with_a_cancellation() -> None:
-    """A slot that is handed to a request that is cancelled at that moment goes on to the next one."""
+async def test_a_slot_granted_to_a_cancelled_request_goes_to_the_next() -> None:
+    """A slot that is granted to a request at the moment of its cancellation goes to the next one."""
     slots = FairSlots(1)
-    served: list[str] = []
+    order: list[str] = []
 
-    async def ask(name: str, scope: anyio.CancelScope) -> None:
+    async def hold_slot(name: str, scope: anyio.CancelScope) -> None:
         with scope:
             async with slots.taken(name):
-                served.append(name)
+                order.append(name)
 
     async with anyio.create_task_group() as group:
         scopes = [anyio.CancelScope() for _ in range(3)]
         async with slots.taken("holder"):
             for name, scope in zip("abc", scopes, strict=True):
-                group.start_soon(ask, name, scope)
+                group.start_soon(hold_slot, name, scope)
             await anyio.wait_all_tasks_blocked()
             scopes[1].cancel()
             await anyio.wait_all_tasks_blocked()
             scopes[0].cancel()
 
-    assert ["c"] == served
+    assert ["c"] == order
     assert (1, 0) == (slots._free, len(slots._waiting))
 
 
 @pytest.mark.parametrize("seed", range(10))
-async def test_whoever_is_cancelled(seed: int) -> None:
-    """After any number of requests, some of them cancelled anywhere, all slots are there, and nobody waits."""
+async def test_cancelled_requests_lose_no_slot(seed: int) -> None:
+    """After any number of requests, some cancelled at any point, all slots are free, and none waits."""
     chance = random.Random(seed)
-    slots, inside, most, done = FairSlots(3), 0, 0, Counter[str]()
+    slots, inside, highest, done = FairSlots(3), 0, 0, Counter[str]()
 
-    async def ask(caller: str, wait: float, scope: anyio.CancelScope) -> None:
-        nonlocal inside, most
+    async def hold_slot(caller: str, wait: float, scope: anyio.CancelScope) -> None:
+        nonlocal inside, highest
         with scope:
             async with slots.taken(caller):
                 inside += 1
-                most = max(most, inside)
+                highest = max(highest, inside)
                 try:
                     await anyio.sleep(wait)
                     done[caller] += 1
@@ -93,7 +93,7 @@ async def test_whoever_is_cancelled(seed: int) -> None:
     async with anyio.create_task_group() as group:
         for _ in range(300):
             scope = anyio.CancelScope()
-            group.start_soon(ask, chance.choice("abcd"), chance.choice([0, 0.0005, 0.002]), scope)
+            group.start_soon(hold_slot, chance.choice("abcd"), chance.choice([0, 0.0005, 0.002]), scope)
             if chance.random() < 0.3:
                 scope.cancel()
             elif chance.random() < 0.3:
@@ -101,7 +101,7 @@ async def test_whoever_is_cancelled(seed: int) -> None:
             if chance.random() < 0.2:
                 await anyio.lowlevel.checkpoint()
 
-    assert 3 == most
+    assert 3 == highest
     assert 100 < done.total() < 300
     assert (3, 0) == (slots._free, len(slots._waiting))
 

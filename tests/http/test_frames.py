@@ -1,4 +1,4 @@
-"""What an error reporter records, the variables of all frames included, holds neither a secret nor a signature."""
+"""Error reporters, which record all frames' variables, record no secret and no signature."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ HERE = Path(__file__).parent.parent
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Iterate over an error, and all that is reachable from it as a cause, a context or a member of a group."""
+    """Iterate over an error and all errors reachable from it as a cause, a context or a member of a group."""
     waiting, seen = [error], set[int]()
     while waiting:
         each = waiting.pop()
@@ -44,7 +44,7 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def frames(traceback: TracebackType | None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Iterate over the places and variables of a traceback's frames, but for those of the tests."""
+    """Iterate over the locations and variables of a traceback's frames, except those of the tests."""
     while traceback:
         code = traceback.tb_frame.f_code
         if HERE not in Path(code.co_filename).parents:
@@ -53,10 +53,10 @@ def frames(traceback: TracebackType | None) -> Iterator[tuple[str, dict[str, Any
 
 
 def shown(value: Any) -> str:
-    """Return the repr of a value, as far as it has one, and of the bytes in it as text."""
+    """Return a value's repr, if it has one, and its bytes as text."""
     try:
         return repr(value)
-    except Exception as error:  # noqa: BLE001 -- an object that is not complete
+    except Exception as error:  # noqa: BLE001 -- an incomplete object
         return type(error).__name__
 
 
@@ -71,7 +71,7 @@ def recorded(error: BaseException) -> list[str]:
 
 
 def assert_no_secret(error: BaseException, *others: str) -> None:
-    """Refuse an error of which a part of the secret, or of another one, is recorded."""
+    """Check that no part of the secret, or of the others, is recorded of an error."""
     now = int(datetime.now(UTC).timestamp())
     signatures = [sign(CREDENTIALS, at).digest for at in range(now - 120, now + 2)]
     parts = {SECRET[at : at + PART] for at in range(len(SECRET) - PART + 1)} | {*signatures, *others}
@@ -80,7 +80,7 @@ def assert_no_secret(error: BaseException, *others: str) -> None:
 
 
 async def caught(call: Callable[[], Awaitable[Any]], *, seconds: float | None = None) -> BaseException:
-    """Return what a call raises; with `seconds`, what its cancellation after this time does."""
+    """Return the error that a call raises; with `seconds`, the one that its cancellation after this time raises."""
     errors: list[BaseException] = []
 
     async def run() -> None:
@@ -104,8 +104,8 @@ MALFORMED = [f"{SECRET}\n", f" {SECRET}", f"{SECRET}\t", f"{SECRET}\ud800", f"\u
 
 
 @pytest.mark.parametrize("secret", MALFORMED, ids=ascii)
-def test_a_malformed_secret(secret: str) -> None:
-    """It is a ValueError, also as the key, which is the mistake of exchanging the two."""
+def test_a_malformed_secret_is_not_recorded(secret: str) -> None:
+    """It raises ValueError, also as the key: a common mistake is to exchange the two."""
     for key, other in ((KEY, secret), (secret, KEY), (secret, secret)):
         with pytest.raises(ValueError, match="copy it again") as error:
             Credentials(key, other)
@@ -115,8 +115,8 @@ def test_a_malformed_secret(secret: str) -> None:
     assert SECRET not in str(error.value)
 
 
-def test_a_secret_of_another_type() -> None:
-    """It is refused as one, without its value."""
+def test_a_secret_of_another_type_is_not_recorded() -> None:
+    """It is refused, and the error does not contain its value."""
     with pytest.raises(ValueError, match="api_secret must be text") as error:
         Credentials(KEY, SECRET.encode())  # type: ignore[arg-type]
     assert_no_secret(error.value)
@@ -124,7 +124,7 @@ def test_a_secret_of_another_type() -> None:
 
 @pytest.mark.parametrize("secret", MALFORMED[:3], ids=ascii)
 @pytest.mark.parametrize("make", [VoiceSession.from_env, find_accounts])
-def test_a_malformed_secret_in_the_environment(
+def test_a_malformed_secret_in_the_environment_is_not_recorded(
     make: Callable[[], Any], secret: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error names the variable."""
@@ -136,8 +136,8 @@ def test_a_malformed_secret_in_the_environment(
     assert_no_secret(error.value)
 
 
-def test_an_invalid_base_url_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So does that of a base URL."""
+def test_an_invalid_base_url_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the variable of a base URL as well."""
     monkeypatch.setenv("ITNIO_API_KEY", KEY)
     monkeypatch.setenv("ITNIO_API_SECRET", SECRET)
     monkeypatch.setenv("ITNIO_BASE_URL", "https://256.1.1.1")
@@ -167,8 +167,8 @@ BASE_URLS = [
 
 @pytest.mark.parametrize("library", [None, httpx, httpx2])
 @pytest.mark.parametrize("url", BASE_URLS, ids=lambda url: ascii(url[:30]))
-def test_an_invalid_base_url(url: str, library: Any) -> None:
-    """It is refused when the session is made, in printable characters."""
+def test_an_invalid_base_url_is_refused_at_construction(url: str, library: Any) -> None:
+    """It is refused when the session is created, and the message is printable."""
     with pytest.raises(ValueError, match=r"^base_url must be like https://api\.itniotech\.com/voice, not") as error:
         VoiceSession(CREDENTIALS, base_url=url, http_client=library and library.AsyncClient())
     assert_no_secret(error.value)
@@ -177,7 +177,7 @@ def test_an_invalid_base_url(url: str, library: Any) -> None:
     assert error.value.__context__ is None
 
 
-# Files of accounts
+# Account files
 
 FILES = [
     f"[eu]\napi_key = '{KEY}'\napi_secret = '{SECRET}",
@@ -202,8 +202,8 @@ NOT_UTF_8 = f"[eu]\napi_key = '{KEY}'\napi_secret = '{SECRET}".encode() + b"\xff
 
 
 @pytest.mark.parametrize("content", [*map(str.encode, FILES), NOT_UTF_8, b"#" * 2**20 + NOT_UTF_8])
-def test_a_malformed_file_of_accounts(content: bytes, tmp_path: Path) -> None:
-    """Whatever is wrong with it; the error names the file."""
+def test_a_malformed_accounts_file_is_not_recorded(content: bytes, tmp_path: Path) -> None:
+    """The error names the file, for any defect."""
     path = tmp_path / "accounts.toml"
     path.write_bytes(content)
     path.chmod(0o600)
@@ -218,8 +218,8 @@ def test_a_malformed_file_of_accounts(content: bytes, tmp_path: Path) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(st.data())
 @example(None)
-def test_a_damaged_file_of_accounts(tmp_path: Path, data: Any) -> None:
-    """Nor where a character of a valid file is another one, or all after it is lost."""
+def test_a_damaged_accounts_file_is_not_recorded(tmp_path: Path, data: Any) -> None:
+    """A valid file with one character replaced, or cut at it, leaks nothing either."""
     text = f"[eu]\napi_key = '{KEY}'\napi_secret = '{SECRET}'\n[us]\napi_key = 'us'\napi_secret = '{SECRET}'\n"
     if data:
         at = data.draw(st.integers(0, len(text) - 1))
@@ -241,7 +241,7 @@ def test_a_damaged_file_of_accounts(tmp_path: Path, data: Any) -> None:
         assert str(failure).isprintable()
 
 
-def test_a_file_of_accounts_that_others_can_read(tmp_path: Path) -> None:
+def test_an_accounts_file_that_others_can_read_is_not_recorded(tmp_path: Path) -> None:
     """It is refused before it is read."""
     path = tmp_path / "accounts.toml"
     path.write_text(f"[eu]\napi_key = '{KEY}'\napi_secret = '{SECRET}'\n")
@@ -255,20 +255,20 @@ def test_a_file_of_accounts_that_others_can_read(tmp_path: Path) -> None:
 
 
 class ClientError(Exception):
-    """An error of a client of the user's own."""
+    """An error of the user's own client."""
 
 
 class FailsToBuild(httpx.AsyncClient):
     """A client that cannot build a request."""
 
     def build_request(self, *_: Any, **options: Any) -> Any:
-        """Fail with what httpx raises for an invalid URL."""
+        """Raise what httpx raises for an invalid URL."""
         message = f"Invalid URL for {options}"
         raise httpx.InvalidURL(message)
 
 
 class FailsToSend(httpx.AsyncClient):
-    """A client that fails with an error that quotes the request."""
+    """A client whose error quotes the request."""
 
     async def send(self, request: Any, **_: Any) -> Any:
         """Fail."""
@@ -283,13 +283,13 @@ async def cannot_answer(request: httpx.Request) -> httpx.Response:
 
 
 async def cannot_connect(request: httpx.Request) -> httpx.Response:
-    """Fail as a network does, with a text that quotes the request."""
+    """Fail as a network does, with an error that quotes the request."""
     message = f"refused {dict(request.headers)}"
     raise httpx.ConnectError(message, request=request)
 
 
 async def fails_as_a_group(request: httpx.Request) -> httpx.Response:
-    """Fail in several ways at once."""
+    """Raise a group of several errors."""
     message = "two"
     raise ExceptionGroup(message, [ValueError(request.headers["sign"]), OSError(request.headers["sign"])])
 
@@ -323,8 +323,10 @@ CLIENTS: dict[str, tuple[Callable[[], httpx.AsyncClient], type[BaseException]]] 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("client", "kind"), CLIENTS.values(), ids=CLIENTS)
-async def test_a_client_that_fails(client: Callable[[], httpx.AsyncClient], kind: type[BaseException]) -> None:
-    """Its own errors are raised as they are, without the frames that hold the request; a note has their place."""
+async def test_a_failing_clients_request_is_not_recorded(
+    client: Callable[[], httpx.AsyncClient], kind: type[BaseException]
+) -> None:
+    """The client's own errors are raised unchanged, without the frames that hold the request; a note replaces them."""
     async with client() as http_client:
         retry = Retry(attempts=2, wait_initial=0, jitter=0)
         session = VoiceSession(CREDENTIALS, http_client=http_client, retry=retry, timeout=0.01)
@@ -337,8 +339,8 @@ async def test_a_client_that_fails(client: Callable[[], httpx.AsyncClient], kind
 
 
 @pytest.mark.anyio
-async def test_the_error_that_the_caller_handles_keeps_its_frames() -> None:
-    """An error inside an `except` of the caller's has the caller's error as its context, which is not touched."""
+async def test_an_error_handled_by_the_caller_keeps_its_frames() -> None:
+    """An error inside the caller's `except` has the caller's error as its context, which is unchanged."""
     async with client_with(cannot_answer) as http_client:
         session = VoiceSession(CREDENTIALS, http_client=http_client)
         with pytest.raises(RuntimeError) as error:
@@ -352,20 +354,20 @@ async def test_the_error_that_the_caller_handles_keeps_its_frames() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_cancelled_request() -> None:
-    """Also one that waits inside the HTTP library."""
+async def test_a_cancelled_request_is_not_recorded() -> None:
+    """The same holds for a request that waits inside the HTTP library."""
     async with client_with(never) as http_client:
         session = VoiceSession(CREDENTIALS, http_client=http_client)
         assert_no_secret(await caught(lambda: session.page(START, END), seconds=0.01))
 
 
-# httpx 0.28 leaves an async generator behind where a request is cancelled, about which trio warns.
+# httpx 0.28 leaves an async generator behind when a request is cancelled, and trio warns about it.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.anyio
 @pytest.mark.parametrize("library", [None, httpx, httpx2])
 @pytest.mark.parametrize("fault", ["hang", "drop", "half_body", "html", "status_503"])
-async def test_failures_over_a_socket(library: Any, fault: Any) -> None:
-    """With each HTTP library: cancelled, timed out, and failed."""
+async def test_failures_over_a_socket_record_no_secret(library: Any, fault: Any) -> None:
+    """With each HTTP library, a request that is cancelled, times out or fails leaks nothing."""
     retry = Retry(attempts=2, wait_initial=0, jitter=0)
     with Sandbox(accounts={KEY: SECRET}, behaviour=Behaviour(faults=[Fault(fault)])) as sandbox:
         client = library and library.AsyncClient()
@@ -379,8 +381,8 @@ async def test_failures_over_a_socket(library: Any, fault: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [asyncio.TimeoutError, asyncio.CancelledError])
-def test_what_asyncio_cancels(kind: type[BaseException]) -> None:
-    """A timeout of asyncio's, and the cancellation of a task."""
+def test_cancellations_of_asyncio_record_no_secret(kind: type[BaseException]) -> None:
+    """The same holds for a timeout of asyncio, and for the cancellation of a task."""
 
     async def main() -> BaseException:
         async with client_with(never) as http_client:
@@ -401,7 +403,7 @@ def test_what_asyncio_cancels(kind: type[BaseException]) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", ["v" * 70_000, "\ud800", "é" * 1001])
-async def test_ids_that_no_url_can_have(name: str) -> None:
+async def test_ids_that_are_invalid_in_a_url_are_refused(name: str) -> None:
     """An id that is too long, or is not text, is refused before a request is built."""
     async with VoiceSession(CREDENTIALS, http_client=client_with(never)) as session:
         for call in (lambda: session.record(name), lambda: session.recording_url(name, source="sip")):
@@ -413,8 +415,8 @@ async def test_ids_that_no_url_can_have(name: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_the_longest_ids() -> None:
-    """An id of 1,000 characters is sent, whatever they are."""
+async def test_the_longest_ids_are_sent() -> None:
+    """An id of 1,000 characters is sent, with any characters."""
     async with client_with(lambda _: httpx.Response(200, json={"status": "0", "data": None})) as http_client:
         session = VoiceSession(CREDENTIALS, http_client=http_client)
         for name in ("é" * 1000, "\U0001f600" * 1000, "/../\n\x00?#" * 100):
@@ -423,12 +425,12 @@ async def test_the_longest_ids() -> None:
             assert "RecordNotFoundError" == type(error).__name__
 
 
-# What reads a record
+# Record classes
 
 
 @attrs.frozen
 class Refuses(VoiceRecord):
-    """A record class that raises."""
+    """A record class whose constructor raises."""
 
     def __attrs_post_init__(self) -> None:
         raise ValueError(self.callee)
@@ -436,7 +438,7 @@ class Refuses(VoiceRecord):
 
 @attrs.frozen
 class Exits(VoiceRecord):
-    """A record class that ends the process."""
+    """A record class that exits the process."""
 
     def __attrs_post_init__(self) -> None:
         raise KeyboardInterrupt
@@ -457,8 +459,8 @@ converter.register_structure_hook(OwnError, _hook)
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("of", [Refuses, Exits, OwnError])
-async def test_a_record_class_that_raises(of: type[VoiceRecord]) -> None:
-    """Neither does what it raises show what a server sends back of the secret and the signature."""
+async def test_a_failing_record_class_records_no_secret(of: type[VoiceRecord]) -> None:
+    """Its error does not show the secret and signature that a server sends back."""
 
     def echo(request: httpx.Request) -> httpx.Response:
         row = {"voiceId": "v", "callee": f"{SECRET} {request.headers['sign']}"}
@@ -472,8 +474,8 @@ async def test_a_record_class_that_raises(of: type[VoiceRecord]) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_closed_session() -> None:
-    """The calls under way are ended without the frames of their requests."""
+async def test_calls_of_a_closed_session_record_no_secret() -> None:
+    """Calls in flight end without the frames of their requests."""
     async with client_with(never) as http_client:
         session = VoiceSession(CREDENTIALS, http_client=http_client)
         errors: list[BaseException] = []
@@ -503,8 +505,10 @@ async def test_a_closed_session() -> None:
         "http://user:pass-word@256.1.1.1",
     ],
 )
-def test_an_invalid_proxy(name: str, proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The password of a proxy is not shown if the proxy's URL is invalid."""
+def test_the_password_of_an_invalid_proxy_is_not_recorded(
+    name: str, proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The password of an invalid proxy URL is not shown."""
     for other in [*os.environ]:
         if other.lower().endswith("_proxy"):
             monkeypatch.delenv(other)
@@ -516,8 +520,8 @@ def test_an_invalid_proxy(name: str, proxy: str, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("proxy", ["http://user:pass-word@127.0.0.1:1", "socks5://user:pass-word@127.0.0.1:1"])
-async def test_a_proxy_that_does_not_answer(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor if the proxy cannot be reached, or a package for it is missing."""
+async def test_the_password_of_a_failing_proxy_is_not_recorded(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same holds if the proxy cannot be reached, or a package for it is missing."""
     monkeypatch.setenv("ALL_PROXY", proxy)
     monkeypatch.setenv("NO_PROXY", "")
 
@@ -531,8 +535,8 @@ async def test_a_proxy_that_does_not_answer(proxy: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.anyio
-async def test_an_error_that_quotes_a_url() -> None:
-    """User name and password of any URL in the text of an error are redacted."""
+async def test_users_and_passwords_of_quoted_urls_are_redacted() -> None:
+    """User names and passwords of all URLs in an error's text are redacted."""
 
     async def refuse(request: httpx.Request) -> httpx.Response:
         message = "cannot use http://user:pass-word@proxy.example:8080/x"

@@ -1,4 +1,4 @@
-"""How fast a session sends: at most `rate` per second, and slower while the server answers 429. In virtual time."""
+"""The pace of a session: at allowed `rate` requests per second, and slower after 429, in virtual time."""
 
 import json
 import random
@@ -36,7 +36,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 
 @attrs.define
 class Server:
-    """A server that takes `latency` seconds. `limit` returns None, or the headers of a 429, at a time from 0."""
+    """A server with a latency in seconds. `limit` returns None, or the headers of a 429, at a time from 0."""
 
     limit: Limit = lambda _: None
     latency: float = 0.01
@@ -58,18 +58,18 @@ class Server:
         return httpx.Response(200, json={"status": "0", "data": data})
 
     def session(self, **options: Any) -> VoiceSession:
-        """Return a session with this server."""
+        """Return a session on this server."""
         client = httpx.AsyncClient(transport=httpx.MockTransport(self.answer))
         return VoiceSession(Credentials("key", "secret"), http_client=client, **options)
 
 
-async def a_page(session: VoiceSession) -> None:
+async def request_page(session: VoiceSession) -> None:
     """Request a page."""
     await session.page(START, END)
 
 
 def token_bucket(rate: float, burst: int) -> Limit:
-    """Allow `rate` requests a second, and `burst` at once after a silence."""
+    """Allow `rate` requests a second, and `burst` at once after a pause."""
     left, last = float(burst), 0.0
 
     def limit(now: float) -> dict[str, str] | None:
@@ -83,14 +83,14 @@ def token_bucket(rate: float, burst: int) -> Limit:
     return limit
 
 
-def fixed_window(most: int, seconds: float) -> Limit:
+def fixed_window(allowed: int, seconds: float) -> Limit:
     """Allow a number of requests in each window."""
     counts: dict[int, int] = {}
 
     def limit(now: float) -> dict[str, str] | None:
         window = int(now // seconds)
         counts[window] = counts.get(window, 0) + 1
-        return {} if counts[window] > most else None
+        return {} if counts[window] > allowed else None
 
     return limit
 
@@ -105,7 +105,7 @@ LIMITS: dict[str, Callable[[], Limit]] = {
 @pytest.mark.parametrize("concurrency", [1, 4, 8])
 @pytest.mark.parametrize("limit", LIMITS.values(), ids=LIMITS)
 async def test_a_limit_of_60_a_minute_ends_no_walk(limit: Callable[[], Limit], concurrency: int) -> None:
-    """Without Retry-After, and with the default retries, a walk ends without error, and few requests are refused."""
+    """Without `Retry-After`, and with default retries, a walk ends without error, and few requests are refused."""
     server = Server(limit())
     found = await server.session(concurrency=concurrency).records(START, END, page_size=1).collect()
 
@@ -117,7 +117,7 @@ async def test_a_limit_of_60_a_minute_ends_no_walk(limit: Callable[[], Limit], c
 @pytest.mark.parametrize("concurrency", [1, 4, 8])
 @pytest.mark.parametrize("seconds", [6, 60])
 async def test_no_request_is_sent_while_a_retry_after_lasts(seconds: float, concurrency: int) -> None:
-    """The session, with all its callers, waits as long as the server says, and its calls do not fail."""
+    """The session waits with all its callers as long as the server says, and no call fails."""
     server = Server(lambda now: {"Retry-After": "1"} if 0.5 < now < seconds else None)
     session = server.session(concurrency=concurrency)
     async with anyio.create_task_group() as group:
@@ -129,13 +129,13 @@ async def test_no_request_is_sent_while_a_retry_after_lasts(seconds: float, conc
     assert server.sent[-1] < seconds + 80
 
 
-async def test_one_request_at_a_time_until_one_is_answered() -> None:
-    """After a 429 of eight requests in flight, one is sent at a time; their other answers do not end that."""
+async def test_one_request_is_sent_at_a_time_after_a_429() -> None:
+    """After a 429 with eight requests in flight, one is sent at a time; answers to the other seven do not end this."""
     server = Server(lambda now: {} if now < 5 else None, latency=0.4)
     session = server.session(concurrency=8)
     async with anyio.create_task_group() as group:
         for _ in range(8):
-            group.start_soon(a_page, session)
+            group.start_soon(request_page, session)
 
     sent, answered = server.sent[8:], server.refused[8:]
     assert [0.0] * 8 == server.sent[:8]
@@ -145,7 +145,7 @@ async def test_one_request_at_a_time_until_one_is_answered() -> None:
 
 
 async def test_429_does_not_count_as_an_attempt() -> None:
-    """`attempts` counts the other requests only."""
+    """`attempts` counts only the other requests."""
     server = Server(lambda now: {"Retry-After": "1"} if now < 6 else None)
     page = await server.session(retry=Retry(attempts=1)).page(START, END)
 
@@ -154,8 +154,8 @@ async def test_429_does_not_count_as_an_attempt() -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"Retry-After": "1"}, {"Retry-After": "0"}], ids=str)
-async def test_a_server_that_refuses_for_ever(headers: dict[str, str]) -> None:
-    """Every call ends after `total` seconds, however many wait for their turn."""
+async def test_calls_end_on_a_server_that_always_refuses(headers: dict[str, str]) -> None:
+    """Every call ends after `total` seconds, for any number of waiting calls."""
     server = Server(lambda _: headers)
     session = server.session(concurrency=8)
     ended: list[float] = []
@@ -206,14 +206,14 @@ async def test_a_session_speeds_up_again() -> None:
     assert gaps[-1] == pytest.approx(server.latency)
 
 
-async def test_turns_of_cancelled_calls_are_given_back() -> None:
-    """After 40 cancelled calls, the next one waits for one turn at most."""
+async def test_cancelled_calls_do_not_use_up_the_rate() -> None:
+    """After 40 cancelled calls, the next one waits at allowed 1/rate seconds."""
     server = Server(latency=0)
     session = server.session(rate=2, concurrency=4)
     await session.page(START, END)
     async with anyio.create_task_group() as group:
         for _ in range(40):
-            group.start_soon(a_page, session)
+            group.start_soon(request_page, session)
         await anyio.sleep(0.1)
         group.cancel_scope.cancel()
     await session.page(START, END)
@@ -221,8 +221,8 @@ async def test_turns_of_cancelled_calls_are_given_back() -> None:
     assert [0, 0.5] == pytest.approx(server.sent)
 
 
-async def test_a_reader_less_patient_than_a_turn_gets_on() -> None:
-    """Calls that are each cancelled before the next turn add up to it."""
+async def test_a_reader_with_timeouts_below_the_interval_makes_progress() -> None:
+    """Calls that are each cancelled before they may be sent still make progress together."""
     server = Server(latency=0)
     session = server.session(rate=2)
     await session.page(START, END)
@@ -243,7 +243,7 @@ async def test_a_reader_less_patient_than_a_turn_gets_on() -> None:
     latency=st.sampled_from([0, 0.01, 2]),
     refusals=st.sampled_from([0, 0.2]),
 )
-def test_rate_is_never_exceeded(  # noqa: PLR0917 -- drawn
+def test_rate_is_never_exceeded(  # noqa: PLR0917 -- drawn arguments
     backend: str,
     rate: float,
     calls: list[tuple[float, float | None]],
@@ -251,7 +251,7 @@ def test_rate_is_never_exceeded(  # noqa: PLR0917 -- drawn
     latency: float,
     refusals: float,
 ) -> None:
-    """Whichever calls are cancelled, slow or refused, requests are 1/rate seconds apart."""
+    """Requests are 1/rate seconds apart, with any cancelled, slow or refused calls."""
     chance = random.Random(1)
     server = Server(lambda _: {} if chance.random() < refusals else None, latency)
 
@@ -274,8 +274,8 @@ def test_rate_is_never_exceeded(  # noqa: PLR0917 -- drawn
 
 @pytest.mark.parametrize("rate", [None, 5.0])
 @pytest.mark.parametrize("concurrency", [1, 3])
-async def test_callers_take_turns_at_the_rate(rate: float | None, concurrency: int) -> None:
-    """A caller with many requests holds up one with a single request by one turn, not by one for each slot."""
+async def test_the_rate_is_shared_round_robin(rate: float | None, concurrency: int) -> None:
+    """A caller with many requests delays a single request by one of them, not by one for each slot."""
     server = Server(latency=0.01)
     session = server.session(rate=rate, concurrency=concurrency)
     ended: list[float] = []
@@ -292,12 +292,12 @@ async def test_callers_take_turns_at_the_rate(rate: float | None, concurrency: i
         await anyio.sleep(0.001)
         group.start_soon(call, "one")
 
-    # Those that were sent before it came, one that was at the gate, and those sent while it was answered.
+    # Those sent before it arrived, one that was next, and those sent while it was answered.
     assert ended[0] <= 2 * concurrency + 2
 
 
 async def test_a_pause_is_never_a_busy_loop() -> None:
-    """A refusal without a wait, of the server or of the policy, still waits."""
+    """A refusal without a wait, by the server or by the policy, still waits."""
     for retry_after in (0.0, None):
         pace = Pace(None, Retry(wait_initial=0, jitter=0))
         assert 0.01 == pytest.approx(pace.refused(await pace.turn(0, 1), retry_after))

@@ -1,4 +1,4 @@
-"""The client that a session makes: proxies as httpx reads them, errors by httpx's names."""
+"""The session's own client: proxies and errors are those of httpx."""
 
 import socket
 import threading
@@ -40,7 +40,7 @@ START = END - timedelta(days=30)
     ],
 )
 def test_proxies_are_read_as_httpx_reads_them(proxies: dict[str, str], expected: dict[str, Any]) -> None:
-    """Each proxy by scheme, and None for the hosts that are asked directly."""
+    """Each scheme has its proxy, and hosts without a proxy have None."""
     assert expected == proxy_mounts(proxies)
 
 
@@ -56,7 +56,7 @@ def test_proxies_are_read_as_httpx_reads_them(proxies: dict[str, str], expected:
         ("https://10.1.2.3", True),
     ],
 )
-def test_which_hosts_are_asked_directly(monkeypatch: pytest.MonkeyPatch, url: str, direct: bool) -> None:
+def test_no_proxy_is_respected(monkeypatch: pytest.MonkeyPatch, url: str, direct: bool) -> None:
     """`NO_PROXY` works on our client as it does on httpx's own."""
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "onbuka.com,.laaffic.com,10.1.2.3")
@@ -66,8 +66,8 @@ def test_which_hosts_are_asked_directly(monkeypatch: pytest.MonkeyPatch, url: st
         assert direct == (client._transport_for_url(httpx.URL(url)) is client._transport)
 
 
-def test_a_proxy_of_an_unknown_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is refused when the session is made."""
+def test_a_proxy_of_an_unknown_scheme_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused when the session is created."""
     monkeypatch.setenv("HTTPS_PROXY", "gopher://proxy")
     with pytest.raises(ValueError, match="gopher"):
         make_client(1)
@@ -75,7 +75,7 @@ def test_a_proxy_of_an_unknown_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def proxy() -> Iterator[tuple[str, list[bytes]]]:
-    """Run a proxy that keeps the first line and the authorization of each request, and refuses it."""
+    """Run a proxy that stores the first line and the authorization of each request, and refuses it."""
     heard: list[bytes] = []
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -113,10 +113,10 @@ async def test_requests_go_through_the_proxy(monkeypatch: pytest.MonkeyPatch, pr
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_no_proxy_to_this_machine(
+async def test_loopback_uses_no_proxy(
     monkeypatch: pytest.MonkeyPatch, proxy: tuple[str, list[bytes]], itnio_sandbox: Sandbox, host: str
 ) -> None:
-    """A loopback base URL goes through none of the environment's proxies, which would see the signature."""
+    """A loopback base URL uses none of the environment's proxies, which would see the signature."""
     url, heard = proxy
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, url)
@@ -147,14 +147,14 @@ async def test_no_proxy_to_this_machine(
         ("", False),
     ],
 )
-def test_which_addresses_are_direct(host: str, direct: bool) -> None:
+def test_loopback_and_no_proxy_addresses_are_direct(host: str, direct: bool) -> None:
     """Loopback addresses are, and those in a network of `NO_PROXY`."""
     assert direct == is_direct(host, {"no": "example.com, 10.0.0.0/8,192.168.7.1/24 ,fd00::/8,nonsense/99,"})
 
 
 @pytest.mark.parametrize("url", ["https://10.1.2.3/voice", "https://api.itniotech.com/voice", "https://[::1]:8000"])
-def test_a_network_of_no_proxy(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    """A client for an address in a network of `NO_PROXY` has no proxies; one for another address has them."""
+def test_no_proxy_may_name_networks(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """A client for an address in a network of `NO_PROXY` has no proxies; one for another address does."""
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "10.0.0.0/8")
     client = make_client(1, url)
@@ -163,7 +163,7 @@ def test_a_network_of_no_proxy(monkeypatch: pytest.MonkeyPatch, url: str) -> Non
 
 
 def test_certificates_are_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients share what checks certificates, as long as the environment names the same ones."""
+    """Clients share their TLS context, while the environment names the same certificates."""
 
     def context() -> Any:
         transport: Any = make_client(1)._transport
@@ -180,7 +180,7 @@ def test_certificates_are_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @attrs.define
 class CookieServer:
-    """A transport whose answers set cookies, and that keeps the Cookie header of each request."""
+    """A transport whose answers set cookies, and that stores the Cookie header of each request."""
 
     library: Any
     setting: list[tuple[str, str]] = attrs.field(factory=list)
@@ -199,8 +199,8 @@ class CookieServer:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("library", [httpx, httpx2])
-async def test_cookies_on_a_callers_client(library: Any) -> None:
-    """A session neither sends the cookies of a shared client nor leaves any in its jar; the caller's own stay."""
+async def test_cookies_of_a_callers_client_are_neither_sent_nor_stored(library: Any) -> None:
+    """A session neither sends a shared client's cookies nor adds any to its jar; the caller's own remain."""
     setting = [("Set-Cookie", f"name-{number}=value; Path=/voice") for number in range(20)]
     server = CookieServer(library, [*setting, ("Set-Cookie", "invalid; Domain=elsewhere.example")])
     async with server.client() as client:
@@ -218,8 +218,8 @@ async def test_cookies_on_a_callers_client(library: Any) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("library", [httpx, httpx2])
-async def test_a_cookie_header_of_a_callers_client(library: Any) -> None:
-    """A Cookie among the client's own headers is sent."""
+async def test_a_cookie_header_of_a_callers_client_is_sent(library: Any) -> None:
+    """A Cookie header among the client's own headers is sent."""
     server = CookieServer(library)
     async with server.client(headers={"Cookie": "gateway=1"}) as client:
         await VoiceSession(Credentials("api-key-1", "secret-of-1"), http_client=client).page(START, END)
@@ -228,8 +228,8 @@ async def test_a_cookie_header_of_a_callers_client(library: Any) -> None:
 
 
 @pytest.mark.anyio
-async def test_cookies_on_our_own_client() -> None:
-    """Cookies of answers are neither kept nor sent, and not even parsed."""
+async def test_our_own_client_ignores_cookies() -> None:
+    """Cookies of answers are neither stored nor sent, nor parsed."""
     received: list[bytes] = []
     body = b'{"status": "0", "data": {"total": 0, "records": []}}'
     cookies = b"".join(b"Set-Cookie: name-%d=value\r\n" % number for number in range(3000))

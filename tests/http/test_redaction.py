@@ -1,4 +1,4 @@
-"""Redaction: secrets, parts of them, and the users of URLs; in bounded time."""
+"""Redaction of secrets, parts of them, and user names and passwords in URLs, in bounded time."""
 
 import pytest
 from hypothesis import given
@@ -24,14 +24,14 @@ PART = 6
         (f"İ {SECRET} ΣΑΣ", "İ *** ΣΑΣ"),
     ],
 )
-def test_secrets(text: str, shown: str) -> None:
-    """Six characters in a row of a secret are redacted, in upper and lower case."""
+def test_parts_of_secrets_are_redacted(text: str, shown: str) -> None:
+    """Six consecutive characters of a secret are redacted, in upper and lower case."""
     assert shown == redact_secrets(text, [SECRET])
 
 
 @given(st.text(max_size=40), st.text(min_size=1, max_size=20), st.integers(0, 20), st.text(max_size=40))
 def test_no_part_of_any_secret_is_left(before: str, secret: str, at: int, after: str) -> None:
-    """Whatever the secret and the text around it; a shorter secret than a part is redacted as one."""
+    """Holds for any secret and text around it; a secret shorter than a part is redacted completely."""
     length = min(PART, len(secret))
     part = secret[min(at, len(secret) - length) :][:length]
     shown = redact_secrets(f"{before}{part}{after}", [secret])
@@ -51,13 +51,13 @@ def test_no_part_of_any_secret_is_left(before: str, secret: str, at: int, after:
         ("a@b c://d e@f", "a@b c://d e@f"),
     ],
 )
-def test_users_of_urls(text: str, shown: str) -> None:
+def test_users_and_passwords_of_urls_are_redacted(text: str, shown: str) -> None:
     """User names and passwords are redacted, and nothing else."""
     assert shown == redact_users(text)
 
 
-def test_a_large_value_that_holds_a_secret_is_cut() -> None:
-    """What is redacted is bounded, however large it is and however often the secret is in it."""
+def test_a_large_value_with_a_secret_is_cut() -> None:
+    """The redacted text is bounded, for any size and any number of secrets in it."""
     error = DecodeError("m", value=[SECRET * 1000, "a" * 10_000])
     redact_error(error, [SECRET])
     assert "['***" == error.value[:5]
@@ -70,7 +70,7 @@ def test_a_large_value_that_holds_a_secret_is_cut() -> None:
 
 
 def test_only_the_quotes_of_a_message_are_redacted() -> None:
-    """The library's own words stay, also where they are a secret; the text of other errors is redacted completely."""
+    """The library's own words remain, even if they are a secret; the text of other errors is redacted completely."""
     error = ProtocolError(Message("the secret is {what}", what="the secret"), excerpt="the secret")
     redact_error(error, ["secret"])
     assert ("the secret is the ***", "the ***") == (str(error), error.excerpt)

@@ -1,4 +1,4 @@
-"""How often and how long a call is tried."""
+"""The number of attempts, and the waits between them."""
 
 import asyncio
 from typing import Any
@@ -22,8 +22,8 @@ from itnio_voice._http.retry import Attempts, http_date
 
 @pytest.mark.parametrize("name", ["attempts", "total", "wait_initial", "wait_max", "jitter"])
 @pytest.mark.parametrize("value", [-1, "5", None, True, float("nan")])
-def test_wrong_numbers(name: Any, value: Any) -> None:
-    """A number out of range, or something else, is a ValueError that names it."""
+def test_invalid_options_are_value_errors(name: Any, value: Any) -> None:
+    """A number out of range, or another type, is a ValueError that names the option."""
     with pytest.raises(ValueError, match=f"{name} must be"):
         Retry(**{name: value})
 
@@ -41,8 +41,8 @@ def test_wrong_numbers(name: Any, value: Any) -> None:
         ("jitter", 0, True),
     ],
 )
-def test_edges(name: Any, value: Any, allowed: bool) -> None:
-    """Attempts are whole and from 1, the total is above 0, waits may be 0."""
+def test_limits_of_options(name: Any, value: Any, allowed: bool) -> None:
+    """Attempts are integers from 1, the total is above 0, waits may be 0."""
     if allowed:
         assert value == getattr(Retry(**{name: value}), name)
     else:
@@ -54,12 +54,12 @@ def test_edges(name: Any, value: Any, allowed: bool) -> None:
     ("failures", "expected"), [(1, 0.5), (2, 1.0), (3, 2.0), (6, 16.0), (7, 30.0), (65, 30.0), (10**9, 30.0)]
 )
 def test_backoff_doubles(failures: int, expected: float) -> None:
-    """Without jitter the waits are known, however many failures there were."""
+    """Without jitter the waits are exact, for any number of failures."""
     assert expected == Retry(jitter=0).backoff(failures)
 
 
-def test_jitter_is_at_random() -> None:
-    """Clients that failed together do not come back together."""
+def test_jitter_is_random() -> None:
+    """Clients that failed together do not retry together."""
     waits = {Retry(wait_initial=0, jitter=1).backoff(1) for _ in range(20)}
 
     assert len(waits) > 1
@@ -68,7 +68,7 @@ def test_jitter_is_at_random() -> None:
 
 @given(st.integers(1, 1000))
 def test_backoff_is_bounded(failures: int) -> None:
-    """Waits double from `wait_initial`, have up to `jitter` more, and end at `wait_max`."""
+    """Waits double from `wait_initial`, plus at most `jitter`, up to `wait_max`."""
     wait = Retry(wait_initial=0.5, wait_max=30, jitter=1).backoff(failures)
 
     assert min(30, 0.5 * 2 ** (failures - 1)) <= wait <= min(30, 0.5 * 2 ** (failures - 1) + 1)
@@ -105,19 +105,21 @@ def test_backoff_is_bounded(failures: int) -> None:
         (DecodeError(""), 503, {}, False),
     ],
 )
-def test_wait(error: ItnioError, status: int, headers: dict[str, str], wait: float | bool) -> None:
-    """What passes is waited for as the server asks, or as the policy says, if that fits into what is left."""
+def test_transient_errors_are_waited_for(
+    error: ItnioError, status: int, headers: dict[str, str], wait: float | bool
+) -> None:
+    """Transient errors are retried after the server's wait, or the policy's, if it fits into the rest of `total`."""
     attempts = Attempts(Retry(total=10, jitter=0))
     attempts.record_failure(error, status, headers, 100.0)
 
-    told = attempts.wait(error)
+    actual = attempts.wait(error)
 
-    assert (type(wait), wait) == (type(told), told)
+    assert (type(wait), wait) == (type(actual), actual)
     assert attempts.retry_after == getattr(error, "retry_after", attempts.retry_after)
 
 
-def test_wait_after_the_last() -> None:
-    """No wait once `total` is used up, none for a cancellation, and 0 for a request that is signed anew."""
+def test_there_is_no_wait_after_the_total() -> None:
+    """There is no wait after `total` or a cancellation, and 0 s before a request that is signed again."""
     attempts = Attempts(Retry(total=10, jitter=0), spent=9.9)
     error = ServerError("")
     attempts.record_failure(error, 200, {}, 0)
@@ -130,16 +132,16 @@ def test_wait_after_the_last() -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "soon", "2026-01-01"])
-def test_dates_that_are_none(text: str | None) -> None:
-    """What is no HTTP date tells no time."""
+def test_invalid_dates_have_no_time(text: str | None) -> None:
+    """A text that is not an HTTP date has no time."""
     assert http_date(text) is None
 
 
 @pytest.mark.parametrize(
     "text", ["Thu, 01 Jan 99999999999 00:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 +9999999999999999999"]
 )
-def test_dates_out_of_range(text: str) -> None:
-    """A header with a date that cannot be is read over like any other that is none."""
+def test_dates_out_of_range_are_ignored(text: str) -> None:
+    """A header with an impossible date is ignored like any other invalid one."""
     assert http_date(text) is None
 
 
@@ -152,8 +154,8 @@ def test_dates_out_of_range(text: str) -> None:
         "Sunday, 06-Nov-94 08:49:37 GMT",
     ],
 )
-def test_dates(text: str) -> None:
-    """An HTTP date is in UTC unless it says otherwise."""
+def test_http_dates_are_in_utc_by_default(text: str) -> None:
+    """An HTTP date without a zone is in UTC."""
     assert 784111777.0 == http_date(text)
 
 
@@ -165,8 +167,8 @@ def test_waits_grow_until_the_total_is_used_up() -> None:
     assert [0.5, 1.0, 2.0, 4.0, False] == [attempts.wait(ServerError("")) for _ in range(5)]
 
 
-def test_the_last_lesson_counts() -> None:
-    """A Retry-After is not obeyed twice, and a final error after a passing one is final."""
+def test_only_the_last_failure_counts() -> None:
+    """A `Retry-After` is used once, and a final error after a transient one is final."""
     attempts = Attempts(Retry(total=100, jitter=0))
     attempts.record_failure(ServerError(""), 200, {"retry-after": "7"}, 0.0)
     assert 7.0 == attempts.wait(ServerError(""))
@@ -180,7 +182,7 @@ def test_the_last_lesson_counts() -> None:
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt(), RuntimeError()])
 @pytest.mark.parametrize("signed_anew", [False, True])
 def test_foreign_errors_are_not_retried(error: BaseException, signed_anew: bool) -> None:
-    """A cancellation, or any error that is not ours, ends the call, whatever the attempt before taught."""
+    """A cancellation, or any foreign error, ends the call, whatever the previous attempt recorded."""
     attempts = Attempts(Retry(), transient=True, retry_after=1.0, signed_anew=signed_anew)
 
     assert attempts.wait(error) is False
@@ -188,7 +190,7 @@ def test_foreign_errors_are_not_retried(error: BaseException, signed_anew: bool)
 
 
 def test_a_429_waits_as_long_as_the_total_allows() -> None:
-    """A 429 uses up `total`, but no attempt; the time in which the server only refused counts too."""
+    """A 429 uses up `total`, but no attempt; time during which the server only refused counts too."""
     error = HTTPStatusError("", status_code=429)
     attempts = Attempts(Retry(attempts=1, total=10))
     waits = []
@@ -204,16 +206,16 @@ def test_a_429_waits_as_long_as_the_total_allows() -> None:
     assert attempts.wait(error) is False
 
 
-def test_attempts_are_counted() -> None:
-    """The last attempt is not followed by a wait, also where it would only be signed again."""
+def test_the_last_attempt_is_followed_by_no_wait() -> None:
+    """The last attempt is followed by no wait, even if the request would only be signed again."""
     for signed_anew in (False, True):
         attempts = Attempts(Retry(attempts=3, jitter=0), transient=True, signed_anew=signed_anew)
         waits = [attempts.wait(ServerError("")) for _ in range(3)]
         assert ([0.0, 0.0, False] if signed_anew else [0.5, 1.0, False]) == waits
 
 
-def test_an_attempt_forgets_the_last() -> None:
-    """What an attempt taught says nothing of the next one, which may fail before it is sent."""
+def test_an_attempt_starts_without_the_previous_record() -> None:
+    """What an attempt recorded does not apply to the next one, which may fail before it is sent."""
     attempts = Attempts(Retry(), transient=True, signed_anew=True, retry_after=1.0, limited=1.0)
     attempts.begin()
 

@@ -1,4 +1,4 @@
-"""No secret and no signature in anything that the library shows, whatever a server sends back."""
+"""No error, repr or log record contains a secret or a signature, whatever a server sends back."""
 
 import copy
 import gc
@@ -53,7 +53,7 @@ SECRETS = {
 TELLING = 6
 
 Echo = Callable[[httpx.Request, str], httpx.Response]
-"""What a server makes of a request and something of it that it should keep to itself."""
+"""Builds a server's answer from a request and a secret text."""
 
 
 def refusal(status: str, reason: Any) -> httpx.Response:
@@ -67,27 +67,27 @@ def record(**fields: Any) -> httpx.Response:
 
 
 ECHOES: dict[str, Echo] = {
-    "status": lambda _, told: refusal(told, "why"),
-    "reason": lambda _, told: refusal("-1", f"bad {told}!"),
-    "reason in capitals": lambda _, told: refusal("-22", told.upper()),
-    "reason as a list": lambda _, told: refusal("-99", [told, {"a": told}]),
-    "web page": lambda _, told: httpx.Response(200, text=f"<p>{told}</p>"),
-    "escaped in a web page": lambda _, told: httpx.Response(502, text=quote(told, safe="")),
-    "JSON cut short": lambda _, told: httpx.Response(200, text=json.dumps({"status": "0", "data": told})[:-2]),
-    "not UTF-8": lambda _, told: httpx.Response(200, content=b"\xff" + told.encode() + b"\xff"),
-    "teapot": lambda _, told: httpx.Response(418, text=told),
+    "status": lambda _, secret: refusal(secret, "why"),
+    "reason": lambda _, secret: refusal("-1", f"bad {secret}!"),
+    "reason in capitals": lambda _, secret: refusal("-22", secret.upper()),
+    "reason as a list": lambda _, secret: refusal("-99", [secret, {"a": secret}]),
+    "web page": lambda _, secret: httpx.Response(200, text=f"<p>{secret}</p>"),
+    "escaped in a web page": lambda _, secret: httpx.Response(502, text=quote(secret, safe="")),
+    "JSON cut short": lambda _, secret: httpx.Response(200, text=json.dumps({"status": "0", "data": secret})[:-2]),
+    "not UTF-8": lambda _, secret: httpx.Response(200, content=b"\xff" + secret.encode() + b"\xff"),
+    "teapot": lambda _, secret: httpx.Response(418, text=secret),
     "all headers": lambda request, _: httpx.Response(418, text=f"{dict(request.headers)}"),
-    "an amount": lambda _, told: record(cost=f"{told}!"),
-    "a time": lambda _, told: record(submitTime=told),
-    "a duration": lambda _, told: record(callDuration=[told]),
-    "a text": lambda _, told: record(callee={told: told}),
-    "an id": lambda _, told: record(voiceId=told, cost="much"),
-    "a record": lambda _, told: httpx.Response(200, json={"status": "0", "data": {"total": 1, "records": [told]}}),
-    "records": lambda _, told: httpx.Response(200, json={"status": "0", "data": {"total": 1, "records": told}}),
-    "data": lambda _, told: httpx.Response(200, json={"status": "0", "data": told}),
-    "a number of pages": lambda _, told: httpx.Response(200, json={"status": "0", "data": {"total": f"{told}!"}}),
-    "a header": lambda _, told: httpx.Response(503, headers={"x-echo": quote(told)}),
-    "a place to go": lambda _, told: httpx.Response(302, headers={"location": f"https://{quote(told, safe='')}/"}),
+    "an amount": lambda _, secret: record(cost=f"{secret}!"),
+    "a time": lambda _, secret: record(submitTime=secret),
+    "a duration": lambda _, secret: record(callDuration=[secret]),
+    "a text": lambda _, secret: record(callee={secret: secret}),
+    "an id": lambda _, secret: record(voiceId=secret, cost="much"),
+    "a record": lambda _, secret: httpx.Response(200, json={"status": "0", "data": {"total": 1, "records": [secret]}}),
+    "records": lambda _, secret: httpx.Response(200, json={"status": "0", "data": {"total": 1, "records": secret}}),
+    "data": lambda _, secret: httpx.Response(200, json={"status": "0", "data": secret}),
+    "a number of pages": lambda _, secret: httpx.Response(200, json={"status": "0", "data": {"total": f"{secret}!"}}),
+    "a header": lambda _, secret: httpx.Response(503, headers={"x-echo": quote(secret)}),
+    "a place to go": lambda _, secret: httpx.Response(302, headers={"location": f"https://{quote(secret, safe='')}/"}),
 }
 
 
@@ -98,13 +98,13 @@ def session_with(answer: Callable[[httpx.Request], httpx.Response], secret: str,
     return VoiceSession(Credentials(KEY, secret), http_client=client, **options)
 
 
-def everything(error: BaseException | None) -> str:
-    """Return all that an error and those behind it show, with the variables that tracebacks may be printed with."""
+def full_text(error: BaseException | None) -> str:
+    """Return the text of an error and its causes, with the variables that a traceback may print."""
     text = ""
     while error is not None:
-        told = traceback.TracebackException.from_exception(error, capture_locals=True)
-        ours = [frame for frame in told.stack if "itnio_voice" in frame.filename]
-        text += "".join(told.format_exception_only()) + repr([(frame.line, frame.locals) for frame in ours])
+        shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+        ours = [frame for frame in shown.stack if "itnio_voice" in frame.filename]
+        text += "".join(shown.format_exception_only()) + repr([(frame.line, frame.locals) for frame in ours])
         text += "".join(traceback.TracebackException.from_exception(error).format())
         text += repr(error) + repr(vars(error)) + repr(getattr(error, "__notes__", ""))
         assert not hasattr(error, "request")
@@ -113,15 +113,15 @@ def everything(error: BaseException | None) -> str:
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> str:
-    """Return all that log records show, with what they carry under names such as `itnio.request`."""
+    """Return the text of all log records, and their fields such as `itnio.request`."""
     carried = [[value for name, value in vars(entry).items() if "." in name] for entry in caplog.records]
     return caplog.text + repr(carried)
 
 
-def assert_kept(shown: str, *secrets: str) -> None:
-    """Refuse a text with six characters in a row of a secret, or all of a shorter one.
+def assert_no_secret(shown: str, *secrets: str) -> None:
+    """Check that a text has no six consecutive characters of a secret, or a complete shorter one.
 
-    The addresses of objects may have such digits by chance.
+    Object addresses may contain such digits by chance.
     """
     shown = re.sub(r" at 0x[0-9a-f]+", "", shown)
     for secret in secrets:
@@ -141,7 +141,7 @@ def assert_kept(shown: str, *secrets: str) -> None:
 async def test_no_secret_in_an_error(
     echo: Echo, secret: str, of_secret: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Not even from a server that sends the signature or the secret back."""
+    """The same holds for a server that sends the signature or the secret back."""
     caplog.set_level(logging.DEBUG)
     sent: list[str] = []
 
@@ -163,26 +163,26 @@ async def test_no_secret_in_an_error(
             await ask()
         except ItnioError as error:
             failures += 1
-            shown += everything(error)
+            shown += full_text(error)
     shown += logged(caplog) + repr(session) + repr(vars(session)) + repr(session.records(START, END))
 
     assert failures
-    assert_kept(shown, secret, *sent)
+    assert_no_secret(shown, secret, *sent)
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("before", [*range(0, 130, 3), *range(150, 202, 3)])
-async def test_no_part_of_a_secret_where_a_text_is_cut(before: int) -> None:
-    """An error's texts are cut short: what is left at the cut is no part of a secret, wherever the cut is."""
+async def test_a_cut_text_contains_no_part_of_a_secret(before: int) -> None:
+    """An error's texts are cut short: the rest contains no part of a secret, for any position of the cut."""
     secret = SECRETS["long"]
-    for told in (secret, sign(Credentials(KEY, secret), 0).digest):
+    for needle in (secret, sign(Credentials(KEY, secret), 0).digest):
         filler = "ab " * (before // 3)
         answers = [
-            refusal("-1", filler + told),
-            refusal(filler[:39] + told, "why"),
-            httpx.Response(200, text=filler + told),
-            record(cost=filler + told),
-            record(**{filler + told: [[]] * 50, "cost": "x"}),
+            refusal("-1", filler + needle),
+            refusal(filler[:39] + needle, "why"),
+            httpx.Response(200, text=filler + needle),
+            record(cost=filler + needle),
+            record(**{filler + needle: [[]] * 50, "cost": "x"}),
         ]
         for answer in answers:
             session = session_with(lambda _, answer=answer: answer, secret)  # type: ignore[misc]
@@ -190,14 +190,14 @@ async def test_no_part_of_a_secret_where_a_text_is_cut(before: int) -> None:
             with pytest.raises(ItnioError) as caught:
                 await session.page(START, END)
 
-            assert_kept(everything(caught.value), told)
+            assert_no_secret(full_text(caught.value), needle)
 
 
-@pytest.mark.parametrize(("secret", "says"), [("s", "-25: why"), ("-2", r"\*\*\*5: why"), ("why", r"-25: \*\*\*")])
-async def test_a_short_secret_changes_no_error(secret: str, says: str) -> None:
-    """Blanking a secret leaves an error what it is, whatever the secret."""
+@pytest.mark.parametrize(("secret", "message"), [("s", "-25: why"), ("-2", r"\*\*\*5: why"), ("why", r"-25: \*\*\*")])
+async def test_a_short_secret_does_not_change_the_error(secret: str, message: str) -> None:
+    """Redacting a secret does not change the error's type or status, for any secret."""
     session = session_with(lambda _: refusal("-25", "why"), secret)
-    with pytest.raises(TimeRangeError, match=says) as caught:
+    with pytest.raises(TimeRangeError, match=message) as caught:
         await session.page(START, END)
 
     assert Window(START, END) == caught.value.window
@@ -209,7 +209,7 @@ async def test_a_short_secret_changes_no_error(secret: str, says: str) -> None:
     ["Out of time range", "Parameter exception: size 1000", "Port program unusual", "系统错误", "retry in 5 s, please"],
 )
 async def test_ordinary_words_are_shown(reason: str) -> None:
-    """What the vendor says of a refusal is told as it came, in any script, with short numbers."""
+    """The vendor's reason is reported unchanged, in any script, with short numbers."""
     session = session_with(lambda _: refusal("-99", reason), "7bz1lzh9")
     with pytest.raises(APIError) as caught:
         await session.page(START, END)
@@ -218,15 +218,15 @@ async def test_ordinary_words_are_shown(reason: str) -> None:
     assert reason in str(caught.value)
 
 
-async def test_what_is_not_a_word_is_not_shown() -> None:
-    """Long numbers and what looks like an id or a key are left out of what an error quotes."""
+async def test_ids_and_keys_are_not_quoted() -> None:
+    """Long numbers, and texts that look like an id or a key, are omitted when an error quotes an answer."""
     session = session_with(lambda _: refusal("-99", "call 8613800138000 by 0af31b9c44d2e871 failed"), "7bz1lzh9")
     with pytest.raises(APIError, match="call … by … failed"):
         await session.page(START, END)
 
 
 async def test_no_secret_in_a_network_error(caplog: pytest.LogCaptureFixture) -> None:
-    """The HTTP library's errors hold the request; ours do not, nor does any frame of ours that they passed."""
+    """The HTTP library's errors hold the request; ours do not, and neither do our frames that they passed."""
     caplog.set_level(logging.DEBUG)
     sent: list[str] = []
 
@@ -238,15 +238,15 @@ async def test_no_secret_in_a_network_error(caplog: pytest.LogCaptureFixture) ->
     session = session_with(answer, SECRETS["long"])
     with pytest.raises(TransportError, match="ConnectError: refused") as caught:
         await session.page(START, END)
-    shown = everything(caught.value) + logged(caplog)
+    shown = full_text(caught.value) + logged(caplog)
 
     assert "Signature(" in shown
-    assert_kept(shown, SECRETS["long"], *sent)
+    assert_no_secret(shown, SECRETS["long"], *sent)
 
 
 @pytest.mark.parametrize("library", [None, httpx, httpx2])
 async def test_no_secret_over_a_socket(library: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """With every logger at DEBUG, a walk through faults and refusals leaves nothing of a secret in any record."""
+    """With every logger at DEBUG, a walk through faults and refusals leaves no part of a secret in any record."""
     caplog.set_level(logging.DEBUG)
     secret = SECRETS["long"]
     kinds: list[Any] = ["status_503", "html", "half_body", "drop", "truncated", "system_error"]
@@ -267,15 +267,15 @@ async def test_no_secret_over_a_socket(library: Any, caplog: pytest.LogCaptureFi
             await client.aclose()
         times = range(int(END.timestamp()) - 60, int(datetime.now(UTC).timestamp()) + 7300)
         signatures = {sign(Credentials(KEY, secret), at).digest for at in times}
-    shown = everything(caught.value) + logged(caplog)
+    shown = full_text(caught.value) + logged(caplog)
 
     assert "itnio" in shown
-    assert_kept(shown, secret)
+    assert_no_secret(shown, secret)
     assert not [digest for digest in signatures if digest in shown]
 
 
 async def test_no_secret_in_a_repr() -> None:
-    """Nor in the variables of what holds one."""
+    """The variables of objects that hold a secret do not show it either."""
     credentials = Credentials(KEY, SECRETS["long"])
     async with VoiceSession(credentials) as session:
         stream = session.records(START, END)
@@ -283,12 +283,12 @@ async def test_no_secret_in_a_repr() -> None:
         shown += repr([vars(stream), str(stream.checkpoint), session.records])
     gc.collect()
 
-    assert_kept(shown, credentials.api_secret, sign(credentials, 0).digest)
+    assert_no_secret(shown, credentials.api_secret, sign(credentials, 0).digest)
 
 
 @pytest.mark.parametrize("name", tree.__all__)
 def test_errors_survive_copies(name: str) -> None:
-    """An error copied, or sent to another process, is the same with all that it carries."""
+    """An error that is copied or pickled is equal, with all its data."""
     error = getattr(tree, name)("what was wrong")
     error.__dict__["window"] = Window(START, END)
     for twin in (copy.copy(error), copy.deepcopy(error), pickle.loads(pickle.dumps(error))):  # noqa: S301 -- ours
@@ -298,7 +298,7 @@ def test_errors_survive_copies(name: str) -> None:
 
 @pytest.mark.parametrize("secret", ["sandbox-secret", "base_url", "check the API key", "recording", "HTTP 404 without"])
 async def test_the_librarys_own_sentences_are_not_redacted(secret: str) -> None:
-    """A secret that is a word of an error's own text does not blank it; in what the server sent it is redacted."""
+    """A secret that is a word of an error's own text does not redact it; in the server's text it is redacted."""
     session = session_with(lambda _: refusal("-1", f"no {secret} here"), secret)
     with pytest.raises(APIError) as caught:
         await session.page(START, END)
@@ -325,8 +325,8 @@ HOSTILE = "\x1b]0;owned\x07 \x9b2J a\nWARNING forged\r \u202etxt.exe\u2066 \u202
 DAMAGED = b'{"status":"0","data":{"total":1,"records":[{"voiceId":"\\u001b]0;","callee":"\xff"}]}}'
 
 
-async def test_hostile_text_from_a_server(caplog: pytest.LogCaptureFixture) -> None:
-    """Errors and log records hold printable characters only, and what was sent is at hand as data."""
+async def test_hostile_text_from_a_server_is_printable(caplog: pytest.LogCaptureFixture) -> None:
+    """Errors and log records are printable, and the server's text is available as data."""
     caplog.set_level(logging.DEBUG)
     answers = [
         refusal(HOSTILE, "why"),
@@ -363,7 +363,7 @@ async def test_hostile_text_from_a_server(caplog: pytest.LogCaptureFixture) -> N
 
 
 def fields_of_our_objects(needle: str) -> list[str]:
-    """Return the types of the objects that hold a text which contains one that is given backwards."""
+    """Return the types of objects with a text that contains the needle, which is reversed."""
     gc.collect()
     return [
         type(holder).__name__
@@ -373,8 +373,8 @@ def fields_of_our_objects(needle: str) -> list[str]:
     ]
 
 
-async def test_nothing_holds_the_secret_of_a_session_that_is_gone() -> None:
-    """Neither a cache of `re`, nor anything else that is reachable, after errors that were redacted."""
+async def test_the_secret_of_a_dropped_session_is_freed() -> None:
+    """After redacted errors, no cache of `re` nor any other reachable object holds it."""
 
     async def use(secret: str) -> None:
         session = session_with(lambda request: refusal("-1", f"{secret} {request.headers['sign']}"), secret)

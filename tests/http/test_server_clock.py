@@ -1,4 +1,4 @@
-"""What is learned of the server's clock, and what is not."""
+"""The correction of this machine's clock by the server's `Date`, and its limits."""
 
 import email.utils
 import math
@@ -62,7 +62,7 @@ def dated(seconds: float, **headers: str) -> dict[str, str]:
     ],
 )
 def test_a_date_that_contradicts_the_offset_changes_it(ahead: float, sent: float, expected: float) -> None:
-    """The offset changes if no moment between sending and receiving agrees with it, but for a second's margin."""
+    """The offset changes if no moment between sending and receiving agrees with it, within a second."""
     clock = ServerClock()
 
     assert (expected != 0) == clock.observe(dated(ahead), NOW + sent, NOW)
@@ -70,11 +70,11 @@ def test_a_date_that_contradicts_the_offset_changes_it(ahead: float, sent: float
 
 
 @given(st.floats(-7200, 7200), st.lists(st.tuples(st.floats(0, 40), st.floats(0, 1), st.floats(0, 30)), min_size=2))
-def test_the_offset_does_not_jitter(ahead: float, answers: list[tuple[float, float, float]]) -> None:
-    """Against a steady clock it changes once, and once more for each second that an answer takes.
+def test_the_offset_is_stable(ahead: float, answers: list[tuple[float, float, float]]) -> None:
+    """With a steady clock it changes once, and once more for each second that an answer takes.
 
-    A change is to a time that the server's clock has reached. An answer shows the offset to within a second and the
-    time that it takes; the offset only rises then, each time by more than a second.
+    Each change is to a time that the server's clock has reached. An answer shows the offset to within a second plus its
+    own duration; further changes only raise the offset, each by more than a second.
     """
     clock, now, changes = ServerClock(), NOW, 0
     for seconds, written, pause in answers:
@@ -93,8 +93,8 @@ def test_the_offset_does_not_jitter(ahead: float, answers: list[tuple[float, flo
     st.floats(-7200, 7200) | st.floats(-3, 3),
     st.lists(st.tuples(st.floats(0, 40), st.floats(0, 1), st.floats(0, 30)), min_size=1),
 )
-def test_the_least_offset_is_never_ahead(ahead: float, answers: list[tuple[float, float, float]]) -> None:
-    """From the first answer on, a time by the least offset has come on the server's clock, too."""
+def test_the_smallest_offset_is_never_ahead(ahead: float, answers: list[tuple[float, float, float]]) -> None:
+    """From the first answer on, the server's clock has reached the time by the smallest offset."""
     clock, now = ServerClock(), NOW
     for seconds, written, pause in answers:
         sent, received = now, now + seconds
@@ -104,8 +104,8 @@ def test_the_least_offset_is_never_ahead(ahead: float, answers: list[tuple[float
         now = received + pause
 
 
-def test_the_least_offset_follows_a_clock_that_is_set_back() -> None:
-    """A `Date` earlier than the least offset allows replaces it."""
+def test_the_smallest_offset_follows_a_clock_that_is_set_back() -> None:
+    """A `Date` earlier than the smallest offset allows replaces it."""
     clock = ServerClock()
     least = []
     for ahead in (0.0, 3.0, 2.0, 1.0, -60.0):
@@ -117,7 +117,7 @@ def test_the_least_offset_follows_a_clock_that_is_set_back() -> None:
 
 @pytest.mark.parametrize("text", WRONG_DATES)
 def test_an_unusable_date_changes_nothing(text: str | None) -> None:
-    """Neither a missing date nor one that is days off is believed, and both clocks' times are named."""
+    """A missing date, and one that is days off, are ignored; the error names both clocks' times."""
     clock = ServerClock()
     headers = {} if text is None else {"date": text}
 
@@ -129,7 +129,7 @@ def test_an_unusable_date_changes_nothing(text: str | None) -> None:
 
 @pytest.mark.parametrize("age", ["1", "7200", "x", ""])
 def test_a_cached_date_is_not_used(age: str) -> None:
-    """An answer out of a cache has the date at which it was written."""
+    """An answer from a cache has the date at which it was stored."""
     clock = ServerClock()
 
     assert not clock.observe(dated(-7200, age=age), NOW, NOW)
@@ -139,7 +139,7 @@ def test_a_cached_date_is_not_used(age: str) -> None:
 
 
 def test_a_refused_timestamp_is_corrected() -> None:
-    """Signing again makes a difference if the offset is another than the timestamp was signed with."""
+    """A request is signed again if the offset differs from the one that it was signed with."""
     clock = ServerClock()
 
     assert clock.correct(dated(7200), 0.0, NOW)
@@ -152,7 +152,7 @@ Answers = list[tuple[str, dict[str, str]]]
 
 
 def session_with(answers: Answers, sent: list[int] | None = None, **options: Any) -> VoiceSession:
-    """Return a session at NOW whose server gives statuses and headers in turn, the last one for ever."""
+    """Return a session at NOW whose server returns statuses and headers in turn, the last one repeatedly."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         if sent is not None:
@@ -170,7 +170,7 @@ def session_with(answers: Answers, sent: list[int] | None = None, **options: Any
 @pytest.mark.anyio
 @pytest.mark.parametrize("text", WRONG_DATES)
 async def test_a_refusal_with_an_unusable_date_is_raised(text: str | None) -> None:
-    """-16 is raised after one request, with advice; the clock stays this machine's, and a range stays as it is."""
+    """-16 is raised after one request, with advice; the clock stays this machine's, and the range is unchanged."""
     sent: list[int] = []
     session = session_with([("-16", {} if text is None else {"Date": text})], sent)
     says = (
@@ -188,7 +188,7 @@ async def test_a_refusal_with_an_unusable_date_is_raised(text: str | None) -> No
 
 @pytest.mark.anyio
 async def test_now_follows_the_date_of_a_success() -> None:
-    """Without a -16 too; timestamps stay as the server took them."""
+    """The clock is corrected without a -16 too; accepted timestamps keep their offset."""
     sent: list[int] = []
     session = session_with([("0", dated(-60)), ("0", dated(-60)), ("0", dated(600))], sent)
     transport = session._transport
@@ -206,7 +206,7 @@ async def test_now_follows_the_date_of_a_success() -> None:
 
 @pytest.mark.anyio
 async def test_the_date_of_a_refusal_is_used_too() -> None:
-    """A refusal in the vendor's words has the server's date; an answer of something before it does not count."""
+    """The vendor's refusal has the server's date; an answer of an intermediary does not count."""
     session = session_with([("-25", dated(-60))])
     with pytest.raises(Exception, match="-25"):
         await session.page(START, END)
@@ -224,7 +224,7 @@ async def test_the_date_of_a_refusal_is_used_too() -> None:
 
 @pytest.mark.anyio
 async def test_a_proxy_with_another_clock_does_not_break_signing() -> None:
-    """A `Date` that differs from the clock that checks signatures changes no timestamp that is accepted."""
+    """A `Date` that differs from the clock that checks signatures does not change accepted timestamps."""
     sent: list[int] = []
     session = session_with([("0", dated(600)), ("0", dated(600))], sent)
     await session.page(START, END)

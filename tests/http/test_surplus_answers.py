@@ -1,4 +1,4 @@
-"""Servers that send an answer twice: no answer is read as the answer to another request."""
+"""Servers that send an answer twice: no answer is matched to another request."""
 
 import json
 import ssl
@@ -40,7 +40,7 @@ class Server:
     url: str = ""
 
     async def serve(self, stream: ByteStream) -> None:
-        """Answer the requests of a connection, one after the other."""
+        """Answer the requests of a connection in order."""
         self.connections += 1
         number, received = 0, b""
         async with stream:
@@ -71,7 +71,7 @@ def page_of(question: dict[str, Any]) -> dict[str, Any]:
 
 
 def http_answer(page: dict[str, Any]) -> bytes:
-    """Return an answer's bytes."""
+    """Return the bytes of an answer."""
     body = json.dumps({"status": "0", "reason": "success", "data": page}).encode()
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
@@ -94,18 +94,18 @@ async def serving(
 
 
 async def in_one_write(stream: ByteStream, answer: bytes, _: int) -> None:
-    """Send an answer twice at once."""
+    """Send an answer twice in one write."""
     await stream.send(answer + answer)
 
 
 async def in_two_writes(stream: ByteStream, answer: bytes, _: int) -> None:
-    """Send an answer, and then again."""
+    """Send an answer twice, in two writes."""
     await stream.send(answer)
     await stream.send(answer)
 
 
 async def in_two_tls_records(stream: ByteStream, answer: bytes, __: int) -> None:
-    """Send an answer that fills one record of TLS twice at once: both arrive together, and only one is decrypted."""
+    """Send an answer that fills one TLS record twice: both arrive together, and only one is decrypted."""
     head, _, body = answer.partition(b"\r\n\r\n")
     head = head.partition(b"Content-Length")[0] + b"Content-Length: 16000\r\nPadding: \r\n\r\n"
     head = head.replace(b"Padding: ", b"Padding: ".ljust(16384 - 16000 - len(head) + len(b"Padding: "), b"x"))
@@ -113,17 +113,17 @@ async def in_two_tls_records(stream: ByteStream, answer: bytes, __: int) -> None
 
 
 async def sometimes(stream: ByteStream, answer: bytes, number: int) -> None:
-    """Send each third answer twice."""
+    """Send every third answer twice."""
     await stream.send(answer * (2 if number % 3 == 0 else 1))
 
 
 async def in_part(stream: ByteStream, answer: bytes, _: int) -> None:
-    """Send an answer, and a piece of what may be another."""
+    """Send an answer, and the beginning of another."""
     await stream.send(answer + answer[:40])
 
 
 def after(seconds: float) -> Send:
-    """Return what sends an answer, and again some seconds later."""
+    """Return a function that sends an answer, and again some seconds later."""
 
     async def send(stream: ByteStream, answer: bytes, _: int) -> None:
         await stream.send(answer)
@@ -148,7 +148,7 @@ async def test_a_walk_returns_every_record(send: Send, concurrency: int) -> None
 
 @pytest.fixture
 async def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """Return the TLS of a server that this process trusts."""
+    """Return the TLS context of a server that this process trusts."""
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout key.pem -out cert.pem"
     await anyio.run_process([*command.split(), "-addext", "subjectAltName=DNS:localhost"], cwd=tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -168,8 +168,8 @@ async def test_a_walk_over_tls(send: Send, certificate: ssl.SSLContext) -> None:
 
 
 @pytest.mark.parametrize("send", [in_one_write, in_part, in_two_tls_records])
-async def test_unread_data_end_a_connection(send: Send, certificate: ssl.SSLContext) -> None:
-    """A connection with unread data in h11's buffer or in that of TLS is not reused, so nothing is requested again."""
+async def test_unread_data_close_a_connection(send: Send, certificate: ssl.SSLContext) -> None:
+    """A connection with unread data, in h11's buffer or in that of TLS, is not reused, so no request is repeated."""
     tls = certificate if send is in_two_tls_records else None
     async with serving(send, tls=tls) as server, VoiceSession(CREDENTIALS, base_url=server.url) as session:
         for current in (1, 2, 3):
@@ -178,7 +178,7 @@ async def test_unread_data_end_a_connection(send: Send, certificate: ssl.SSLCont
     assert (3, 3) == (server.connections, server.requests)
 
 
-async def once(stream: ByteStream, answer: bytes, _: int) -> None:
+async def send_once(stream: ByteStream, answer: bytes, _: int) -> None:
     """Send an answer once."""
     await stream.send(answer)
 
@@ -191,8 +191,8 @@ async def and_close(stream: ByteStream, answer: bytes, number: int) -> None:
 
 
 @pytest.mark.parametrize("over_tls", [False, True])
-async def test_the_end_of_a_connection_is_no_error(over_tls: bool, certificate: ssl.SSLContext) -> None:
-    """A server may close a connection after any answer, and others are reused as before."""
+async def test_closed_connections_are_not_an_error(over_tls: bool, certificate: ssl.SSLContext) -> None:
+    """A server may close a connection after any answer; other connections are reused."""
     async with (
         serving(and_close, tls=certificate if over_tls else None) as server,
         VoiceSession(CREDENTIALS, base_url=server.url) as session,
@@ -204,8 +204,8 @@ async def test_the_end_of_a_connection_is_no_error(over_tls: bool, certificate: 
 
 
 async def test_connections_are_reused() -> None:
-    """A server that sends each answer once keeps its connection, also where answers are the same."""
-    async with serving(once) as server, VoiceSession(CREDENTIALS, base_url=server.url) as session:
+    """A server that sends each answer once keeps its connection, even if answers are equal."""
+    async with serving(send_once) as server, VoiceSession(CREDENTIALS, base_url=server.url) as session:
         for current in (1, 2, 3, 3, 3):
             await session.page(START, END, current=current)
 
@@ -213,15 +213,15 @@ async def test_connections_are_reused() -> None:
 
 
 @pytest.mark.parametrize("client", [None, httpx.AsyncClient, httpx2.AsyncClient])
-async def test_another_page_is_requested_again_on_another_connection(client: Any) -> None:
-    """An answer for another page ends its connection, with the caller's own client too."""
+async def test_an_answer_for_another_page_is_requested_again(client: Any) -> None:
+    """An answer for another page closes its connection, also with the caller's own client."""
     wrong = iter([False, True, False])
 
     def sometimes_page_1(question: dict[str, Any]) -> dict[str, Any]:
         return page_of(question | {"current": 1} if next(wrong) else question)
 
     own = client and client()
-    async with serving(once, sometimes_page_1) as server:
+    async with serving(send_once, sometimes_page_1) as server:
         async with VoiceSession(CREDENTIALS, base_url=server.url, http_client=own, retry=QUICK) as session:
             await session.page(START, END, current=1, page_size=20)
             page = await session.page(START, END, current=2, page_size=20)
@@ -232,10 +232,10 @@ async def test_another_page_is_requested_again_on_another_connection(client: Any
     assert (2, 3) == (server.connections, server.requests)
 
 
-async def test_a_server_that_always_answers_page_1() -> None:
-    """It ends in a ProtocolError after the attempts, and each attempt has a connection of its own."""
+async def test_page_1_for_every_request_is_an_error() -> None:
+    """It ends with a ProtocolError after the attempts, each on its own connection."""
     async with (
-        serving(once, lambda question: page_of(question | {"current": 1})) as server,
+        serving(send_once, lambda question: page_of(question | {"current": 1})) as server,
         VoiceSession(CREDENTIALS, base_url=server.url, retry=attrs.evolve(QUICK, attempts=3)) as session,
     ):
         with pytest.raises(ProtocolError, match="page 2 was requested, but the answer is page 1"):

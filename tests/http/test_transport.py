@@ -1,4 +1,4 @@
-"""One request: signed afresh, bounded, retried, paced."""
+"""One request: signing, limits, retries and pace."""
 
 import email.utils
 import json
@@ -50,7 +50,7 @@ def session_with(answer: Answer, **options: Any) -> VoiceSession:
 
 @attrs.define
 class Script:
-    """A server that gives its answers in turn, the last one for ever, and keeps what it was asked."""
+    """A server that returns its answers in turn, the last one repeatedly, and stores the requests."""
 
     answers: list[httpx.Response | Exception]
     requests: list[httpx.Request] = attrs.field(factory=list)
@@ -72,19 +72,19 @@ def status(code: str, http: int = 200, **headers: str) -> httpx.Response:
 DONE = httpx.Response(200, json=EMPTY)
 
 
-async def ask_at_once(session: VoiceSession, times: int) -> None:
-    """Ask for a page, so many times at once."""
+async def request_concurrently(session: VoiceSession, times: int) -> None:
+    """Request a page a number of times concurrently."""
 
-    async def ask() -> None:
+    async def request_page() -> None:
         await session.page(START, END)
 
     async with anyio.create_task_group() as group:
         for _ in range(times):
-            group.start_soon(ask)
+            group.start_soon(request_page)
 
 
-async def test_every_request_is_signed_as_the_vendor_says() -> None:
-    """Key, timestamp in Unix seconds, signature, content type and body are as the vendor's page has them."""
+async def test_every_request_is_signed_as_documented() -> None:
+    """Key, timestamp in Unix seconds, signature, content type and body are those of the vendor's page."""
     script = Script([DONE])
     await session_with(script).page(START, END, current=3, page_size=20)
     (request,) = script.requests
@@ -131,8 +131,8 @@ FINAL: list[tuple[httpx.Response, type[ItnioError]]] = [
 
 
 @pytest.mark.parametrize("fault", PASSING, ids=repr)
-async def test_what_passes_is_retried(fault: httpx.Response | Exception) -> None:
-    """Faults that another try may mend are tried again, and then all is well."""
+async def test_transient_faults_are_retried(fault: httpx.Response | Exception) -> None:
+    """Faults that another attempt may fix are retried, and the call succeeds."""
     script = Script([fault, fault, DONE])
     page = await session_with(script).page(START, END)
 
@@ -141,8 +141,8 @@ async def test_what_passes_is_retried(fault: httpx.Response | Exception) -> None
 
 
 @pytest.mark.parametrize(("answer", "kind"), FINAL, ids=repr)
-async def test_what_does_not_pass_is_raised_at_once(answer: httpx.Response, kind: type[ItnioError]) -> None:
-    """A refusal that no retry can mend is raised after one request."""
+async def test_final_errors_are_raised_at_once(answer: httpx.Response, kind: type[ItnioError]) -> None:
+    """A refusal that no retry can fix is raised after one request."""
     script = Script([answer])
     with pytest.raises(kind) as caught:
         await session_with(script).page(START, END)
@@ -163,7 +163,7 @@ async def test_attempts_count_every_request(attempts: int) -> None:
 
 @pytest.mark.parametrize("status_code", [500, 502, 503, 504])
 async def test_a_server_error_that_persists_keeps_its_status(status_code: int) -> None:
-    """After the attempts, the error says which HTTP status it was."""
+    """After the attempts, the error has the HTTP status."""
     script = Script([httpx.Response(status_code)])
     with pytest.raises(HTTPStatusError) as caught:
         await session_with(script).page(START, END)
@@ -171,7 +171,7 @@ async def test_a_server_error_that_persists_keeps_its_status(status_code: int) -
     assert (status_code, 5) == (caught.value.status_code, len(script.requests))
 
 
-async def test_429_counts_apart_from_other_failures() -> None:
+async def test_429_uses_up_no_attempt() -> None:
     """Between other failures, a 429 uses up no attempt."""
     limited, failed = httpx.Response(429), httpx.Response(503)
     script = Script([limited, failed, limited, limited, failed, limited, DONE])
@@ -182,7 +182,7 @@ async def test_429_counts_apart_from_other_failures() -> None:
 
 @pytest.mark.parametrize("skew", [-7200.0, 7200.0])
 async def test_the_clock_is_corrected(skew: float) -> None:
-    """A server two hours off is asked with its own time after one refusal; each attempt is signed afresh."""
+    """A server two hours off is sent its own time after one refusal; each attempt is signed afresh."""
     with Sandbox(records=500, behaviour=Behaviour(clock_skew=skew, timestamp_tolerance=30)) as sandbox:
         async with session_on(sandbox, concurrency=8) as session:
             found = await session.records(datetime.now(UTC) - timedelta(days=59)).collect()
@@ -198,8 +198,8 @@ async def test_the_clock_is_corrected(skew: float) -> None:
 
 @pytest.mark.parametrize("concurrency", [1, 8])
 @pytest.mark.parametrize("skew", [-7200.0, 7200.0])
-async def test_a_clock_that_changes_under_way(skew: float, concurrency: int) -> None:
-    """A clock that is set anew while a walk runs costs what was in flight then, and no record."""
+async def test_a_clock_that_changes_during_a_walk_loses_no_record(skew: float, concurrency: int) -> None:
+    """If the clock changes during a walk, only requests in flight are refused, and no record is lost."""
     end = END - timedelta(days=1)
 
     def set_clock(sandbox: Sandbox, number: int) -> None:
@@ -220,20 +220,20 @@ async def test_a_clock_that_changes_under_way(skew: float, concurrency: int) -> 
         assert len(refused) <= 1 + 2 * concurrency
 
 
-async def test_a_clock_that_many_callers_learn() -> None:
-    """Eight that ask at once are refused once each at most, and nobody is after them."""
+async def test_concurrent_calls_are_refused_at_most_once_each() -> None:
+    """Eight concurrent calls are refused at most once each, and later ones never."""
     with Sandbox(behaviour=Behaviour(clock_skew=7200, timestamp_tolerance=30, latency=0.02)) as sandbox:
         async with session_on(sandbox, concurrency=8) as session:
             for _ in range(3):
-                await ask_at_once(session, 8)
+                await request_concurrently(session, 8)
 
         assert 8 == sandbox.most_in_flight
         assert 1 <= sum(request.answered == "-16" for request in sandbox.requests) <= 8
         assert all(request.answered == "0" for request in sandbox.requests[16:])
 
 
-async def test_a_resigned_request_is_an_attempt() -> None:
-    """With one attempt, a refused timestamp is final, but the clock is learned for the next call."""
+async def test_signing_again_counts_as_an_attempt() -> None:
+    """With one attempt, a refused timestamp is final, but the next call uses the corrected clock."""
     date = email.utils.format_datetime(datetime.now(UTC) + timedelta(hours=5), usegmt=True)
     script = Script([status("-16", Date=date), DONE])
     session = session_with(script, retry=Retry(attempts=1))
@@ -246,11 +246,11 @@ async def test_a_resigned_request_is_an_attempt() -> None:
 
 
 @pytest.mark.parametrize("way", ["seconds", "date"])
-async def test_a_retry_after_that_does_not_fit(way: str) -> None:
-    """A Retry-After longer than what is left of `total` is raised at once, with its seconds."""
+async def test_a_retry_after_beyond_the_total_is_raised_at_once(way: str) -> None:
+    """A `Retry-After` longer than the rest of `total` is raised at once, with its seconds."""
     later = datetime.now(UTC) + timedelta(hours=1)
-    asked = "3600" if way == "seconds" else email.utils.format_datetime(later, usegmt=True)
-    script = Script([httpx.Response(429, headers={"Retry-After": asked})])
+    retry_after = "3600" if way == "seconds" else email.utils.format_datetime(later, usegmt=True)
+    script = Script([httpx.Response(429, headers={"Retry-After": retry_after})])
     with pytest.raises(HTTPStatusError) as caught:
         await session_with(script).page(START, END)
 
@@ -261,8 +261,8 @@ async def test_a_retry_after_that_does_not_fit(way: str) -> None:
 
 
 @pytest.mark.parametrize("library", [httpx, httpx2])
-async def test_the_callers_own_client(itnio_sandbox: Sandbox, library: Any) -> None:
-    """A client of httpx or httpx2, or of a class made from it, is used, its errors are known, and it stays open."""
+async def test_a_callers_client_is_used_and_stays_open(itnio_sandbox: Sandbox, library: Any) -> None:
+    """A client of httpx or httpx2, or of a subclass, is used, its errors are translated, and it stays open."""
 
     class Client(library.AsyncClient):  # type: ignore[misc]
         pass
@@ -278,8 +278,8 @@ async def test_the_callers_own_client(itnio_sandbox: Sandbox, library: Any) -> N
             await session.page(START, END)
 
 
-async def test_a_certificate_is_checked(tmp_path: Any) -> None:
-    """A server that cannot prove its name is a TransportError: certificate checks stay on."""
+async def test_certificates_are_checked(tmp_path: Any) -> None:
+    """A server with an untrusted certificate is a TransportError: certificates stay checked."""
     import ssl
 
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout key.pem -out cert.pem"

@@ -1,4 +1,4 @@
-"""Errors: one tree, and what each one carries."""
+"""Errors: their tree, and the data of each one."""
 
 import copy
 import inspect
@@ -72,14 +72,14 @@ EXAMPLES: list[tuple[ItnioError, dict[str, Any]]] = [
 KINDS = [getattr(errors, name) for name in errors.__all__]
 
 
-def test_every_error_has_an_example() -> None:
-    """The table above leaves out none, and the package root has each."""
+def test_every_error_has_an_example_and_is_exported() -> None:
+    """The table above is complete, and the package root exports each error."""
     assert set(KINDS) == {type(error) for error, _ in EXAMPLES}
     assert set(errors.__all__) == {name for name in itnio_voice.__all__ if name.endswith("Error")}
 
 
 @pytest.mark.parametrize(("error", "carries"), EXAMPLES, ids=lambda value: type(value).__name__)
-def test_errors_cross_processes(error: ItnioError, carries: dict[str, Any]) -> None:
+def test_errors_keep_their_data_when_pickled(error: ItnioError, carries: dict[str, Any]) -> None:
     """An error carries data beside its text, and loses neither when it is pickled or copied."""
     for twin in (error, copy.copy(error), pickle.loads(pickle.dumps(error))):  # noqa: S301
         assert (type(error), "m", carries) == (type(twin), str(twin), vars(twin))
@@ -88,7 +88,7 @@ def test_errors_cross_processes(error: ItnioError, carries: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_message_is_enough(kind: type[ItnioError]) -> None:
-    """Every error can be made of its text alone, as a caller's tests do; only text is positional."""
+    """Every error can be created from its text alone, as in a caller's tests; only text is positional."""
     assert "m" == str(kind("m"))
     if "__init__" in vars(kind):
         with pytest.raises(TypeError):
@@ -96,7 +96,7 @@ def test_a_message_is_enough(kind: type[ItnioError]) -> None:
 
 
 def test_the_tree_is_as_drawn() -> None:
-    """The module's picture shows every class, under the class that it derives from."""
+    """The diagram in the module shows every class below its base class."""
     parents: list[str] = []
     drawn: dict[str, str | None] = {}
     for indent, name in re.findall(r"^ {4}([│├└─ ]*)([A-Z]\w+Error)\b", inspect.getdoc(errors) or "", re.MULTILINE):
@@ -108,8 +108,8 @@ def test_the_tree_is_as_drawn() -> None:
 
 
 @pytest.mark.parametrize(("status", "kind"), STATUSES)
-def test_the_vendors_statuses(status: str, kind: type[APIError]) -> None:
-    """Each status has its class, whose own advice says who can act."""
+def test_each_status_has_its_error(status: str, kind: type[APIError]) -> None:
+    """Each status has its class, whose advice names who can act."""
     assert kind is REFUSALS[status]
     assert len(STATUSES) == len(REFUSALS)
     assert kind.advice != APIError.advice
@@ -133,8 +133,8 @@ def test_the_vendors_statuses(status: str, kind: type[APIError]) -> None:
     ],
     ids=repr,
 )
-def test_what_passes(error: ItnioError, transient: bool) -> None:
-    """The network's faults and the vendor's own may pass; of HTTP statuses, 429 and 5xx; nothing else."""
+def test_which_errors_are_transient(error: ItnioError, transient: bool) -> None:
+    """Network faults and the vendor's own are transient; of HTTP statuses, 429 and 5xx; nothing else."""
     assert transient is error.transient
     if isinstance(error, HTTPStatusError):
         assert transient is is_transient_status(error.status_code)
@@ -157,12 +157,12 @@ LARGE = 10 * 2**20
     ids=["text", "short-text", "list", "nested", "name", "number", "record"],
 )
 def test_large_values_are_cut(value: Any, carried: Any) -> None:
-    """An error carries a value of up to 64 kB, and of a larger one what it is."""
+    """An error carries a value of up to 64 kB, and a description of a larger one."""
     assert carried == DecodeError("m", value=value).value
 
 
 def test_long_texts_are_cut() -> None:
-    """Texts that a server chooses are cut at 1,000 characters."""
+    """Texts from a server are cut at 1,000 characters."""
     refusal = APIError("m", status="s" * LARGE, reason="r" * LARGE)
     unreadable = DecodeError("m", voice_id="v" * LARGE, field="f" * LARGE)
 

@@ -24,19 +24,19 @@ HOSTILE = {
 
 @pytest.mark.parametrize(("text", "shown"), HOSTILE.values(), ids=HOSTILE)
 def test_characters_that_are_not_printable_are_escaped(text: str, shown: str) -> None:
-    """An escape is as Python writes it."""
+    """Escapes are those of Python."""
     assert shown == printable(text)
 
 
 @pytest.mark.parametrize("text", ["", "-22: 系统错误", "a\\b 'c' “d”", "é 🎉"])
 def test_printable_text_is_unchanged(text: str) -> None:
-    """Text in any script is shown as it is."""
+    """Text in any script is unchanged."""
     assert text == printable(text)
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=[]), max_size=60), st.integers(1, 80))
 def test_any_text_becomes_printable_and_short(text: str, longest: int) -> None:
-    """Whatever the text and the limit."""
+    """Holds for any text and limit."""
     shown = printable(text, longest)
 
     assert shown.isprintable()
@@ -51,7 +51,7 @@ def test_long_text_is_cut() -> None:
 
 @pytest.mark.parametrize(("text", "shown"), HOSTILE.values(), ids=HOSTILE)
 def test_the_text_of_an_error_is_printable(text: str, shown: str) -> None:
-    """Also once it is copied; what the error carries stays as it was."""
+    """Copies are printable too; the error's data are unchanged."""
     error = APIError(f"-22: {text}", reason=text)
     for twin in (error, copy.copy(error), pickle.loads(pickle.dumps(error))):  # noqa: S301 -- ours
         assert f"-22: {shown}" == str(twin)
@@ -61,7 +61,7 @@ def test_the_text_of_an_error_is_printable(text: str, shown: str) -> None:
 
 @pytest.mark.parametrize(("text", "shown"), HOSTILE.values(), ids=HOSTILE)
 def test_the_text_of_a_log_record_is_printable(text: str, shown: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Also what it carries beside its message."""
+    """The record's other fields are printable too."""
     logger = get_logger("itnio_voice.test_printable")
     logger.warning("%s: %d", text, 3, extra={"itnio.stream": text})
     logger.warning("plain: %d", 4)

@@ -36,27 +36,27 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
         ("١+١", None),
     ],
 )
-def test_billing(text: str | None, expected: BillPeriod | None) -> None:
-    """Billing steps are read from `bill_period`; None where they cannot be."""
+def test_billing_steps_are_parsed(text: str | None, expected: BillPeriod | None) -> None:
+    """Billing steps are read from `bill_period`; invalid ones are None."""
     assert expected == VoiceRecord(bill_period=text).billing
 
 
 @pytest.mark.parametrize(("value", "key"), [("-1", None), (None, None), ("0", "0"), ("5", "5"), ("#", "#")])
-def test_pressed_key(value: str | None, key: str | None) -> None:
-    """`-1` is no key."""
+def test_minus_1_is_no_pressed_key(value: str | None, key: str | None) -> None:
+    """`-1` means no key."""
     assert key == VoiceRecord(feedback_value=value).pressed_key
 
 
-def test_answered_and_finished() -> None:
-    """A call is answered with an answer time, finished with a termination code."""
+def test_answered_and_finished_follow_from_fields() -> None:
+    """A call with an answer time is answered, one with a termination code is finished."""
     assert not VoiceRecord().answered
     assert VoiceRecord(answer_time=AT).answered
     assert not SipRecord().finished
     assert SipRecord(termination_code="404").finished
 
 
-def test_to_dict() -> None:
-    """It is JSON-ready under attribute names, with amounts and times as text, also inside `extra`."""
+def test_to_dict_is_ready_for_json() -> None:
+    """It is JSON-ready, with attribute names, and amounts and times as text, also inside `extra`."""
     extra = {"nested": [Decimal("1.50"), {"when": None}], "n": 5}
     record = VoiceRecord(voice_id="1", cost=Decimal("0.10"), submit_time=AT, call_duration=5, extra=extra)
     plain: dict[str, Any] = json.loads(json.dumps(record.to_dict()))
@@ -71,7 +71,7 @@ def test_to_dict() -> None:
 
 @given(st.decimals(allow_nan=False, allow_infinity=False))
 def test_to_dict_keeps_amounts(amount: Decimal) -> None:
-    """An amount's text comes through JSON digit for digit, in a field and in `extra`, in a list or a tuple."""
+    """An amount's text is the same after JSON, in a field and in `extra`, in a list or a tuple."""
     record = VoiceRecord(cost=amount, extra={"fee": (amount, [amount])})
     plain = json.loads(json.dumps(record.to_dict()))
 
@@ -81,7 +81,7 @@ def test_to_dict_keeps_amounts(amount: Decimal) -> None:
 
 @pytest.mark.parametrize("of", [VoiceRecord, SipRecord])
 def test_records_are_frozen(of: type[VoiceRecord | SipRecord]) -> None:
-    """No field can be set, none can be added, and equal records count once in a set."""
+    """No field can be set or added, and equal records are one element of a set."""
     for name in [field.name for field in attrs.fields(of)] + ["unknown"]:
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             setattr(of(), name, "x")
@@ -90,7 +90,7 @@ def test_records_are_frozen(of: type[VoiceRecord | SipRecord]) -> None:
 
 
 def test_records_are_values() -> None:
-    """Frozen, compared by content, hashable, and fit to be pickled."""
+    """Records are frozen, compared by content, hashable and picklable."""
     record = SipRecord(voice_id="1", extra={"a": [1]})
 
     assert record == pickle.loads(pickle.dumps(record))  # noqa: S301
@@ -108,14 +108,14 @@ class Mood(Enum):
 
 
 class Place:
-    """A class without an equality of its own."""
+    """A class without its own `__eq__`."""
 
     def __init__(self, city: str) -> None:
         self.city = city
 
 
 class Slotted:
-    """A class without a hash and without attributes."""
+    """A class without a hash and without `__dict__`."""
 
     __slots__ = ()
     __hash__ = None  # type: ignore[assignment]  # as a class with `__eq__` has it
@@ -129,14 +129,14 @@ class Slotted:
 
 @attrs.frozen
 class Tagged(VoiceRecord):
-    """A record with a field that may hold anything."""
+    """A record with a field of any type."""
 
     tag: Any = None
 
 
 @attrs.frozen(eq=False)
 class Unequal(VoiceRecord):
-    """A record class without an equality of its own."""
+    """A record class without its own `__eq__`."""
 
     tag: Any = None
 
@@ -159,8 +159,8 @@ class Unequal(VoiceRecord):
     ],
     ids=lambda values: type(values[0]).__name__,
 )
-def test_content(of: Any, values: tuple[Any, ...]) -> None:
-    """Any record has a hash by its content: equal for equal content, and different for different content."""
+def test_records_have_a_hash_of_their_content(of: Any, values: tuple[Any, ...]) -> None:
+    """Any record has a hash of its content: equal for equal content, and different for different content."""
     first, second = ([content(of(callee="1", tag=value)) for value in copy.deepcopy(values)] for _ in range(2))
 
     assert first == second
@@ -168,8 +168,8 @@ def test_content(of: Any, values: tuple[Any, ...]) -> None:
     assert content(of(extra={"a": [1]})) != content(of(extra={"a": [2]}))
 
 
-def test_a_field_that_is_not_compared() -> None:
-    """A field that a class leaves out of its comparison is left out of its content."""
+def test_excluded_fields_are_not_content() -> None:
+    """A field that a class excludes from comparison is excluded from its content."""
     of: Any = attrs.make_class("Own", {"tag": attrs.field(default=None, eq=False)}, bases=(VoiceRecord,), frozen=True)
 
     assert content(of(tag=[1])) == content(of(tag=[2]))

@@ -35,7 +35,7 @@ spans = st.integers(2, 50).map(lambda seconds: seconds * SECOND)
 
 
 def seconds(pieces: object) -> set[datetime]:
-    """Return the stretches of one second that windows cover, by where each begins."""
+    """Return the starts of all seconds that windows cover."""
     covered: set[datetime] = set()
     for window in pieces:  # type: ignore[attr-defined]
         covered |= {window.start + n * SECOND for n in range(window.span // SECOND)}
@@ -44,7 +44,7 @@ def seconds(pieces: object) -> set[datetime]:
 
 @given(windows, spans)
 def test_cutting_tiles(window: Window, span: timedelta) -> None:
-    """Pieces cover the window, share one second with their neighbours, and are no longer than the span."""
+    """Pieces cover the window, share one second with their neighbours, and are at most as long as the span."""
     pieces: list[Window] = []
     rest: Window | None = window
     while rest:
@@ -58,7 +58,7 @@ def test_cutting_tiles(window: Window, span: timedelta) -> None:
 
 @given(windows, st.integers(0, 50).map(lambda seconds: seconds * SECOND))
 def test_cutting_keeps_the_union(window: Window, width: timedelta) -> None:
-    """A cut loses nothing, moves on, and never gives a rest as long as the window."""
+    """A cut loses nothing, advances, and the rest is always shorter than the window."""
     piece, rest = cut(window, width)
 
     assert seconds([window]) == seconds([piece, rest] if rest else [piece])
@@ -79,15 +79,15 @@ def test_cutting_keeps_the_union(window: Window, width: timedelta) -> None:
         (1, 1, [(0, 1)]),
     ],
 )
-def test_cut(length: int, width: int, expected: list[tuple[int, int]]) -> None:
-    """The rest begins one second before the piece ends; no piece is shorter than two seconds if it can be helped."""
+def test_the_rest_of_a_cut_overlaps_by_a_second(length: int, width: int, expected: list[tuple[int, int]]) -> None:
+    """The rest begins one second before the piece ends; a piece has at least two seconds if possible."""
     piece, rest = cut(Window(at(0), at(length)), width * SECOND)
 
     assert [Window(at(start), at(end)) for start, end in expected] == ([piece, rest] if rest else [piece])
 
 
 @given(st.lists(windows))
-def test_merging_covers_exactly_what_was_done(done: list[Window]) -> None:
+def test_merging_covers_exactly_the_completed_windows(done: list[Window]) -> None:
     """Merged windows cover the same seconds, in order, and do not touch."""
     joined = join(done)
 
@@ -96,29 +96,29 @@ def test_merging_covers_exactly_what_was_done(done: list[Window]) -> None:
 
 
 @given(windows, st.lists(windows))
-def test_gaps_are_what_is_left(window: Window, done: list[Window]) -> None:
-    """What is done and the gaps make the window; no second is in both."""
+def test_gaps_are_the_uncovered_rest(window: Window, done: list[Window]) -> None:
+    """The completed windows and the gaps cover the window; no second is in both."""
     left = gaps(window, done)
 
     assert seconds([window]) - seconds(done) == seconds(left)
     assert all(first.end < second.start for first, second in pairwise(left))
 
 
-def test_gaps_touch_what_is_done() -> None:
-    """A gap begins where something ends and ends where something begins; what lies outside the window is left out."""
+def test_gaps_touch_completed_windows() -> None:
+    """A gap ends and begins where completed windows begin and end; seconds outside the window are not included."""
     done = [Window(at(30), at(35)), Window(at(0), at(12)), Window(at(15), at(16)), Window(at(90), at(99))]
 
     assert (Window(at(12), at(15)), Window(at(16), at(20))) == gaps(Window(at(10), at(20)), done)
 
 
 @given(st.datetimes(timezones=st.timezones(), min_value=datetime(1970, 1, 1), max_value=datetime(2100, 1, 1)))  # noqa: DTZ001
-def test_floor_is_the_second_that_holds_the_moment(moment: datetime) -> None:
-    """In UTC, and less than a second before the moment."""
+def test_floor_is_the_second_of_the_moment(moment: datetime) -> None:
+    """The second is in UTC, and less than a second before the moment."""
     assert timedelta() <= moment.astimezone(UTC) - floor(moment) < SECOND
     assert (0, UTC) == (floor(moment).microsecond, floor(moment).tzinfo)
 
 
-def test_floor_in_an_offset_with_a_fraction_of_a_second() -> None:
+def test_floor_is_in_utc_for_fractional_offsets() -> None:
     """The second is one of UTC, not of the offset."""
     moment = datetime(2026, 1, 1, tzinfo=timezone(timedelta(milliseconds=500)))
 
@@ -132,7 +132,7 @@ MICROSECOND = timedelta(microseconds=1)
 @pytest.mark.parametrize("offset", [8 * HOUR, -11 * HOUR, 5.75 * HOUR, timedelta(hours=-3, seconds=-28)])
 @pytest.mark.parametrize(("first", "last"), [(0, 0), (999_999, 1), (1, 999_999), (500_000, 0)])
 def test_both_ends_are_rounded_down_in_any_offset(offset: timedelta, first: int, last: int) -> None:
-    """The whole seconds are in UTC."""
+    """Both ends are whole seconds of UTC."""
     there = timezone(offset)
     start, end = at(0) + first * MICROSECOND, at(3) + last * MICROSECOND
     window = whole_seconds(start.astimezone(there), end.astimezone(there))
@@ -160,12 +160,12 @@ def test_a_range_within_one_second_is_empty(first: int, last: int) -> None:
 
 
 def test_a_range_across_a_second_is_the_second_before() -> None:
-    """A microsecond before a second to the second itself: the second before it."""
+    """A range from a microsecond before a second to the second itself is the second before it."""
     assert Window(at(5), at(6)) == whole_seconds(at(6) - MICROSECOND, at(6))
 
 
 def test_a_range_across_the_end_of_summer_time() -> None:
-    """A range is in order if its instants are, whatever the wall clock shows."""
+    """A range is in order if its instants are, regardless of the wall clock."""
     berlin = ZoneInfo("Europe/Berlin")
     start = datetime(2026, 10, 25, 2, 50, tzinfo=berlin)
     end = datetime(2026, 10, 25, 2, 10, tzinfo=berlin, fold=1)
@@ -176,7 +176,7 @@ def test_a_range_across_the_end_of_summer_time() -> None:
 
 
 def test_a_reversed_range_across_the_end_of_summer_time() -> None:
-    """A range is reversed if its instants are, whatever the wall clock shows."""
+    """A range is reversed if its instants are, regardless of the wall clock."""
     berlin = ZoneInfo("Europe/Berlin")
     start = datetime(2026, 10, 25, 2, 10, tzinfo=berlin, fold=1)
 
@@ -185,13 +185,13 @@ def test_a_reversed_range_across_the_end_of_summer_time() -> None:
 
 
 def test_requests_write_times_in_the_offset_of_the_vendor() -> None:
-    """Eight hours ahead of UTC, without summer time."""
+    """The offset is eight hours ahead of UTC, without summer time."""
     assert 8 * HOUR == WIRE_ZONE.utcoffset(at(0))
     assert "2026-01-01T08:00:00+08:00" == at(0).astimezone(WIRE_ZONE).isoformat()
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "says"),
+    ("start", "end", "message"),
     [
         (START.replace(tzinfo=None), at(1), "start must be a datetime with an offset"),
         (at(0), START.replace(tzinfo=None), "end must be a datetime with an offset"),
@@ -207,9 +207,9 @@ def test_requests_write_times_in_the_offset_of_the_vendor() -> None:
         (at(0), START.date(), "end must be a datetime with an offset"),
     ],
 )
-def test_ranges_that_are_invalid(start: datetime, end: datetime, says: str) -> None:
-    """A naive, reversed or endless range is a ValueError that says so."""
-    with pytest.raises(ValueError, match=says):
+def test_invalid_ranges_are_refused(start: datetime, end: datetime, message: str) -> None:
+    """A naive, reversed or endless range raises a ValueError that message so."""
+    with pytest.raises(ValueError, match=message):
         whole_seconds(start, end)
 
 
@@ -217,14 +217,14 @@ def test_ranges_that_are_invalid(start: datetime, end: datetime, says: str) -> N
     ("start", "end"),
     [(at(1), at(1)), (at(2), at(1)), (START.replace(tzinfo=None), at(1)), (START.replace(microsecond=1), at(1))],
 )
-def test_windows_that_are_invalid(start: datetime, end: datetime) -> None:
-    """A window is a pair of aware whole seconds in order."""
+def test_invalid_windows_are_refused(start: datetime, end: datetime) -> None:
+    """A window has aware ends in whole seconds, in order."""
     with pytest.raises(ValueError, match="window"):
         Window(start, end)
 
 
-def test_before() -> None:
-    """The second before a window, and how a window reads."""
+def test_before_is_the_preceding_second() -> None:
+    """`before` is the second before a window; its text is the range."""
     window = Window(at(10), at(20))
 
     assert Window(at(9), at(10)) == before(window)
@@ -232,7 +232,7 @@ def test_before() -> None:
 
 
 def test_windows_are_values() -> None:
-    """Frozen, hashable, and in the order of their starts."""
+    """Windows are frozen, hashable, and sorted by their starts."""
     early, late = Window(at(1), at(9)), Window(at(2), at(3))
 
     assert [early, late] == sorted([late, early])

@@ -1,4 +1,4 @@
-"""Records as Arrow: every value in its column, exactly, or an error that names it."""
+"""Records as Arrow: every value is exact in its column, or an error names it."""
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
@@ -40,19 +40,19 @@ OF_TYPE: dict[Any, Any] = {
 
 
 def records(of: type[Any]) -> st.SearchStrategy[Any]:
-    """Return records of a kind with any values that their fields may hold."""
+    """Return records of a kind, with any values that their fields may have."""
     return st.builds(of, **{field.name: OF_TYPE[field.type] for field in attrs.fields(of)})
 
 
 def plain(record: Any) -> dict[str, Any]:
-    """Return what a row should read as."""
+    """Return a record as the expected row."""
     values = attrs.asdict(record, recurse=False)
     return {**values, "extra": dict(record.extra) or None}
 
 
 @given(st.lists(records(VoiceRecord), max_size=4))
-def test_values_survive(made: list[VoiceRecord]) -> None:
-    """Amounts keep each digit and times their instant; text, numbers and unknown fields are as they were."""
+def test_values_are_exact(made: list[VoiceRecord]) -> None:
+    """Amounts keep each digit, times their instant; text, numbers and unknown fields are unchanged."""
     rows = record_batch(made).to_pylist()
     for row in rows:
         row["extra"] = row["extra"] and json.loads(row["extra"])
@@ -61,8 +61,8 @@ def test_values_survive(made: list[VoiceRecord]) -> None:
 
 
 @pytest.mark.parametrize("of", [VoiceRecord, SipRecord])
-def test_schema(of: type[Any]) -> None:
-    """Columns are the attributes, in their order; the account comes first if there is one."""
+def test_the_schema_is_the_attributes(of: type[Any]) -> None:
+    """Columns are the attributes, in their order, after the account if there is one."""
     names = [field.name for field in attrs.fields(of)]
 
     assert names == schema(of).names
@@ -92,8 +92,8 @@ def test_schema(of: type[Any]) -> None:
         ("code", "\udc00", r"\\udc00"),
     ],
 )
-def test_what_has_no_room(field: str, value: Any, text: str) -> None:
-    """What a column cannot hold exactly is an error that names value, field and record, and never rounded."""
+def test_values_that_a_column_cannot_hold_are_errors(field: str, value: Any, text: str) -> None:
+    """A value that its column cannot hold exactly is an error with value, field and record; it is never rounded."""
     made = [VoiceRecord(voice_id=f"v{number}") for number in range(3)]
     made[1] = attrs.evolve(made[1], **{field: value})
     with pytest.raises(DecodeError, match=text) as caught:
@@ -106,15 +106,15 @@ def test_what_has_no_room(field: str, value: Any, text: str) -> None:
     "amount",
     ["0E+40", "0E-10000000", "-0", "0.5" + "0" * 60, "99999999999999999999.999999999999999999", "-1E-18", "1E19"],
 )
-def test_amounts_that_fit(amount: str) -> None:
-    """An amount that a column can hold exactly is there, however many zeros it was written with."""
+def test_amounts_that_fit_are_stored(amount: str) -> None:
+    """An amount that a column can hold exactly is stored, with any number of trailing zeros."""
     record = VoiceRecord(cost=Decimal(amount))
 
     assert record.cost == record_batch([record])["cost"].to_pylist()[0]
 
 
-def test_exponents_of_unknown_fields() -> None:
-    """A number of an unknown field is JSON text as short as it came, whatever its exponent."""
+def test_exponents_of_unknown_fields_are_not_expanded() -> None:
+    """A number in an unknown field is JSON text as short as the server's, with any exponent."""
     extra = {"x": Decimal("1E+100000000"), "y": [Decimal("0E-10000000")]}
     (row,) = record_batch([VoiceRecord(extra=extra)]).to_pylist()
 
@@ -123,8 +123,8 @@ def test_exponents_of_unknown_fields() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("of", [VoiceRecord, SipRecord])
-async def test_batches(itnio_sandbox: Sandbox, of: type[Any]) -> None:
-    """Every record of a stream is in one batch, and all batches but the last have the size asked for."""
+async def test_batches_have_the_requested_size(itnio_sandbox: Sandbox, of: type[Any]) -> None:
+    """Every record of a stream is in one batch, and all batches but the last have the requested size."""
     async with session_on(itnio_sandbox) as session:
         found = await session.records(LONG_AGO, of=of).collect()
         batches = [batch async for batch in record_batches(session.records(LONG_AGO, of=of), size=7)]
@@ -136,8 +136,8 @@ async def test_batches(itnio_sandbox: Sandbox, of: type[Any]) -> None:
 
 
 @pytest.mark.anyio
-async def test_tables(itnio_sandbox: Sandbox) -> None:
-    """A table is a call away from a DataFrame, sums exactly, and has its columns also without a row."""
+async def test_a_table_converts_to_a_dataframe(itnio_sandbox: Sandbox) -> None:
+    """A table converts to a DataFrame in one call, sums exactly, and has its columns even without rows."""
     async with session_on(itnio_sandbox) as session:
         found = await session.records(LONG_AGO).collect()
         table = await to_table(session.records(LONG_AGO))
@@ -153,7 +153,7 @@ async def test_tables(itnio_sandbox: Sandbox) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("requests", [8, 15, 25])
 async def test_a_table_that_fails_completes_no_window(itnio_sandbox: Sandbox, requests: int) -> None:
-    """After an error no record has been returned: checkpoint and progress are empty, and a resumed stream has all."""
+    """After an error, checkpoint and progress are empty, and a resumed stream returns all records."""
     itnio_sandbox.behaviour = Behaviour(max_span=timedelta(days=5))
     itnio_sandbox.on_request = break_at(requests)
     async with session_on(itnio_sandbox) as session:
@@ -172,8 +172,8 @@ async def test_a_table_that_fails_completes_no_window(itnio_sandbox: Sandbox, re
 
 
 @pytest.mark.anyio
-async def test_a_table_of_a_stream_that_has_been_read(itnio_sandbox: Sandbox) -> None:
-    """A table of such a stream is an error, and leaves its checkpoint and progress as they are."""
+async def test_a_table_of_a_read_stream_is_an_error(itnio_sandbox: Sandbox) -> None:
+    """It is an error, and leaves the stream's checkpoint and progress unchanged."""
     async with session_on(itnio_sandbox) as session:
         stream = session.records(LONG_AGO)
         reading = aiter(stream)
@@ -190,8 +190,8 @@ async def test_a_table_of_a_stream_that_has_been_read(itnio_sandbox: Sandbox) ->
 @pytest.mark.anyio
 @pytest.mark.parametrize("requests", [8, 15, 25, 35])
 @pytest.mark.parametrize("size", [7, 300, 10_000])
-async def test_batches_complete_the_windows_that_they_hold(itnio_sandbox: Sandbox, requests: int, size: int) -> None:
-    """The checkpoint covers no record that is in no batch: batches and a resumed stream have all records."""
+async def test_batches_complete_only_their_own_windows(itnio_sandbox: Sandbox, requests: int, size: int) -> None:
+    """The checkpoint covers only records in batches: batches and a resumed stream together have all records."""
     itnio_sandbox.behaviour = Behaviour(max_span=timedelta(days=5))
     itnio_sandbox.on_request = break_at(requests)
     found: list[str | None] = []
@@ -209,8 +209,8 @@ async def test_batches_complete_the_windows_that_they_hold(itnio_sandbox: Sandbo
 
 
 @pytest.mark.anyio
-async def test_an_error_of_the_stream_comes_through(itnio_sandbox: Sandbox) -> None:
-    """What the stream raises is raised, and a wrong size at the call."""
+async def test_an_error_of_the_stream_is_raised(itnio_sandbox: Sandbox) -> None:
+    """An error of the stream is raised unchanged, and an invalid size raises at the call."""
     minute_ago = (datetime.now(UTC) - timedelta(minutes=1)).isoformat(timespec="seconds")
     itnio_sandbox.insert({"voiceId": "bad", "cost": "0.00000000000000000001", "submitTime": minute_ago})
     async with session_on(itnio_sandbox) as session:
@@ -220,8 +220,8 @@ async def test_an_error_of_the_stream_comes_through(itnio_sandbox: Sandbox) -> N
             record_batches(session.records(LONG_AGO), size=0)
 
 
-def test_a_kind_of_ones_own() -> None:
-    """A field of one's own is a column if its type has one here; if not, that is said."""
+def test_custom_fields_are_columns() -> None:
+    """A custom field is a column if its type is supported; otherwise the error says so."""
 
     @attrs.frozen
     class Own(VoiceRecord):

@@ -1,4 +1,4 @@
-"""Files that are complete once they have their names: permissions, part files, and places that cannot be written."""
+"""Atomically written files: permissions, part files, and outputs that cannot be written."""
 
 import os
 import stat
@@ -35,7 +35,7 @@ def test_a_new_file_is_private(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o400])
 def test_a_replaced_file_keeps_its_permissions(tmp_path: Path, mode: int) -> None:
-    """A file that replaces another has its permissions, and no more than those from the first byte on."""
+    """A file that replaces another has its permissions, and no wider ones from the first byte on."""
     output = tmp_path / "calls.csv"
     output.touch()
     output.chmod(mode)
@@ -48,7 +48,7 @@ def test_a_replaced_file_keeps_its_permissions(tmp_path: Path, mode: int) -> Non
 
 
 def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
-    """Neither a link at a name that could be guessed nor one at the output's lets another file be written."""
+    """A link at a predictable name, or at the output's, does not redirect the write to another file."""
     victim, output = tmp_path / "victim", tmp_path / "calls.csv"
     victim.write_bytes(b"precious")
     victim.chmod(0o644)
@@ -60,8 +60,8 @@ def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
     assert (b"new", False, 0o600) == (output.read_bytes(), output.is_symlink(), mode_of(output))
 
 
-def test_two_at_once(tmp_path: Path) -> None:
-    """Two writers of one output do not mix, also with one process id: the last one to end has written it."""
+def test_two_concurrent_writers_do_not_mix(tmp_path: Path) -> None:
+    """Two writers of one output do not mix, even with one process id: the last one to finish wins."""
     output = tmp_path / "calls.csv"
     with new_file(output) as first:
         first.write(b"first, ")
@@ -73,8 +73,8 @@ def test_two_at_once(tmp_path: Path) -> None:
     assert [output] == list(tmp_path.iterdir())
 
 
-def test_an_error_leaves_the_file_before(tmp_path: Path) -> None:
-    """After an error, an interrupt included, there is no part file, and the previous file is there."""
+def test_an_error_leaves_the_previous_file(tmp_path: Path) -> None:
+    """After an error, including an interrupt, no part file is left, and the previous file is unchanged."""
     output = tmp_path / "calls.csv"
     output.write_bytes(b"before")
     with pytest.raises(KeyboardInterrupt), new_file(output) as file:
@@ -84,15 +84,15 @@ def test_an_error_leaves_the_file_before(tmp_path: Path) -> None:
     assert ([output], b"before") == (list(tmp_path.iterdir()), output.read_bytes())
 
 
-def test_the_longest_names(tmp_path: Path) -> None:
-    """A name that is as long as a file system allows can be written, in several bytes a character too."""
+def test_the_longest_names_can_be_written(tmp_path: Path) -> None:
+    """A name as long as the file system allows can be written, also with several bytes per character."""
     for name in ("n" * 251 + ".csv", "電" * 83 + ".csv"):
         write(tmp_path / name)
         assert b"new" == (tmp_path / name).read_bytes()
 
 
-def test_wrong_places_are_named(tmp_path: Path) -> None:
-    """An error names the output instead of a part file, and says what to do."""
+def test_an_invalid_output_is_named(tmp_path: Path) -> None:
+    """An error names the output, not the part file, and says what to do."""
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     wrong = {
@@ -109,8 +109,8 @@ def test_wrong_places_are_named(tmp_path: Path) -> None:
     assert ["folder", "pipe"] == sorted(os.listdir(tmp_path))
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
-    """An error of the system while the file is written names the output."""
+def test_a_full_disk_is_an_error_with_the_output(tmp_path: Path) -> None:
+    """A system error during the write names the output."""
     with (
         pytest.raises(OSError, match=r"calls.csv cannot be written: No space left on device"),
         new_file(tmp_path / "calls.csv"),

@@ -1,4 +1,4 @@
-"""Records on a cluster of two processes: each comes once, as Decimal, and no secret travels."""
+"""Records on a cluster of two processes: each is returned once, with exact amounts, and no secret is sent."""
 
 import json
 import pickle
@@ -45,7 +45,7 @@ BOUNDARIES = [START + index * WEEK for index in range(1, 5)]
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return where the sandbox keeps its records."""
+    """Return the path of the sandbox's records."""
     return tmp_path_factory.mktemp("sandbox") / "records.db"
 
 
@@ -53,7 +53,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def service(database: Path) -> Iterator[Sandbox]:
     """Run a sandbox with two accounts, and two records on each boundary of weeks and on each second beside it.
 
-    On the ends of the whole range there is none, for which range these belong to is for the server to say.
+    No records are on the ends of the complete range, because the server decides to which range they belong.
     """
     options: dict[str, Any] = {"accounts": dict(ACCOUNTS.values()), "database": database}
     with Sandbox(records=400, sip_records=150, start=START + SECOND, end=END, **options) as sandbox:
@@ -66,7 +66,7 @@ def service(database: Path) -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def client(service: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """Run a cluster of two processes that, as this one, find their accounts in a file."""
+    """Run a cluster of two processes that find their accounts in a file, as this one does."""
     file = tmp_path_factory.mktemp("accounts") / "accounts.toml"
     file.touch(mode=0o600)
     table = '[{}]\napi_key = "{}"\napi_secret = "{}"\nbase_url = "{}"\n'
@@ -83,15 +83,15 @@ def client(service: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture
-def sandbox(service: Sandbox, client: Client) -> Iterator[Sandbox]:  # noqa: ARG001 -- what is computed runs there
-    """Return the sandbox, with no request asked of it and its usual behaviour, beside a cluster."""
+def sandbox(service: Sandbox, client: Client) -> Iterator[Sandbox]:  # noqa: ARG001 -- computations run there
+    """Return the sandbox, without past requests and with default behaviour, beside a cluster."""
     service.reset_requests()
     yield service
     service.behaviour, service.on_request = Behaviour(), None
 
 
-def told(database: Path, account: str, kind: str, start: datetime, end: datetime) -> list[dict[str, Any]]:
-    """Return the sandbox's own records of a range, both ends included, as they are on the wire."""
+def sandbox_records(database: Path, account: str, kind: str, start: datetime, end: datetime) -> list[dict[str, Any]]:
+    """Return the sandbox's own records of a range, both ends included, as sent on the wire."""
     rows = sqlite3.connect(database)
     try:
         query = "SELECT wire FROM records WHERE account = ? AND kind = ? AND submitted BETWEEN ? AND ?"
@@ -101,8 +101,8 @@ def told(database: Path, account: str, kind: str, start: datetime, end: datetime
     return [json.loads(wire, parse_float=Decimal) for (wire,) in found]
 
 
-def read_whole(account: str, start: datetime, end: datetime, of: type[CallRecord] = VoiceRecord) -> pa.Table:
-    """Return a range's records as one session reads them."""
+def read_in_one_session(account: str, start: datetime, end: datetime, of: type[CallRecord] = VoiceRecord) -> pa.Table:
+    """Return the records of a range, read by one session."""
 
     async def read() -> pa.Table:
         async with find_accounts([account])[account].session() as session:
@@ -112,24 +112,24 @@ def read_whole(account: str, start: datetime, end: datetime, of: type[CallRecord
 
 
 def costs(records: Iterable[dict[str, Any]]) -> Decimal:
-    """Return the exact sum of what is on the wire."""
+    """Return the exact sum of the costs on the wire."""
     return sum((Decimal(str(record["cost"])) for record in records if record.get("cost")), Decimal())
 
 
 @pytest.mark.parametrize("of", KINDS)
 def test_count_and_sum_are_exact(sandbox: Sandbox, database: Path, of: type[CallRecord]) -> None:
-    """Rows and money of a cluster are those of the library's tables, and of the server's own records, to the digit."""
+    """Number and cost of a cluster's rows equal those of the library's tables and of the server, to the digit."""
     frame = read_records(ACCOUNTS, START, END, of=of, span=WEEK)
-    tables = [read_whole(account, START, END, of) for account in ACCOUNTS]
-    whole = pa.concat_tables(tables)
-    own = {account: told(database, account, KINDS[of], START, END) for account in ACCOUNTS}
+    tables = [read_in_one_session(account, START, END, of) for account in ACCOUNTS]
+    complete = pa.concat_tables(tables)
+    own = {account: sandbox_records(database, account, KINDS[of], START, END) for account in ACCOUNTS}
     rows, cost = sum(map(len, own.values())), sum(map(costs, own.values()))
     by_account = frame.groupby("account").cost.sum().compute()
 
     assert 2 * 5 == frame.npartitions
     assert rows > 100
     assert cost > 0
-    assert (rows, cost) == duckdb.from_arrow(whole).aggregate("count(*), sum(cost)").fetchall()[0]
+    assert (rows, cost) == duckdb.from_arrow(complete).aggregate("count(*), sum(cost)").fetchall()[0]
     assert (rows, cost) == (len(frame), frame.cost.sum().compute())
     assert {account: costs(records) for account, records in own.items()} == by_account.to_dict()
     assert sandbox.requests
@@ -146,13 +146,17 @@ def test_count_and_sum_are_exact(sandbox: Sandbox, database: Path, of: type[Call
     ],
     ids=["weeks", "from one to another", "seconds", "two seconds"],
 )
-def test_boundaries(sandbox: Sandbox, database: Path, ends: Any, cut: tuple[datetime, datetime, timedelta]) -> None:
-    """A record on the boundary of two partitions comes once, whichever ends the server includes."""
+def test_records_on_boundaries_are_returned_once(
+    sandbox: Sandbox, database: Path, ends: Any, cut: tuple[datetime, datetime, timedelta]
+) -> None:
+    """A record on the boundary of two partitions is returned once, whichever ends are inclusive."""
     start, end, span = cut
     sandbox.behaviour = Behaviour(ends=ends)
     frame = read_records(["europe"], start, end, span=span).compute()
-    ids = sorted(map(str, read_whole("europe", start, end).column("voice_id").to_pylist()))
-    inside = {record["voiceId"] for record in told(database, "europe", "group", start + SECOND, end - SECOND)}
+    ids = sorted(map(str, read_in_one_session("europe", start, end).column("voice_id").to_pylist()))
+    inside = {
+        record["voiceId"] for record in sandbox_records(database, "europe", "group", start + SECOND, end - SECOND)
+    }
 
     assert ids == sorted(frame.voice_id)
     assert len(ids) == len(set(ids))
@@ -162,7 +166,7 @@ def test_boundaries(sandbox: Sandbox, database: Path, ends: Any, cut: tuple[date
 
 @pytest.mark.parametrize("of", KINDS)
 def test_the_schema_costs_no_request(sandbox: Sandbox, of: type[CallRecord]) -> None:
-    """Columns and dtypes are known before anything is asked, and a range without records has the same."""
+    """Columns and dtypes are known before any request, and are the same for a range without records."""
     frame = read_records(["europe"], START, END, of=of)
     quiet = read_records(["europe"], END + SECOND, END + timedelta(hours=1), of=of)
     planned = frame.dtypes.to_dict()
@@ -176,21 +180,21 @@ def test_the_schema_costs_no_request(sandbox: Sandbox, of: type[CallRecord]) -> 
     assert (0, planned) == (len(quiet), quiet.compute().dtypes.to_dict())
 
 
-def test_text_that_repeats_is_plain(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Rows can be chosen by a list of accounts, and what was written to Parquet reads back as it was."""
+def test_repeated_text_is_plain(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Rows can be selected by a list of accounts, and a written Parquet file reads back equal."""
     frame = read_records(ACCOUNTS, START, START + WEEK)
     chosen = frame[frame.account.isin(["europe"])].compute()
-    whole = frame.compute().reset_index(drop=True)
-    whole.to_parquet(tmp_path / "calls.parquet")
+    complete = frame.compute().reset_index(drop=True)
+    complete.to_parquet(tmp_path / "calls.parquet")
 
     assert {"europe"} == set(chosen.account)
-    assert whole.shape == pd.read_parquet(tmp_path / "calls.parquet").shape
-    pd.testing.assert_frame_equal(whole, pd.read_parquet(tmp_path / "calls.parquet", dtype_backend="pyarrow"))
+    assert complete.shape == pd.read_parquet(tmp_path / "calls.parquet").shape
+    pd.testing.assert_frame_equal(complete, pd.read_parquet(tmp_path / "calls.parquet", dtype_backend="pyarrow"))
     assert sandbox.requests
 
 
-def test_no_secret_travels(sandbox: Sandbox) -> None:
-    """What is sent to a cluster holds the accounts' names, and neither a key nor a secret nor where the API is."""
+def test_no_secret_is_sent_to_the_cluster(sandbox: Sandbox) -> None:
+    """The graph sent to a cluster has the accounts' names, and no key, secret or URL of the API."""
     frame = read_records(ACCOUNTS, START, END, span=WEEK, concurrency=2)
     total = frame.groupby("account").cost.sum()
     graphs = [(thing.expr, thing.optimize().expr, dict(thing.__dask_graph__())) for thing in (frame, total)]
@@ -202,13 +206,13 @@ def test_no_secret_travels(sandbox: Sandbox) -> None:
         assert [] == [secret for secret in secrets if secret.encode() in sent]
 
 
-def test_errors_arrive(sandbox: Sandbox) -> None:
-    """What a worker's session raises is raised at the caller: its class, its text and what it carries."""
+def test_errors_of_workers_are_raised_at_the_caller(sandbox: Sandbox) -> None:
+    """An error of a worker's session is raised at the caller, with its class, text and data."""
     old = datetime.now(UTC) - timedelta(days=70)
     with pytest.raises(TimeRangeError) as too_old:
         read_records(["europe"], old, old + WEEK).compute()
     with pytest.raises(TimeRangeError) as here:
-        read_whole("europe", old, old + WEEK)
+        read_in_one_session("europe", old, old + WEEK)
     sandbox.behaviour = Behaviour(locked=True)
     with pytest.raises(UserLockedError) as locked:
         read_records(["europe"], START, END).compute()
@@ -220,7 +224,7 @@ def test_errors_arrive(sandbox: Sandbox) -> None:
 
 
 def test_a_partition_that_ends_after_now_is_an_error(sandbox: Sandbox) -> None:
-    """A partition is whole or an error, so that it is the same whenever, and how often, it is computed."""
+    """A partition is complete or an error, so that every computation has the same result."""
     later = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
     with pytest.raises(IncompleteWindowError, match=r"account europe: .* end the range before now") as error:
         read_records(["europe"], later - timedelta(hours=2), later).compute()
@@ -231,7 +235,7 @@ def test_a_partition_that_ends_after_now_is_an_error(sandbox: Sandbox) -> None:
 
 
 def test_no_end_is_the_time_of_the_call(sandbox: Sandbox) -> None:
-    """Without an end, every partition, and every computation, ends when the call was made."""
+    """Without an end, every partition and every computation ends at the time of the call."""
     frame = read_records(["europe"], datetime.now(UTC) - timedelta(hours=1), span=timedelta(minutes=20))
     before = set(frame.voice_id.compute())
     time.sleep(2)
@@ -242,8 +246,8 @@ def test_no_end_is_the_time_of_the_call(sandbox: Sandbox) -> None:
     assert before == after
 
 
-def test_ranges_within_a_second(sandbox: Sandbox) -> None:
-    """A range within one second is an empty frame, also one that has just begun and has no end."""
+def test_ranges_within_a_second_are_empty(sandbox: Sandbox) -> None:
+    """A range within one second is an empty frame, also if it has just begun and has no end."""
     now = datetime.now(UTC)
     within = (START + SECOND * 0.2, START + SECOND * 0.7)
     frames = [read_records(["europe"], *within), read_records(["europe"], now - SECOND * 0.001)]
@@ -253,19 +257,19 @@ def test_ranges_within_a_second(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("ends", ["[)", "(]", "[]", "()"])
-def test_frames_that_share_an_end_within_a_second(sandbox: Sandbox, ends: Any) -> None:
-    """Both ends are rounded down, so that two frames that share one have each record once."""
+def test_frames_that_share_an_end_within_a_second_tile(sandbox: Sandbox, ends: Any) -> None:
+    """Both ends are rounded down: two frames that share one have each record once."""
     sandbox.behaviour = Behaviour(ends=ends)
     times = [BOUNDARIES[0] - WEEK / 7, BOUNDARIES[0] + SECOND * 0.6, BOUNDARIES[0] + WEEK / 7]
     found = [list(read_records(["europe"], *pair, span=WEEK).voice_id.compute()) for pair in pairwise(times)]
 
-    whole = read_whole("europe", times[0], times[2])["voice_id"].to_pylist()
-    assert sorted(map(str, whole)) == sorted(chain(*found))
+    complete = read_in_one_session("europe", times[0], times[2])["voice_id"].to_pylist()
+    assert sorted(map(str, complete)) == sorted(chain(*found))
 
 
 @pytest.mark.parametrize("skew", [-7200, 7200])
-def test_a_wrong_clock(sandbox: Sandbox, skew: int) -> None:
-    """A past range is complete with a clock that is hours off; with one that is days off it is an error."""
+def test_a_wrong_clock_loses_no_record(sandbox: Sandbox, skew: int) -> None:
+    """A past range is complete with a clock that is hours off; days off is an error."""
     sandbox.behaviour = Behaviour(clock_skew=skew)
     assert sandbox.ids(START, END) == set(read_records(["europe"], START, END, span=WEEK).voice_id.compute())
     sandbox.behaviour = Behaviour(clock_skew=skew * 60)
@@ -274,7 +278,7 @@ def test_a_wrong_clock(sandbox: Sandbox, skew: int) -> None:
 
 
 def test_a_task_may_run_again(sandbox: Sandbox) -> None:
-    """Partitions that fail are read again from their start, and nothing comes twice; equal calls are equal graphs."""
+    """A failed partition is read again from its start, without duplicates; equal calls have equal graphs."""
     frame = read_records(["europe"], START, END, span=WEEK, retry=Retry(attempts=2))
     again = read_records(["europe"], START, END, span=WEEK, retry=Retry(attempts=2))
 
@@ -289,8 +293,8 @@ def test_a_task_may_run_again(sandbox: Sandbox) -> None:
     pd.testing.assert_frame_equal(again.compute(scheduler="synchronous"), retried)
 
 
-def test_held_records_are_asked_for_once(sandbox: Sandbox, client: Client) -> None:
-    """What is persisted lies on both processes, and is computed with as often as one likes without a request."""
+def test_persisted_records_are_requested_once(sandbox: Sandbox, client: Client) -> None:
+    """Persisted data are on both processes, and are computed with repeatedly without requests."""
     held = read_records(ACCOUNTS, START, END, span=WEEK).persist()
     wait(held)
     sandbox.reset_requests()
@@ -302,8 +306,8 @@ def test_held_records_are_asked_for_once(sandbox: Sandbox, client: Client) -> No
 
 
 @pytest.mark.anyio
-async def test_inside_a_running_loop(sandbox: Sandbox) -> None:
-    """Computed in the thread of an event loop, as in a notebook with the synchronous scheduler, it works as well."""
+async def test_computing_inside_a_running_loop(sandbox: Sandbox) -> None:
+    """Computing works in the thread of an event loop, as in a notebook with the synchronous scheduler."""
     frame = read_records(["europe"], START, END)
 
     assert len(sandbox.ids(START, END)) == len(frame.compute(scheduler="synchronous"))
@@ -330,17 +334,17 @@ async def test_inside_a_running_loop(sandbox: Sandbox) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_wrong_arguments(sandbox: Sandbox, arguments: Any, options: Any, problem: str) -> None:
-    """What is wrong is told at the call, before there is a graph."""
+def test_wrong_arguments_raise_at_the_call(sandbox: Sandbox, arguments: Any, options: Any, problem: str) -> None:
+    """Wrong arguments raise at the call, before there is a graph."""
     with pytest.raises(ValueError, match=problem):
         read_records(*arguments, **options)
     assert [] == sandbox.requests
 
 
-def test_filters(sandbox: Sandbox, database: Path) -> None:
-    """Filters travel, and none named is all accounts."""
+def test_filters_are_sent_to_the_workers(sandbox: Sandbox, database: Path) -> None:
+    """Filters are sent to the workers, and no names mean all accounts."""
     frame = read_records((), START, END, of=SipRecord, where={"sip_group_name": "sales"}).compute()
-    own = [record for account in ACCOUNTS for record in told(database, account, "sip", START, END)]
+    own = [record for account in ACCOUNTS for record in sandbox_records(database, account, "sip", START, END)]
 
     assert set(ACCOUNTS) == set(frame.account)
     assert {"sales"} == set(frame.sip_group_name)

@@ -1,4 +1,4 @@
-"""How much a warehouse has read of an account, and where the next run starts."""
+"""The range that a warehouse has read of an account, and the start of the next run."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -41,10 +41,10 @@ def windows(*days: int) -> list[Window]:
         (covered(0, 2), 0, None, 3, 0),
     ],
 )
-def test_a_run_starts_a_lookback_before_the_end_of_what_was_read(
+def test_a_run_starts_a_lookback_before_the_end_of_the_read_range(
     before: Coverage, since: int, until: int | None, lookback: int, start: int
 ) -> None:
-    """It starts at its own `since` if that is earlier than what was read, or later than the lookback's start."""
+    """It starts at its own `since` if that is earlier than the read range, or later than the lookback's start."""
     end = None if until is None else day(until)
 
     assert day(start) == before.next_start(day(since), end, lookback * DAY)
@@ -64,15 +64,15 @@ def test_a_run_starts_a_lookback_before_the_end_of_what_was_read(
         (covered(0, 10), 4, (), covered(0, 10)),
     ],
 )
-def test_a_run_extends_what_was_read_unless_there_is_a_hole(
+def test_a_run_extends_the_read_range_unless_there_is_a_gap(
     before: Coverage | None, since: int, read: tuple[int, ...], after: Coverage
 ) -> None:
-    """Two ranges that touch become one; of two ranges with a hole between them, the run's is kept."""
+    """Two ranges that touch become one; of two ranges with a gap between them, the run's is kept."""
     assert after == Coverage.extended(before, day(since), "key", windows(*read))
 
 
 def test_the_state_of_another_account_of_the_same_name_does_not_count() -> None:
-    """Otherwise the records of the new account would be taken for read."""
+    """Otherwise the records of the new account would count as read."""
     state = covered(0, 10).to_state()
 
     assert covered(0, 10) == Coverage.from_state(state, "key")

@@ -1,4 +1,4 @@
-"""Where `sync` loads: DuckDB's file under any name, dlt's telemetry, logs and errors, and signals."""
+"""Destinations of `sync`: DuckDB's file, dlt's telemetry, logs and errors, and signals."""
 
 import logging
 import os
@@ -130,7 +130,7 @@ def only_loopback(host, *arguments, **options):
     return resolve(host, *arguments, **options)
 socket.getaddrinfo = only_loopback
 """
-"""Refuses all names but those of this machine, and has the names in `names`."""
+"""Refuses all names but those of this machine, and lists the requested names in `names`."""
 
 OWN_PIPELINE = """
 import dlt
@@ -150,8 +150,8 @@ print(sorted({name for name in names if name not in ("127.0.0.1", "localhost")})
 """
 
 
-def test_a_sync_looks_no_host_up(sandbox: Sandbox, tmp_path: Path) -> None:
-    """No host but the API's is looked up, and dlt writes no file: on the command line, and in Python."""
+def test_a_sync_looks_up_no_other_host(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Only the API's host is looked up, and dlt writes no file: on the command line, and in Python."""
     command = "from itnio_voice.cli.app import run\nassert run(['sync', '--since', '61d', '--quiet']) == 0\n"
     function = "sync(find_accounts(), since=since, database=__import__('pathlib').Path('other.duckdb'))\n"
     done = run_script(RESOLVER + command + OWN_PIPELINE + function + SHOWN, sandbox, tmp_path)
@@ -162,7 +162,7 @@ def test_a_sync_looks_no_host_up(sandbox: Sandbox, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("before", ["", "sync(find_accounts(), since=since)\n"])
 def test_a_pipeline_of_ones_own_keeps_the_settings_of_dlt(before: str, sandbox: Sandbox, tmp_path: Path) -> None:
-    """dlt reports a user's own pipeline, also after a sync in the same process: that is dlt's default."""
+    """dlt reports a user's own pipeline, also after a sync in the same process, as is its default."""
     done = run_script(RESOLVER + OWN_PIPELINE + before + "run()\n" + SHOWN, sandbox, tmp_path)
 
     assert "['telemetry.scalevector.ai']\n" == done.stdout
@@ -191,7 +191,7 @@ def test_logs_of_dlt_go_to_the_logger_of_the_warehouse(
 
 
 def frames(error: BaseException | None) -> Iterator[str]:
-    """Return all that an error reporter may see: texts, and the values in all frames, of an error and its causes."""
+    """Return all that an error reporter may record: texts, and the values in all frames, of an error and its causes."""
     while error:
         yield str(error)
         trace: TracebackType | None = error.__traceback__
@@ -224,7 +224,7 @@ def test_no_password_is_in_an_error(
 
 
 def test_no_password_of_an_unknown_destination_is_in_an_error(accounts: dict[str, Account]) -> None:
-    """An address given for the destination's name is shown without its password."""
+    """A URL passed as the destination's name is shown without its password."""
     with pytest.raises(ValueError, match=r"'postgresql://\*\*\*@db.example.com/calls' is no destination") as failed:
         sync(accounts, since=SINCE, destination="postgresql://loader:s3cret@db.example.com/calls")
 
@@ -232,7 +232,7 @@ def test_no_password_of_an_unknown_destination_is_in_an_error(accounts: dict[str
 
 
 def test_an_error_while_reading_names_the_table(accounts: dict[str, Account], tmp_path: Path) -> None:
-    """An error of the caller's own function is no error of the destination."""
+    """An error of the caller's own function is not reported as one of the destination."""
 
     def on_progress(_: Any) -> None:
         message = "no room\nto show it"
@@ -269,7 +269,7 @@ DuckDbCopyJob.run = lambda job: (kill(), load(job))
 
 @pytest.mark.parametrize("when", [WHILE_READING, WHILE_LOADING])
 def test_a_sync_that_is_terminated_leaves_no_files(when: str, sandbox: Sandbox, tmp_path: Path) -> None:
-    """Whatever handles SIGTERM by an exception runs, also while dlt intercepts signals; call data is removed."""
+    """Handlers of SIGTERM that raise also run while dlt intercepts signals; call data are removed."""
     done = run_script(TERMINATED + when + "sys.exit(run(['sync', '--since', '61d']))", sandbox, tmp_path)
 
     assert (143, "") == (done.returncode, done.stderr)

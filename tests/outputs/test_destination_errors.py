@@ -47,13 +47,13 @@ def test_credentials_are_redacted(text: str) -> None:
         "10:30: an@address.example",
     ],
 )
-def test_other_text_stays(text: str) -> None:
-    """Nothing but credentials is replaced."""
+def test_other_text_is_unchanged(text: str) -> None:
+    """Only credentials are replaced."""
     assert text == Redactor()(text)
 
 
 def test_secrets_of_the_destination_are_redacted() -> None:
-    """A configured password is replaced wherever it is, also as a URL has it."""
+    """A configured password is replaced anywhere, also as it is encoded in a URL."""
     redact = Redactor()
     redact.learn(postgres("postgresql://loader:p%40ss%2Fword@db.example.com/calls"))
 
@@ -62,7 +62,7 @@ def test_secrets_of_the_destination_are_redacted() -> None:
 
 
 def test_an_error_is_one_line_of_printable_text() -> None:
-    """The first line of the root, in which a control character cannot reach a terminal."""
+    """The text is the first line of the root error, and a control character cannot reach a terminal."""
     error = RuntimeError("step failed:\nTraceback …")
     error.__cause__ = ValueError("\n no \x1b[31mtable\nDETAIL: postgresql://u:s3cret@h\n")
     failure = failure_of(error, "postgres", Redactor())
@@ -112,8 +112,8 @@ def test_a_full_disk_is_an_error_that_says_so() -> None:
     assert "the disk is full" in str(failure)
 
 
-def test_an_interrupt_is_no_failure() -> None:
-    """An interrupt under an error of dlt's is returned, also if an error was being handled when it came."""
+def test_an_interrupt_is_returned() -> None:
+    """An interrupt below an error of dlt is returned, also if it arrived while an error was handled."""
     error, interrupt = RuntimeError("step failed"), KeyboardInterrupt()
     error.__cause__, interrupt.__context__ = interrupt, ValueError("earlier")
 
@@ -121,7 +121,7 @@ def test_an_interrupt_is_no_failure() -> None:
 
 
 def test_a_destination_that_cannot_be_configured_teaches_nothing() -> None:
-    """Learning secrets raises no error: dlt reports what is wrong."""
+    """Learning secrets raises no error: dlt reports the defect."""
     redact = Redactor()
     redact.learn(SimpleNamespace())
 

@@ -1,4 +1,4 @@
-"""Exports: every record in the file once, whole or not at all, whenever the work is stopped."""
+"""Exports: every record is in the file once, and the file is complete or absent, at any interruption."""
 
 import asyncio
 import csv
@@ -50,27 +50,29 @@ READ: Mapping[str, Callable[[Path], list[dict[str, Any]]]] = {
 }
 
 
-def test_formats_are_the_endings_that_tests_read() -> None:
-    """Each format is read back here."""
+def test_every_format_is_tested() -> None:
+    """The tests read each format back."""
     assert [f".{name}" for name in FORMATS] == list(READ)
 
 
 def amounts(rows: list[dict[str, Any]]) -> dict[str, Decimal]:
-    """Return the cost of each row by its id; an id that comes twice is an error."""
+    """Return the cost of each row by its id; a repeated id is an error."""
     found = {row["voice_id"]: Decimal(row["cost"] or 0) for row in rows}
     assert len(rows) == len(found)
     return found
 
 
 async def expected(session: VoiceSession, of: type[Any] = VoiceRecord) -> dict[str | None, Decimal]:
-    """Return what a file should hold."""
+    """Return the costs that a file should have."""
     return {record.voice_id: record.cost or Decimal() for record in await session.records(LONG_AGO, of=of).collect()}
 
 
 @pytest.mark.parametrize("of", [VoiceRecord, SipRecord])
 @pytest.mark.parametrize("suffix", READ)
-async def test_every_format(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str, of: type[Any]) -> None:
-    """Each format holds each record once, with its cost to the last digit, under the attributes' names."""
+async def test_every_format_has_each_record_once(
+    itnio_sandbox: Sandbox, tmp_path: Path, suffix: str, of: type[Any]
+) -> None:
+    """Each format has each record once, with its exact cost, under the attributes' names."""
     output = tmp_path / f"calls{suffix}"
     async with session_on(itnio_sandbox) as session:
         with Journal() as journal:
@@ -83,8 +85,8 @@ async def test_every_format(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str,
 
 
 @pytest.mark.parametrize("suffix", READ)
-async def test_nothing(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str) -> None:
-    """A range without records is a file that can be read."""
+async def test_a_range_without_records_is_a_readable_file(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str) -> None:
+    """A range without records is a readable file."""
     output = tmp_path / f"calls{suffix}"
     at = LONG_AGO + timedelta(hours=1)
     async with session_on(itnio_sandbox) as session:
@@ -94,8 +96,8 @@ async def test_nothing(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str) -> N
     assert [] == READ[suffix](output)
 
 
-async def test_types(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
-    """pyarrow, polars and DuckDB read the types that are meant, and sum alike."""
+async def test_readers_agree_on_types_and_sums(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
+    """pyarrow, polars and DuckDB read the intended types, with equal sums."""
     paths = {suffix: tmp_path / f"calls{suffix}" for suffix in (".parquet", ".arrow")}
     async with session_on(itnio_sandbox) as session:
         for path in paths.values():
@@ -111,12 +113,12 @@ async def test_types(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
         assert pl.Datetime("us", "UTC") == frame.schema["submit_time"]
         assert pl.Categorical == frame.schema["code"]
     query = "SELECT sum(cost), typeof(any_value(submit_time)) FROM read_parquet(?)"
-    told = duckdb.connect().execute(query, [str(paths[".parquet"])]).fetchall()
-    assert [(cost, "TIMESTAMP WITH TIME ZONE")] == told
+    rows = duckdb.connect().execute(query, [str(paths[".parquet"])]).fetchall()
+    assert [(cost, "TIMESTAMP WITH TIME ZONE")] == rows
 
 
-async def test_dictionaries_of_many_windows(tmp_path: Path) -> None:
-    """An Arrow file has one dictionary a column, however many windows with texts of their own were joined."""
+async def test_an_arrow_file_has_one_dictionary_per_column(tmp_path: Path) -> None:
+    """An Arrow file has one dictionary per column, for any number of windows with different texts."""
     end = datetime.now(UTC).replace(microsecond=0)
     with Sandbox(records=0) as sandbox:
         for day in range(50):
@@ -133,8 +135,8 @@ async def test_dictionaries_of_many_windows(tmp_path: Path) -> None:
     assert READ[".parquet"](tmp_path / "calls.parquet") == READ[".arrow"](tmp_path / "calls.arrow")
 
 
-async def test_several_accounts(tmp_path: Path) -> None:
-    """Several accounts are one file, each row with its account's name."""
+async def test_several_accounts_are_one_file(tmp_path: Path) -> None:
+    """Several accounts are written to one file, each row with its account's name."""
     accounts = {"a-key": "a-secret", "b-key": "b-secret"}
     with Sandbox(records=120, accounts=accounts) as sandbox:
         sessions = {
@@ -156,8 +158,8 @@ async def test_several_accounts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", READ)
-async def test_a_failure_leaves_the_file_before(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str) -> None:
-    """What fails leaves neither half a file nor any other trace; a file that was there stays."""
+async def test_a_failure_leaves_the_previous_file(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str) -> None:
+    """A failure leaves no partial file or other trace; a previous file is unchanged."""
     output = tmp_path / f"calls{suffix}"
     output.write_text("before")
     itnio_sandbox.behaviour = Behaviour(faults=(Fault("html"),))
@@ -169,8 +171,8 @@ async def test_a_failure_leaves_the_file_before(itnio_sandbox: Sandbox, tmp_path
     assert [output.name] == os.listdir(tmp_path)
 
 
-async def test_wrong_places(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
-    """A name or a folder that cannot be is found out before anything is asked."""
+async def test_an_invalid_output_is_an_error_before_any_request(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
+    """An invalid name or folder is an error before any request."""
     (tmp_path / "folder.csv").mkdir()
     wrong = {"calls.xlsx": ValueError, "none/calls.csv": NotADirectoryError, "folder.csv": IsADirectoryError}
     async with session_on(itnio_sandbox) as session:
@@ -181,8 +183,8 @@ async def test_wrong_places(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
     assert [] == itnio_sandbox.requests
 
 
-async def test_csv_safe_is_for_csv(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
-    """`csv_safe` changes CSV, and is an error with another format, before anything is requested."""
+async def test_csv_safe_is_refused_for_other_formats(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
+    """`csv_safe` changes CSV, and is an error with another format, before any request."""
     async with session_on(itnio_sandbox) as session:
         for form in FORMATS.keys() - {"csv"}:
             with Journal() as journal, pytest.raises(ValueError, match=f"the format csv only, not with {form}"):
@@ -196,8 +198,8 @@ async def test_csv_safe_is_for_csv(itnio_sandbox: Sandbox, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("suffix", READ)
-async def test_a_file_that_is_open(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str) -> None:
-    """A file that is open for writing needs a format's name; it need not be able to seek."""
+async def test_an_open_file_needs_a_format(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str) -> None:
+    """A file that is open for writing needs a format's name; it need not be seekable."""
     async with session_on(itnio_sandbox) as session:
         with Journal() as journal, (tmp_path / "calls").open("wb") as output:
             with pytest.raises(ValueError, match="the format must be one of parquet, csv, jsonl, arrow, not None"):
@@ -218,8 +220,8 @@ class OnlyWrite(io.BufferedIOBase):
         return self._file.write(data)
 
 
-async def test_the_journal_counts_records_and_knows_the_output(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
-    """After an export the journal has the number of records and the digest of the file."""
+async def test_the_journal_has_the_record_count_and_digest(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
+    """After an export, the journal has the number of records and the digest of the file."""
     async with session_on(itnio_sandbox) as session:
         with Journal() as journal:
             await export({"any": session.records(LONG_AGO, END)}, tmp_path / "calls.csv", journal)
@@ -229,7 +231,7 @@ async def test_the_journal_counts_records_and_knows_the_output(itnio_sandbox: Sa
 
 
 class Blocking(Journal):
-    """A journal that waits in one of its methods, in whatever thread calls it."""
+    """A journal that blocks in one of its methods, in any thread."""
 
     def __init__(self, path: Path, method: str) -> None:
         super().__init__(path)
@@ -238,7 +240,7 @@ class Blocking(Journal):
         self.ended = False
 
     def add(self, *arguments: Any) -> None:
-        """Take in a chunk."""
+        """Add a chunk."""
         self._block("add")
         super().add(*arguments)
         self.ended |= self.method == "add"
@@ -258,7 +260,7 @@ class Blocking(Journal):
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("method", ["add", "finish"])
 async def test_a_cancelled_export_leaves_no_thread(itnio_sandbox: Sandbox, tmp_path: Path, method: str) -> None:
-    """An export that asyncio cancels ends only when its thread has: the journal may then be closed, and used again."""
+    """A cancelled export ends only after its thread: the journal may then be closed and used again."""
     output, path = tmp_path / "calls.jsonl", tmp_path / "state"
     async with session_on(itnio_sandbox) as session:
         with Blocking(path, method) as journal:
@@ -283,8 +285,8 @@ async def test_a_cancelled_export_leaves_no_thread(itnio_sandbox: Sandbox, tmp_p
 
 
 @pytest.mark.parametrize("method", ["add", "finish"])
-async def test_an_export_whose_state_cannot_be_written(itnio_sandbox: Sandbox, tmp_path: Path, method: str) -> None:
-    """An error of the journal comes out as it is."""
+async def test_an_error_of_the_journal_is_raised(itnio_sandbox: Sandbox, tmp_path: Path, method: str) -> None:
+    """An error of the journal is raised unchanged."""
 
     class Full(Journal):
         def _fail(self, *_: Any) -> None:
@@ -298,7 +300,7 @@ async def test_an_export_whose_state_cannot_be_written(itnio_sandbox: Sandbox, t
 
 
 @pytest.mark.parametrize("suffix", READ)
-async def test_a_window_that_is_not_read_to_its_end(suffix: str, tmp_path: Path) -> None:
+async def test_a_file_is_finished_when_its_window_is_covered(suffix: str, tmp_path: Path) -> None:
     """A file is finished only when its window is covered. A later export reads the rest, and the file has both."""
     output, clock = tmp_path / f"calls{suffix}", time.time() - 7200
     window = Window(LONG_AGO.replace(microsecond=0), datetime.fromtimestamp(int(clock) + 3600, UTC))
@@ -318,7 +320,7 @@ async def test_a_window_that_is_not_read_to_its_end(suffix: str, tmp_path: Path)
 
 
 async def test_expired_time_does_not_keep_a_file_unfinished(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
-    """What the server has no more and `expired="skip"` leaves out will not be read later: the file is finished."""
+    """A range that is older than the retention and skipped will not be read later: the file is finished."""
     window = Window(END - timedelta(days=200), END - timedelta(minutes=1))
     async with session_on(itnio_sandbox) as session:
         with Journal() as journal:
@@ -330,8 +332,8 @@ async def test_expired_time_does_not_keep_a_file_unfinished(itnio_sandbox: Sandb
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
-async def test_killed(tmp_path: Path, suffix: str) -> None:
-    """Killed at random instants and begun again by the same command, an export has every record once in the end."""
+async def test_a_killed_export_can_be_resumed(tmp_path: Path, suffix: str) -> None:
+    """After being killed at random times and run again, an export finally has every record once."""
     output, chance = tmp_path / f"calls{suffix}", random.Random(suffix)
     with Sandbox(
         records=3000, end=END - timedelta(minutes=2), behaviour=Behaviour(latency=0.02, max_span=timedelta(days=3))
@@ -348,9 +350,9 @@ async def test_killed(tmp_path: Path, suffix: str) -> None:
                 process.send_signal(signal.SIGKILL)
         subprocess.run(command, env=environment, check=True)  # noqa: S603
         ids = sandbox.ids()
-        finished, asked = output.stat().st_mtime_ns, len(sandbox.requests)
+        finished, requests = output.stat().st_mtime_ns, len(sandbox.requests)
         subprocess.run(command, env=environment, check=True)  # noqa: S603
 
         assert ids == amounts(READ[suffix](output)).keys()
         assert finished == output.stat().st_mtime_ns
-        assert asked == len(sandbox.requests)
+        assert requests == len(sandbox.requests)

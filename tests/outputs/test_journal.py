@@ -1,4 +1,4 @@
-"""The journal of an export: what is in it stays in it, and belongs to one export."""
+"""The journal of an export: stored chunks are durable, and belong to one export."""
 
 import os
 import sqlite3
@@ -24,11 +24,11 @@ DONE = BEGUN.including([WINDOW])
 
 def opened(path: Path | None, **changes: object) -> Journal:
     """Open a journal."""
-    return Journal(path, asked={**ASKED, **changes}, settled=SETTLED)
+    return Journal(path, request={**ASKED, **changes}, resolved=SETTLED)
 
 
-def test_what_is_added_stays(tmp_path: Path) -> None:
-    """Chunks come back stream by stream, each in its order, and with the last checkpoint of each stream."""
+def test_added_chunks_are_durable(tmp_path: Path) -> None:
+    """Chunks are returned stream by stream, in order, with the last checkpoint of each stream."""
     with opened(tmp_path / "state") as journal:
         for stream, chunk in [("us", b"1"), ("eu", b"2"), ("us", b"3")]:
             journal.add(stream, chunk, BEGUN, 1)
@@ -40,23 +40,23 @@ def test_what_is_added_stays(tmp_path: Path) -> None:
         assert (False, 5) == (journal.finished, journal.records)
 
 
-def test_settled_once(tmp_path: Path) -> None:
-    """What was settled first remains, until the export begins anew."""
+def test_the_first_settled_values_remain(tmp_path: Path) -> None:
+    """The first settled values remain, until the export starts again."""
     later = {"start": "2026-10-01T00:00:00+00:00"}
     opened(tmp_path / "state").__exit__(None, None, None)
-    with Journal(tmp_path / "state", asked=ASKED, settled=later) as journal:
-        assert SETTLED == journal.settled
+    with Journal(tmp_path / "state", request=ASKED, resolved=later) as journal:
+        assert SETTLED == journal.resolved
         journal.add("eu", b"1", DONE, 7)
         journal.finish("digest")
         assert (True, []) == (journal.finished, list(journal.chunks()))
         assert ("digest", 7) == (journal.digest, journal.records)
         journal.restart(later)
         assert (False, None, 0) == (journal.finished, journal.checkpoint("eu"), journal.records)
-        assert later == journal.settled
+        assert later == journal.resolved
 
 
-def test_chunks_are_not_held(tmp_path: Path) -> None:
-    """Chunks are read one after another: all of them at once need not fit into memory."""
+def test_chunks_are_read_one_by_one(tmp_path: Path) -> None:
+    """Chunks are read one by one: they need not fit into memory together."""
     tracemalloc.start()
     with opened(tmp_path / "state") as journal:
         for number in range(20):
@@ -67,8 +67,8 @@ def test_chunks_are_not_held(tmp_path: Path) -> None:
     tracemalloc.stop()
 
 
-def test_without_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a path it leaves no file."""
+def test_without_a_path_no_file_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a path, no file is left."""
     monkeypatch.chdir(tmp_path)
     with opened(None) as journal:
         journal.add("eu", b"1", BEGUN, 1)
@@ -77,8 +77,8 @@ def test_without_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         assert [] == list(tmp_path.iterdir())
 
 
-def test_of_another_export(tmp_path: Path) -> None:
-    """A journal that was begun for something else is refused, and says for what."""
+def test_a_journal_of_another_export_is_refused(tmp_path: Path) -> None:
+    """A journal of another export is refused, and the error names that export."""
     opened(tmp_path / "state").__exit__(None, None, None)
     with pytest.raises(
         ValueError, match=r'another export \(start: "30d", not "31d"\).* delete .*state to start afresh'
@@ -87,8 +87,8 @@ def test_of_another_export(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("repetitions", [1, 100])
-def test_no_journal(tmp_path: Path, repetitions: int) -> None:
-    """A file that is something else is refused, and stays as it is."""
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, repetitions: int) -> None:
+    """A file of another kind is refused, and is unchanged."""
     path = tmp_path / "state"
     path.write_text("my notes" * repetitions)
     before = path.read_bytes()
@@ -98,8 +98,8 @@ def test_no_journal(tmp_path: Path, repetitions: int) -> None:
     assert before == path.read_bytes()
 
 
-def test_another_database(tmp_path: Path) -> None:
-    """So is a database of somebody else's."""
+def test_another_database_is_refused(tmp_path: Path) -> None:
+    """A database of another program is refused as well."""
     path = tmp_path / "state"
     database = sqlite3.connect(path)
     database.execute("CREATE TABLE export (mine TEXT)")
@@ -109,8 +109,8 @@ def test_another_database(tmp_path: Path) -> None:
         opened(path)
 
 
-def test_one_at_a_time(tmp_path: Path) -> None:
-    """Two exports cannot use one journal, and a folder that is not there is an error at once."""
+def test_two_exports_cannot_share_a_journal(tmp_path: Path) -> None:
+    """Two exports cannot share a journal, and a missing folder is an error at once."""
     with opened(tmp_path / "state"), pytest.raises(OSError, match="is in use by another export"):
         opened(tmp_path / "state")
     with pytest.raises(OSError, match="cannot be written: No such file or directory"):
@@ -120,8 +120,8 @@ def test_one_at_a_time(tmp_path: Path) -> None:
 # Damage and attacks
 
 
-def edited(path: Path, *statements: str) -> None:
-    """Edit a journal as a user with another program could."""
+def edit(path: Path, *statements: str) -> None:
+    """Edit a journal, as a user could with another program."""
     database = sqlite3.connect(path)
     for statement in statements:
         database.execute(statement)
@@ -130,7 +130,7 @@ def edited(path: Path, *statements: str) -> None:
 
 
 def filled(path: Path) -> None:
-    """Write a journal of several chunks."""
+    """Write a journal with several chunks."""
     with opened(path) as journal:
         for chunk in (b"1", b"2", b"3"):
             journal.add("eu", chunk, DONE, 1)
@@ -151,8 +151,8 @@ def filled(path: Path) -> None:
         "UPDATE chunks SET id = id + 10 WHERE id = 1",
         "DELETE FROM chunks WHERE id = 2",
         "INSERT INTO chunks SELECT 9, stream, records, checkpoint, chunk, seal FROM chunks WHERE id = 3",
-        "UPDATE export SET settled = '{}'",
-        "UPDATE export SET settled = 7",
+        "UPDATE export SET resolved = '{}'",
+        "UPDATE export SET resolved = 7",
         "UPDATE export SET digest = 'finished'",
         "UPDATE export SET records = 5",
         "DELETE FROM export",
@@ -163,10 +163,10 @@ def filled(path: Path) -> None:
     ],
 )
 def test_an_edited_value_is_refused(tmp_path: Path, statement: str) -> None:
-    """A value that was edited, and a row that was removed or doubled, is an error that names the file."""
+    """An edit value, and a removed or duplicated row, is an error that names the file."""
     path = tmp_path / "state"
     filled(path)
-    edited(path, statement)
+    edit(path, statement)
     before = path.read_bytes()
 
     with pytest.raises(OSError, match=rf"^{path} is damaged.*: delete it to start afresh") as raised:
@@ -176,16 +176,16 @@ def test_an_edited_value_is_refused(tmp_path: Path, statement: str) -> None:
 
 
 def test_rows_of_the_last_windows_can_be_missing(tmp_path: Path) -> None:
-    """Without its last rows the journal is that of an earlier time: their windows are read again."""
+    """Without its last rows, a journal is in an earlier state: their windows are read again."""
     filled(tmp_path / "state")
-    edited(tmp_path / "state", "DELETE FROM chunks WHERE id = 3")
+    edit(tmp_path / "state", "DELETE FROM chunks WHERE id = 3")
 
     with opened(tmp_path / "state") as journal:
         assert ([b"1", b"2"], 2) == (list(journal.chunks()), journal.records)
 
 
-def test_every_damaged_byte_is_noticed_or_harmless(tmp_path: Path) -> None:
-    """A journal with a damaged byte or a lost end is refused, or holds what it held."""
+def test_every_damaged_byte_is_detected_or_harmless(tmp_path: Path) -> None:
+    """A journal with a damaged byte or a missing end is refused, or has the same chunks."""
     path = tmp_path / "state"
     filled(path)
     text = path.read_bytes()
@@ -206,8 +206,8 @@ def _assert_refused_or_same(path: Path) -> None:
         assert ([b"1", b"2", b"3"], DONE) == (list(journal.chunks()), journal.checkpoint("eu"))
 
 
-def test_a_text_chunk_with_the_right_seal(tmp_path: Path) -> None:
-    """A chunk that is text is refused even with a seal that fits: a reader could take it for the path of a file."""
+def test_a_text_chunk_with_a_valid_seal_is_refused(tmp_path: Path) -> None:
+    """A text chunk is refused even with a valid seal: a reader could use it as the path of a file."""
     filled(tmp_path / "state")
     database = sqlite3.connect(tmp_path / "state")
     (first,) = database.execute("SELECT seal FROM export").fetchone()
@@ -223,7 +223,7 @@ def test_a_text_chunk_with_the_right_seal(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
 def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
-    """The file and SQLite's own beside it are private, also where an earlier version had made it readable."""
+    """The file and SQLite's own files are private, also if an earlier version had made it readable."""
     path = tmp_path / "state"
     for _ in range(2):
         with opened(path) as journal:
@@ -234,7 +234,7 @@ def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: Path(path).symlink_to("victim")])
-def test_what_is_no_regular_file_is_not_opened(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_only_regular_files_are_opened(tmp_path: Path, make: Callable[[Path], None]) -> None:
     """A link is not followed, and a folder or a pipe is an error."""
     make(tmp_path / "state")
     with pytest.raises(OSError, match="is not a regular file"):
@@ -242,8 +242,8 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path: Path, make: Callable[[P
     assert not (tmp_path / "victim").exists()
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
-    """On a full disk the error says so; what was added before stays."""
+def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
+    """The error says that the disk is full; earlier chunks remain."""
     with opened(tmp_path / "state") as journal:
         journal.add("eu", b"1", BEGUN, 1)
         journal._database.execute("PRAGMA max_page_count = 6")
@@ -254,8 +254,8 @@ def test_a_full_disk(tmp_path: Path) -> None:
         assert ([b"1"], BEGUN) == (list(journal.chunks()), journal.checkpoint("eu"))
 
 
-def test_one_at_a_time_also_when_it_is_opened_again(tmp_path: Path) -> None:
-    """The lock is held from the opening on, and no failed attempt of the same process releases it."""
+def test_a_failed_second_opening_keeps_the_lock(tmp_path: Path) -> None:
+    """The lock is held from opening on, and a failed attempt in the same process does not release it."""
     filled(tmp_path / "state")
     script = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('SELECT * FROM export')"
     with opened(tmp_path / "state"):

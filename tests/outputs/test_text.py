@@ -17,8 +17,8 @@ from .test_arrow import records
 
 
 @given(st.lists(records(VoiceRecord), max_size=3))
-def test_json(made: list[VoiceRecord]) -> None:
-    """A line of JSON is what `to_dict()` gives; each record is one line."""
+def test_a_record_is_one_line_of_json(made: list[VoiceRecord]) -> None:
+    """A line of JSON is `to_dict()`; each record is one line."""
     lines = json_lines(made).decode().split("\n")
 
     assert [record.to_dict() for record in made] == [json.loads(line) for line in lines[:-1]]
@@ -26,8 +26,8 @@ def test_json(made: list[VoiceRecord]) -> None:
 
 
 @given(st.lists(records(SipRecord), max_size=3))
-def test_csv(made: list[SipRecord]) -> None:
-    """A line of CSV has the same values as text, under the attributes' names, line breaks and quotes among them."""
+def test_csv_has_the_same_values(made: list[SipRecord]) -> None:
+    """A line of CSV has the same values as text, under the attributes' names, also line breaks and quotes."""
     text = (csv_header(SipRecord, account=True) + csv_lines(made, account="eu")).decode()
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     for row in rows:
@@ -39,8 +39,8 @@ def test_csv(made: list[SipRecord]) -> None:
     assert expected == rows
 
 
-def test_what_is_no_text() -> None:
-    """Half a surrogate pair is written as JSON escapes it, and reads as it was."""
+def test_unpaired_surrogates_are_escaped() -> None:
+    """An unpaired surrogate is escaped as in JSON, and reads back equal."""
     record = VoiceRecord(callee="a\ud800", cost=Decimal("0.10"))
 
     assert record.to_dict() == json.loads(json_lines([record]))
@@ -68,8 +68,8 @@ def test_what_is_no_text() -> None:
         ("12", "12"),
     ],
 )
-def test_safe_csv(text: str, expected: str) -> None:
-    """Text that a spreadsheet would run gets an apostrophe, in the account's name too; other text stays."""
+def test_safe_csv_neutralizes_formulas(text: str, expected: str) -> None:
+    """Text that a spreadsheet would execute gets an apostrophe, also in account names; other text is unchanged."""
     (row,) = csv.reader(
         io.StringIO(csv_lines([VoiceRecord(callee=text)], account=text, safe=True).decode(), newline="")
     )
@@ -80,7 +80,7 @@ def test_safe_csv(text: str, expected: str) -> None:
 
 
 def test_safe_csv_keeps_numbers_times_and_json() -> None:
-    """Numbers and times stay as they are, and `extra` is JSON, which begins with a brace."""
+    """Numbers and times are unchanged, and `extra` is JSON, which starts with a brace."""
     record = VoiceRecord(
         cost=Decimal("-0.50"), call_duration=-3, call_time=datetime(2026, 9, 1, tzinfo=UTC), extra={"=a": "=b"}
     )
@@ -92,5 +92,5 @@ def test_safe_csv_keeps_numbers_times_and_json() -> None:
 
 
 def test_safe_csv_quotes_all_cells() -> None:
-    """A spreadsheet with another separator does not cut a formula out of a cell."""
+    """A spreadsheet with another separator cannot extract a formula from a cell."""
     assert b'"a;=1"' in csv_lines([VoiceRecord(callee="a;=1")], safe=True)

@@ -1,4 +1,4 @@
-"""A warehouse holds each record once, as it last was, however often and wherever its loads were stopped."""
+"""A warehouse has each record once, in its latest state, after any number of interrupted loads."""
 
 import os
 import random
@@ -32,7 +32,7 @@ from ..support.postgres import PROGRAMS, postgres
 KILLS = int(os.environ.get("ITNIO_KILLS", "2"))
 SINCE = datetime.now(UTC) - timedelta(days=61)
 RECENT = {"submitTime": (datetime.now(UTC) - timedelta(minutes=5)).isoformat()}
-"""The second that is not over is not read, so what is inserted was submitted before."""
+"""The current second is not read, so the inserted records were submitted before it."""
 ACCOUNTS = {"eu-key": "eu-secret-of-the-sandbox", "us-key": "us-secret-of-the-sandbox"}
 PLAIN = "SELECT account, voice_id, cost, call_duration, submit_time, extra FROM itnio_voice.voice_records"
 
@@ -55,7 +55,7 @@ def accounts(sandbox: Sandbox, *names: str) -> dict[str, Account]:
 
 
 def query(database: Path, text: str) -> list[Any]:
-    """Ask a DuckDB file."""
+    """Run a query on a DuckDB file."""
     with duckdb.connect(str(database), read_only=True) as connection:
         return connection.execute(text).fetchall()
 
@@ -66,7 +66,7 @@ def names(database: Path, table: str = "voice_records") -> list[Any]:
 
 
 def expected(sandbox: Sandbox, *which: str, kind: Any = "group") -> list[Any]:
-    """Return the account and id of each row that there should be."""
+    """Return the account and id of each expected row."""
     return sorted(
         (key[:2], name)
         for key in sandbox.accounts
@@ -76,17 +76,17 @@ def expected(sandbox: Sandbox, *which: str, kind: Any = "group") -> list[Any]:
 
 
 def cost(sandbox: Sandbox, kind: Any = "group") -> Decimal:
-    """Return the sum of costs as the sandbox's own wire records have it."""
+    """Return the sum of the costs on the sandbox's wire."""
     store = sandbox._opened()
     rows = store._connection.execute("SELECT json_extract(wire, '$.cost') FROM records WHERE kind = ?", [kind])
     with localcontext(prec=60):
         return sum((Decimal(str(value)) for (value,) in rows if value not in {None, ""}), Decimal())
 
 
-# What is there
+# Rows
 
 
-def test_every_record_once(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_every_record_is_stored_once(sandbox: Sandbox, tmp_path: Path) -> None:
     """Both tables have each record of each account once, with exact costs, aware times and no float."""
     database = tmp_path / "calls.duckdb"
     synced = sync(accounts(sandbox), since=SINCE, database=database)
@@ -102,8 +102,8 @@ def test_every_record_once(sandbox: Sandbox, tmp_path: Path) -> None:
     assert not {"DOUBLE", "FLOAT"} & set(types.values())
 
 
-def test_twice(sandbox: Sandbox, tmp_path: Path) -> None:
-    """A second run reads back only the lookback, and changes nothing."""
+def test_second_sync_changes_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A second run reads only the lookback again, and changes nothing."""
     database = tmp_path / "calls.duckdb"
     sync(accounts(sandbox), since=SINCE, database=database)
     before = sorted(query(database, PLAIN))
@@ -114,8 +114,8 @@ def test_twice(sandbox: Sandbox, tmp_path: Path) -> None:
     assert len(sandbox.requests) <= 12
 
 
-def test_late_and_changed(sandbox: Sandbox, tmp_path: Path) -> None:
-    """What came late, was not finished or has changed within the lookback is there after the next run."""
+def test_late_and_changed_records_are_updated(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Records that appeared late, were unfinished or have changed within the lookback are right after the next run."""
     database = tmp_path / "calls.duckdb"
     at = datetime.now(UTC) - timedelta(days=1)
     sandbox.insert({"voiceId": "open", "submitTime": at.isoformat(), "terminationCode": None, "cost": None})
@@ -133,8 +133,8 @@ def test_late_and_changed(sandbox: Sandbox, tmp_path: Path) -> None:
     assert expected(sandbox) == names(database)
 
 
-def test_rows_outside_the_range_asked_for(tmp_path: Path) -> None:
-    """A server that selects by another time than the one of submission gives rows that are all kept."""
+def test_rows_outside_the_requested_range_are_stored(tmp_path: Path) -> None:
+    """If a server selects by another time than the submit time, all of its rows are stored."""
     with Sandbox(records=300, behaviour=Behaviour(selects_by="hangup_time")) as sandbox:
         account = {"one": Account("one", Credentials(sandbox.api_key, sandbox.api_secret), sandbox.base_url)}
         for days in (30, 0, 0):
@@ -145,7 +145,7 @@ def test_rows_outside_the_range_asked_for(tmp_path: Path) -> None:
 
 
 def test_text_with_a_nul_is_stored(sandbox: Sandbox, tmp_path: Path) -> None:
-    """U+FFFD stands for NUL, also in an unknown field."""
+    """U+FFFD replaces NUL, also in an unknown field."""
     sandbox.insert(RECENT | {"voiceId": "nul", "callee": "a\0b", "newField": {"k\0": ["v\0"]}})
     sync(accounts(sandbox), since=SINCE, database=tmp_path / "calls.duckdb")
 
@@ -153,8 +153,8 @@ def test_text_with_a_nul_is_stored(sandbox: Sandbox, tmp_path: Path) -> None:
     assert [("a\ufffdb", '{"newField": {"k\ufffd": ["v\ufffd"]}}')] == query(tmp_path / "calls.duckdb", text)
 
 
-def test_without_an_id(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Records without an id are neither taken for one another nor doubled by the next run."""
+def test_records_without_an_id_are_distinguished(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Records without an id are neither confused with each other nor duplicated by the next run."""
     database = tmp_path / "calls.duckdb"
     without = ({"voiceId": "", "callee": "1"}, {"voiceId": ..., "callee": "2"}, {"voiceId": None, "callee": "3"})
     sandbox.insert(*({**RECENT, **record} for record in without))
@@ -165,8 +165,8 @@ def test_without_an_id(sandbox: Sandbox, tmp_path: Path) -> None:
     assert [("1",), ("2",), ("3",)] == found
 
 
-def test_the_same_id_in_two_accounts(sandbox: Sandbox, tmp_path: Path) -> None:
-    """An id that two accounts have is two records."""
+def test_one_id_in_two_accounts_is_two_records(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An id in two accounts is two records."""
     for key in ACCOUNTS:
         sandbox.insert(RECENT | {"voiceId": "same"}, account=key)
     sync(accounts(sandbox), since=SINCE, database=tmp_path / "calls.duckdb")
@@ -174,11 +174,11 @@ def test_the_same_id_in_two_accounts(sandbox: Sandbox, tmp_path: Path) -> None:
     assert {("eu", "same"), ("us", "same")} <= set(names(tmp_path / "calls.duckdb"))
 
 
-# Which part is read
+# Range of a run
 
 
-def test_an_account_added_later(sandbox: Sandbox, tmp_path: Path) -> None:
-    """An account that is new is read from the beginning, and so are all when the beginning is moved back."""
+def test_a_new_account_is_read_from_the_beginning(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A new account is read from the beginning; so are all accounts when `since` is moved back."""
     database = tmp_path / "calls.duckdb"
     recent = datetime.now(UTC) - timedelta(days=10)
     sync(accounts(sandbox, "eu"), since=recent, database=database)
@@ -189,8 +189,8 @@ def test_an_account_added_later(sandbox: Sandbox, tmp_path: Path) -> None:
     assert expected(sandbox) == names(database)
 
 
-def test_another_account_of_the_same_name(sandbox: Sandbox, tmp_path: Path) -> None:
-    """What has been read with one key does not count as read with another."""
+def test_another_account_of_the_same_name_is_read_again(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Ranges that were read with one key do not count as read with another."""
     both = accounts(sandbox)
     for account in both.values():
         sync({"default": account}, since=SINCE, database=tmp_path / "calls.duckdb")
@@ -198,8 +198,8 @@ def test_another_account_of_the_same_name(sandbox: Sandbox, tmp_path: Path) -> N
     assert sorted(name for _, name in expected(sandbox)) == [name for _, name in names(tmp_path / "calls.duckdb")]
 
 
-def test_a_clock_that_is_ahead(tmp_path: Path) -> None:
-    """What a server whose clock is behind could not give yet is read by the next run, without a lookback too."""
+def test_records_missed_by_a_clock_ahead_are_read_next(tmp_path: Path) -> None:
+    """Records that a server with a late clock did not return are read by the next run, also without a lookback."""
     clock = now = time.time() - 7200
     with Sandbox(records=0, behaviour=Behaviour(timestamp_tolerance=60), clock=lambda: clock) as sandbox:
         account = {"one": Account("one", Credentials(sandbox.api_key, sandbox.api_secret), sandbox.base_url)}
@@ -217,8 +217,8 @@ def test_a_clock_that_is_ahead(tmp_path: Path) -> None:
         assert 4 == len(names(tmp_path / "calls.duckdb"))
 
 
-def test_a_hole_is_not_forgotten(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Two ranges with a hole between them do not count as one."""
+def test_a_gap_is_read_later(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Two ranges with a gap between them do not count as one."""
     database, now = tmp_path / "calls.duckdb", datetime.now(UTC)
     sync(accounts(sandbox), since=SINCE, until=now - timedelta(days=40), database=database)
     sync(accounts(sandbox), since=now - timedelta(days=20), database=database)
@@ -228,8 +228,8 @@ def test_a_hole_is_not_forgotten(sandbox: Sandbox, tmp_path: Path) -> None:
     assert expected(sandbox) == names(database)
 
 
-def test_a_hole_before_what_was_read(sandbox: Sandbox, tmp_path: Path) -> None:
-    """An earlier range that ends before what was read does not make the hole between them count as read."""
+def test_a_gap_before_the_read_range_is_read_later(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An earlier range with a gap before the read range does not make the gap count as read."""
     database, now = tmp_path / "calls.duckdb", datetime.now(UTC)
     sync(accounts(sandbox), since=now - timedelta(days=10), database=database)
     sync(accounts(sandbox), since=SINCE, until=now - timedelta(days=40), database=database)
@@ -239,7 +239,7 @@ def test_a_hole_before_what_was_read(sandbox: Sandbox, tmp_path: Path) -> None:
     assert expected(sandbox) == names(database)
 
 
-def test_syncs_that_share_an_end_within_a_second(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_syncs_that_share_an_end_within_a_second_tile(sandbox: Sandbox, tmp_path: Path) -> None:
     """Both ends are rounded down: two syncs that share one have each record, and count as one range."""
     database, middle = tmp_path / "calls.duckdb", datetime.now(UTC).replace(microsecond=600_000) - timedelta(days=9)
     sandbox.insert(*({"submitTime": (middle + timedelta(seconds=step)).isoformat()} for step in (-1.6, -0.6, 0, 0.4)))
@@ -257,8 +257,8 @@ def test_syncs_that_share_an_end_within_a_second(sandbox: Sandbox, tmp_path: Pat
     assert [] == sandbox.requests
 
 
-def test_a_sync_within_a_second(sandbox: Sandbox, tmp_path: Path) -> None:
-    """A range within one second has no rows, sends no request and counts as nothing."""
+def test_a_sync_within_a_second_sends_no_request(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A range within one second has no rows, sends no request and is not recorded."""
     database, at = tmp_path / "calls.duckdb", (datetime.now(UTC) - timedelta(days=5)).replace(microsecond=200_000)
     synced = sync(accounts(sandbox), since=at, until=at + timedelta(seconds=0.5), database=database)
     assert ({"voice_records": 0, "sip_records": 0}, []) == (synced.rows, sandbox.requests)
@@ -268,8 +268,8 @@ def test_a_sync_within_a_second(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ahead", [-7200, 7200])
-def test_a_sync_up_to_now_goes_by_the_server(ahead: int, tmp_path: Path) -> None:
-    """Each sync has all records up to the server's time, and the next goes on from there, also without a lookback."""
+def test_a_sync_up_to_now_uses_the_servers_clock(ahead: int, tmp_path: Path) -> None:
+    """Each sync reads all records up to the server's time, and the next continues there, also without a lookback."""
     clock = now = int(time.time()) + ahead
     with Sandbox(records=0, clock=lambda: clock) as sandbox:
         account = {"one": Account("one", Credentials(sandbox.api_key, sandbox.api_secret), sandbox.base_url)}
@@ -282,8 +282,8 @@ def test_a_sync_up_to_now_goes_by_the_server(ahead: int, tmp_path: Path) -> None
             assert sandbox.ids() == {name for _, name in names(tmp_path / "calls.duckdb")}
 
 
-def test_a_clock_that_is_days_off(sandbox: Sandbox, tmp_path: Path) -> None:
-    """A clock that is off by more than the bound is an error, and counts nothing as read."""
+def test_a_clock_that_is_days_off_is_an_error(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A clock that is off by more than the limit is an error, and no range counts as read."""
     database = tmp_path / "calls.duckdb"
     sandbox.behaviour = Behaviour(clock_skew=5 * 86400)
     synced = sync(accounts(sandbox, "eu"), since=SINCE, database=database)
@@ -294,8 +294,8 @@ def test_a_clock_that_is_days_off(sandbox: Sandbox, tmp_path: Path) -> None:
     assert expected(sandbox, "eu") == names(database)
 
 
-def test_a_database_that_was_deleted(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Nothing but the destination tells what is there: a new one is filled from the beginning."""
+def test_a_deleted_database_is_filled_again(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The state is only in the destination: a new database is filled from the beginning."""
     for database in (tmp_path / "calls.duckdb", tmp_path / "other.duckdb", tmp_path / "calls.duckdb"):
         database.unlink(missing_ok=True)
         sync(accounts(sandbox), since=SINCE, database=database)
@@ -308,7 +308,7 @@ def test_a_database_that_was_deleted(sandbox: Sandbox, tmp_path: Path) -> None:
 
 @attrs.frozen
 class Observed(Account):
-    """An account that notes the requests in flight of each of its sessions, and all of them together."""
+    """An account that records the requests in flight, of each session and in total."""
 
     seen: dict[str, int] = attrs.field(factory=lambda: {"sessions": 0, "in flight": 0, "at most": 0}, eq=False)
 
@@ -320,11 +320,11 @@ class Observed(Account):
 
 @attrs.define
 class Counting(httpx.AsyncBaseTransport):
-    """Sends requests, and counts those in flight."""
+    """A transport that counts the requests in flight."""
 
     seen: dict[str, int]
     used: bool = False
-    # It keeps no connection: a session does not close its caller's client.
+    # It keeps no connections, because a session does not close its caller's client.
     sent: httpx.AsyncHTTPTransport = attrs.field(
         factory=lambda: httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
     )
@@ -349,7 +349,7 @@ class Counting(httpx.AsyncBaseTransport):
 
 @pytest.mark.parametrize("own", [False, True])
 def test_all_tables_share_a_session_per_account(own: bool, sandbox: Sandbox, tmp_path: Path) -> None:
-    """`concurrency` and `rate`, which are limits of a session, hold for an account: of `sync` and of the dlt source."""
+    """`concurrency` and `rate` limit an account, in `sync` and in the dlt source."""
     sandbox.behaviour = Behaviour(latency=0.02)
     both = {name: Observed(name, each.credentials, each.base_url) for name, each in accounts(sandbox).items()}
     if own:
@@ -364,13 +364,13 @@ def test_all_tables_share_a_session_per_account(own: bool, sandbox: Sandbox, tmp
     }
 
 
-# What fails
+# Failures
 
 
-def test_an_account_that_fails(sandbox: Sandbox, tmp_path: Path) -> None:
-    """An account with a wrong secret is reported once, with its tables, and does not hold up the other.
+def test_a_failing_account_does_not_stop_the_other(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An account with a wrong secret is reported once, with its tables, and does not stop the other.
 
-    Later it is read as if it were new.
+    Later it is read like a new account.
     """
     database, both = tmp_path / "calls.duckdb", accounts(sandbox)
     wrong = both | {"us": Account("us", Credentials("us-key", "wrong"), sandbox.base_url)}
@@ -384,8 +384,8 @@ def test_an_account_that_fails(sandbox: Sandbox, tmp_path: Path) -> None:
     assert expected(sandbox) == names(database)
 
 
-def test_a_failure_in_the_middle(sandbox: Sandbox, tmp_path: Path) -> None:
-    """What fails half-way does not count as read."""
+def test_a_failed_range_does_not_count_as_read(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A range whose reading fails half-way does not count as read."""
 
     def refuse(sandbox: Sandbox, number: int) -> None:
         if number == 4:
@@ -401,8 +401,8 @@ def test_a_failure_in_the_middle(sandbox: Sandbox, tmp_path: Path) -> None:
     assert expected(sandbox) == names(database)
 
 
-def test_wrong_arguments(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Wrong arguments, and destinations that would double records, are refused before anything is asked."""
+def test_wrong_arguments_are_refused_before_any_request(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Wrong arguments, and destinations that would duplicate records, are refused before any request."""
     wrong: list[tuple[str, dict[str, Any]]] = [
         ("start must be before end", {"since": SINCE, "until": SINCE - timedelta(days=1)}),
         ("with an offset", {"since": datetime(2026, 1, 1)}),  # noqa: DTZ001
@@ -421,15 +421,15 @@ def test_wrong_arguments(sandbox: Sandbox, tmp_path: Path) -> None:
     assert [] == sandbox.requests
 
 
-def test_a_destination_that_fails(sandbox: Sandbox, tmp_path: Path) -> None:
-    """What is no database is an error that says so."""
+def test_a_file_that_is_not_a_database_is_an_error(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A file that is not a database is an error that says so."""
     (tmp_path / "calls.duckdb").write_text("no database" * 1000)
     with pytest.raises(OSError, match="the destination failed"):
         sync(accounts(sandbox), since=SINCE, database=tmp_path / "calls.duckdb")
 
 
-def test_no_secret_is_kept(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No secret is in the database nor in any file that a run writes, in which the name of the table is found."""
+def test_no_secret_is_stored(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database and the files that a run writes contain no secret; the table's name is found in them."""
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", None)
@@ -447,8 +447,8 @@ def test_no_secret_is_kept(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest
     assert [] == list((tmp_path / "temporary").iterdir())
 
 
-def test_killed(tmp_path: Path) -> None:
-    """Killed at random instants and run again, a warehouse has every record once in the end."""
+def test_a_killed_sync_can_be_repeated(tmp_path: Path) -> None:
+    """After being killed at random times and run again, a warehouse finally has every record once."""
     database, chance = tmp_path / "calls.duckdb", random.Random(1)
     with Sandbox(records=1500, sip_records=300, behaviour=Behaviour(latency=0.02)) as sandbox:
         environment = environment_of(sandbox) | {"TMPDIR": str(tmp_path)}
@@ -463,8 +463,8 @@ def test_killed(tmp_path: Path) -> None:
         assert sorted(sandbox.ids(kind="sip")) == [name for _, name in names(database, "sip_records")]
 
 
-def test_interrupted(sandbox: Sandbox, tmp_path: Path) -> None:
-    """An interrupt is exit code 130, without a word, and leaves no file behind but the database."""
+def test_an_interrupt_leaves_only_the_database(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An interrupt exits with code 130, without output, and leaves no file but the database."""
     sandbox.behaviour = Behaviour(latency=0.2)
     environment = environment_of(sandbox) | {"TMPDIR": str(tmp_path)}
     command = [sys.executable, "-m", "itnio_voice", "sync", "--since", "61d", "--database", "calls.duckdb"]
@@ -482,8 +482,8 @@ def test_interrupted(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(PROGRAMS is None, reason="PostgreSQL is not installed: apt-get install postgresql")
-def test_postgres(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PostgreSQL has the same rows, and costs that add up to the last digit, after a second run too."""
+def test_postgres_has_the_same_rows(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL has the same rows and exact costs, also after a second run."""
     sandbox.insert(RECENT | {"voiceId": "exact", "cost": "12345678901234567890.123456789012345678"})
     sandbox.insert(RECENT | {"voiceId": "n\0l", "callee": "a\0", "newField": {"k\0": "v\0"}, "cost": "0"})
     with postgres() as address:

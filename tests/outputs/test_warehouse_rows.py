@@ -18,14 +18,14 @@ def rows(*records: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_a_nul_is_replaced_in_each_text_column() -> None:
-    """PostgreSQL stores no NUL: U+FFFD stands for it, and other text stays as it is."""
+    """PostgreSQL stores no NUL: U+FFFD replaces it, and other text is unchanged."""
     [row] = rows({"voiceId": "1", "callee": "a\0b\0", "currency": "U\0D", "caller": "ü\ufffd"})
 
     assert ("a\ufffdb\ufffd", "U\ufffdD") == (row["callee"], row["currency"])
 
 
 def test_a_nul_is_replaced_in_the_names_and_values_of_extra() -> None:
-    """The replacement is at any depth. A backslash before `u0000` is no NUL, and no field replaces another one."""
+    """NUL is replaced at any depth. A backslash before `u0000` is not a NUL, and no field overwrites another."""
     extra = {"k\0": "v\0", "k\ufffd": [1, {"\0": "\0", "t": None}], "escaped": "\\u0000", "half": 0.5}
     with_nul, without = rows({"voiceId": "1", **extra}, {"voiceId": "2", "escaped": "\\u0000"})
 
@@ -39,7 +39,7 @@ def test_a_nul_is_replaced_in_the_names_and_values_of_extra() -> None:
 
 
 def test_ids_that_differ_in_a_nul_stay_different() -> None:
-    """The replaced id ends with a digest of the sent one, so no record replaces another one."""
+    """The replaced id ends with a digest of the original, so no record overwrites another."""
     names = [row["voice_id"] for row in rows(*({"voiceId": name} for name in ("a\0", "a\ufffd", "a", "a\0\0")))]
 
     assert 4 == len(set(names))
@@ -47,8 +47,8 @@ def test_ids_that_differ_in_a_nul_stay_different() -> None:
     assert not any("\0" in name for name in names)
 
 
-def test_a_record_without_an_id_gets_one_of_its_values() -> None:
-    """The id is the same each time, and another one for other values."""
+def test_a_record_without_an_id_has_one_derived_from_its_values() -> None:
+    """The id is the same each time, and differs for other values."""
     first, again, other = rows({"callee": "1"}, {"callee": "1"}, {"voiceId": "", "callee": "2"})
 
     assert first["voice_id"] == again["voice_id"] != other["voice_id"]

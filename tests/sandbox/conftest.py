@@ -1,4 +1,4 @@
-"""What the sandbox's tests share: a clock to set, a signed client, and the two event loops."""
+"""Shared by the sandbox's tests: a settable clock, a signing client, and the two event loops."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from itnio_voice.sandbox._service.rules import digest
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 HANG = 60.0
-"""Seconds after which something is taken to hang: no test waits for them, on however busy a machine."""
+"""Timeout in seconds of what should not hang; a busy machine does not reach it."""
 Asks = Callable[..., httpx.Response]
 
 
@@ -32,14 +32,14 @@ class Clock:
 
 @attrs.define
 class Client:
-    """Asks a sandbox over its port, signing as the vendor says."""
+    """A client of a sandbox's port that signs as the vendor documents."""
 
     sandbox: Sandbox
     http: httpx.Client
     clock: Callable[[], float]
 
     def headers(self, **changes: str | None) -> dict[str, str]:
-        """Return a signed request's headers; one changed to None is left out."""
+        """Return a signed request's headers; one changed to None is omitted."""
         timestamp = changes.get("Timestamp") or str(int(self.clock()))
         signed = {
             "Api-Key": self.sandbox.api_key,
@@ -67,24 +67,24 @@ class Client:
         filters: dict[str, Any] | None = None,
         **page: object,
     ) -> httpx.Response:
-        """Ask for a page."""
+        """Request a page."""
         params = {"strTime": start.isoformat(), "endTime": end.isoformat()} | (filters or {})
         path = {"group": "/recordGroupQuery", "sip": "/recordSipQuery"}[kind]
         return self.post(path, page | {"params": params})
 
     def data(self, *args: Any, **options: Any) -> dict[str, Any]:
-        """Ask for a page and return its data, which there must be."""
+        """Request a page and return its data, which must exist."""
         answer = self.query(*args, **options).json()
         assert answer["status"] == "0"
         data: dict[str, Any] = answer["data"]
         return data
 
     def listed(self, *args: Any, **options: Any) -> list[str]:
-        """Ask for a page of 100 and return the ids on it, in order."""
+        """Request a page of 100 and return its ids, in order."""
         return [record["voiceId"] for record in self.data(*args, **({"size": 100} | options))["records"]]
 
     def status(self, *args: Any, **options: Any) -> str:
-        """Ask for a page and return the status."""
+        """Request a page and return the status."""
         status: str = self.query(*args, **options).json()["status"]
         return status
 
@@ -122,7 +122,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 
 def eventually(true: Callable[[], bool]) -> bool:
-    """Wait until something is true; say whether it became so."""
+    """Wait until a condition is true; return whether it became true."""
     deadline = time.monotonic() + HANG
     while not true() and time.monotonic() < deadline:
         time.sleep(0.005)

@@ -1,4 +1,4 @@
-"""The ASGI application, spoken to without a server: what only shows between two of its steps."""
+"""The ASGI application without a server: states between two of its steps."""
 
 import json
 from datetime import timedelta
@@ -21,12 +21,12 @@ SCOPE = {"type": "http", "http_version": "1.1", "query_string": b"", "server": (
 
 
 class Busy(Store):
-    """A store that somebody tries to insert a record into, after each count."""
+    """A store into which a record is inserted after each count."""
 
     insertions: list[Thread]
 
     def count(self, selection: Selection) -> int:
-        """Count, and have a record inserted."""
+        """Count, then insert a record."""
         total = super().count(selection)
         record = complete({"submitTime": NOW.isoformat()}, kind="group", number=1, now=0)
         thread = Thread(target=self.insert, args=[[record]], kwargs={"kind": "group", "account": "a"})
@@ -37,7 +37,7 @@ class Busy(Store):
 
 
 async def test_answers_are_of_one_moment() -> None:
-    """A record that is inserted while a page is put together is not on it, since it is not in its total."""
+    """A record that is inserted while a page is read is not on it, because the total does not count it."""
     store = Busy()
     timestamp = str(int(NOW.timestamp()))
     service = Service(
@@ -67,7 +67,7 @@ async def test_answers_are_of_one_moment() -> None:
 
 
 async def test_answered_requests_are_not_in_flight() -> None:
-    """A request is no longer in flight when the last of its answer is sent."""
+    """A request is no longer in flight when the last part of its answer is sent."""
     sandbox = Sandbox(clock=Clock()).open()
     in_flight: list[int] = []
 
@@ -85,7 +85,7 @@ async def test_answered_requests_are_not_in_flight() -> None:
 
 
 async def post(service: Service, path: str, headers: dict[str, str], body: bytes) -> bytes:
-    """Post to an application and return the answer's body."""
+    """Post to an application and return the body of the answer."""
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     answer = bytearray()
 

@@ -1,4 +1,4 @@
-"""The switches: their defaults and what they refuse."""
+"""The switches: their defaults and their validation."""
 
 from datetime import timedelta
 from typing import Any
@@ -9,8 +9,8 @@ import pytest
 from itnio_voice.sandbox import Behaviour, Fault
 
 
-def test_defaults_follow_the_page() -> None:
-    """Without a word, a sandbox keeps two months, serves 31 days at a time and makes no faults."""
+def test_defaults_follow_the_vendors_page() -> None:
+    """By default, a sandbox keeps two months, answers windows of up to 31 days and makes no faults."""
     behaviour = Behaviour()
 
     assert behaviour.max_span == timedelta(days=31)
@@ -54,28 +54,28 @@ def test_defaults_follow_the_page() -> None:
     ],
 )
 def test_wrong_values_are_refused(wrong: dict[str, Any]) -> None:
-    """A switch that is set to what it does not have says so at once."""
+    """An invalid value of a switch raises at once."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Behaviour(**wrong)
 
 
 def test_faults_are_faults() -> None:
-    """What is not a Fault does not pass as one."""
+    """An object that is not a Fault is refused."""
     with pytest.raises(TypeError):
         Behaviour(faults=("drop",))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("wrong", [{"kind": "odd"}, {"share": 2}, {"times": -1}, {"retry_after": -1}])
 def test_wrong_faults_are_refused(wrong: dict[str, Any]) -> None:
-    """A fault of no kind, or with an impossible share or number, is refused."""
+    """A fault of an unknown kind, or with an invalid share or number, is refused."""
     fields: dict[str, Any] = {"kind": "drop"} | wrong
 
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Fault(**fields)
 
 
-def test_names_may_be_given_loosely() -> None:
-    """One name is one name and not its letters; lists become sets, and variants come from evolve."""
+def test_names_may_be_a_string_or_any_collection() -> None:
+    """A single name may be a string; lists become sets, and variants are made by `evolve`."""
     behaviour = attrs.evolve(Behaviour(omits="total"), allowed_addresses=["127.0.0.1"])
 
     assert behaviour.omits == frozenset({"total"})

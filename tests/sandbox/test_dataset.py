@@ -1,4 +1,4 @@
-"""The generated data: as the vendor's page has it, and believable."""
+"""The generated data: documented fields and plausible values."""
 
 import json
 from collections import Counter
@@ -47,7 +47,7 @@ def records(kind: Kind) -> list[dict[str, Any]]:
 
 
 def test_fields_are_those_of_the_page(records: list[dict[str, Any]], kind: Kind) -> None:
-    """Every field is one of the vendor's page, and each of them occurs; ids are there and unique."""
+    """Every field is documented by the vendor, and each documented field occurs; ids are set and unique."""
     assert set().union(*records) == FIELDS[kind]
     assert all(set(record) <= FIELDS[kind] for record in records)
     assert len({record["voiceId"] for record in records}) == len(records)
@@ -55,7 +55,7 @@ def test_fields_are_those_of_the_page(records: list[dict[str, Any]], kind: Kind)
 
 
 def test_times_are_in_order(records: list[dict[str, Any]]) -> None:
-    """Records come in the order of their submit times, inside the range, in the vendor's offset, whole seconds."""
+    """Records are sorted by submit time, within the range, in whole seconds and the vendor's offset."""
     times = [datetime.fromisoformat(record["submitTime"]) for record in records]
 
     assert times == sorted(times)
@@ -66,7 +66,7 @@ def test_times_are_in_order(records: list[dict[str, Any]]) -> None:
 
 
 def test_costs_add_up(records: list[dict[str, Any]]) -> None:
-    """What is charged is whole billing steps, not below the call, and costs exactly the rate and the basic cost."""
+    """The charged duration is whole billing steps, at least the call, and costs the rate plus the base cost."""
     for record in records:
         first, step = map(int, record["billPeriod"].split("+"))
         charged, length = record["chargedDuration"], record["callDuration"]
@@ -80,7 +80,7 @@ def test_costs_add_up(records: list[dict[str, Any]]) -> None:
 
 
 def test_local_currency_only_outside_usd(records: list[dict[str, Any]]) -> None:
-    """Four fields are filled where the quotation is in euros, and empty in one way or another elsewhere."""
+    """Four fields are set if the quotation is in euros, and empty, in different ways, otherwise."""
     euros = [record for record in records if record.get("currency") == "EUR"]
     others = [record for record in records if record.get("currency") != "EUR"]
 
@@ -91,8 +91,8 @@ def test_local_currency_only_outside_usd(records: list[dict[str, Any]]) -> None:
     assert {record.get("settlePay", ...) for record in others} == {"", None, ...}
 
 
-def test_calls_are_believable(records: list[dict[str, Any]], kind: Kind) -> None:
-    """Some calls are answered, the others fail in each known way; a few are long, most are short."""
+def test_calls_are_plausible(records: list[dict[str, Any]], kind: Kind) -> None:
+    """Some calls are answered, the others fail in every known way; most are short, a few long."""
     answered = [record for record in records if record.get("answerTime")]
     failed = [record for record in records if not record.get("answerTime")]
     lengths = sorted(record["callDuration"] for record in answered)
@@ -109,15 +109,15 @@ def test_calls_are_believable(records: list[dict[str, Any]], kind: Kind) -> None
 
 
 def test_call_time_may_be_after_the_answer(records: list[dict[str, Any]]) -> None:
-    """As in the vendor's example, some calls were placed after they were answered."""
+    """As in the vendor's example, some calls have a call time after their answer."""
     answered = [record for record in records if record.get("answerTime")]
 
     late = [record for record in answered if record["callTime"] > record["answerTime"]]
     assert 0 < len(late) < len(answered) / 10
 
 
-def test_volume_has_a_rhythm(records: list[dict[str, Any]]) -> None:
-    """More calls by day than by night, and on weekdays than on Sundays."""
+def test_volume_varies_by_hour_and_weekday(records: list[dict[str, Any]]) -> None:
+    """There are more calls by day than by night, and on weekdays than on Sundays."""
     times = [datetime.fromisoformat(record["submitTime"]) for record in records]
     hours = Counter(time.hour for time in times)
     days = Counter(time.weekday() for time in times)
@@ -127,21 +127,21 @@ def test_volume_has_a_rhythm(records: list[dict[str, Any]]) -> None:
 
 
 def test_same_arguments_same_records(kind: Kind) -> None:
-    """A seed gives the same records each time, another seed gives others."""
+    """A seed produces the same records each time; another seed, others."""
     assert make(50, kind, seed=3) == make(50, kind, seed=3)
     assert make(50, kind, seed=3) != make(50, kind, seed=4)
 
 
-def test_numbering_keeps_ids_apart() -> None:
-    """Data sets numbered apart have no id in common, even with the same seed."""
+def test_numbered_data_sets_share_no_id() -> None:
+    """Data sets with different numbers have no id in common, even with the same seed."""
     first, second = make(500, first=1), make(500, first=501)
 
     assert not {record["voiceId"] for record in first} & {record["voiceId"] for record in second}
 
 
 @given(count=st.integers(0, 60), seconds=st.integers(0, 10_000), seed=st.integers(0, 5))
-def test_any_range_holds_its_records(count: int, seconds: int, seed: int) -> None:
-    """As many records as asked for, each inside the range, however short that is."""
+def test_records_fit_into_any_range(count: int, seconds: int, seed: int) -> None:
+    """The requested number of records is generated within any range, however short."""
     records = make(count, seed=seed, end=START + timedelta(seconds=seconds))
 
     assert len(records) == count
@@ -150,7 +150,7 @@ def test_any_range_holds_its_records(count: int, seconds: int, seed: int) -> Non
 
 
 def test_impossible_data_sets_are_refused() -> None:
-    """A negative count or a range in reverse is an error at once."""
+    """A negative count or a reversed range raises at once."""
     with pytest.raises(ValueError, match="-1"):
         generate(-1, start=START, end=END, seed=1)
     with pytest.raises(ValueError, match="ends after"):
@@ -158,7 +158,7 @@ def test_impossible_data_sets_are_refused() -> None:
 
 
 def test_partial_records_are_completed(kind: Kind) -> None:
-    """A few fields make a whole record around its submit time; an ellipsis leaves a field out, None stays."""
+    """Missing fields are filled in around the submit time; an ellipsis removes a field, None stays."""
     given = {"voiceId": "1", "submitTime": "2026-10-01T00:00:00+08:00", "cost": ..., "code": None}
 
     record = complete(given, kind=kind, number=7, now=0)
@@ -173,8 +173,8 @@ def test_partial_records_are_completed(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("destination", DESTINATIONS, ids=lambda each: each.code)
-def test_charging_steps(destination: Any) -> None:
-    """Nothing is charged for nothing; the first step is charged whole, then step by step."""
+def test_calls_are_charged_by_full_steps(destination: Any) -> None:
+    """A duration of 0 costs nothing; otherwise full billing steps are charged."""
     first, step = destination.first_step, destination.step
 
     charged = [destination.charged(seconds) for seconds in (0, 1, first, first + 1, first + step)]

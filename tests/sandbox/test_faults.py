@@ -1,4 +1,4 @@
-"""Faults, over real HTTP: what the client sees, how often, and what is left behind."""
+"""Faults over real HTTP: the client's view, their number, and the cleanup."""
 
 import json
 import socket
@@ -23,14 +23,14 @@ from itnio_voice.sandbox._service.listener import Listener
 from .conftest import HANG, NOW, Client, Clock, at, eventually
 
 
-def befall(client: Client, *faults: Fault) -> None:
+def set_faults(client: Client, *faults: Fault) -> None:
     """Set the sandbox's faults."""
     client.sandbox.behaviour = Behaviour(faults=faults)
 
 
 @contextmanager
 def connected(client: Client) -> Iterator[socket.socket]:
-    """Open a connection to the sandbox, which ends with the block."""
+    """Open a connection to the sandbox for the duration of the block."""
     port = httpx.URL(client.sandbox.base_url).port or 0
     with socket.create_connection(("127.0.0.1", port), timeout=HANG) as connection:
         yield connection
@@ -45,14 +45,14 @@ def written(client: Client, method: str = "GET", path: str = "/recordGroup/1", *
 
 
 def raw(client: Client) -> bytes:
-    """Return all the bytes that a connection gives until the server ends it."""
+    """Return all bytes received on a connection until the server closes it."""
     with connected(client) as connection:
         connection.sendall(written(client))
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
 def leave_unanswered(client: Client, request: bytes) -> None:
-    """Send a request, leave once the server has noted it without having answered, and see that nothing is left."""
+    """Send a request, disconnect when the server has recorded it without an answer, and check that nothing is left."""
     noted = len(client.sandbox.requests)
     with connected(client) as connection:
         connection.sendall(request)
@@ -65,9 +65,9 @@ def leave_unanswered(client: Client, request: bytes) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 429])
-def test_http_statuses(client: Client, status: int) -> None:
-    """A gateway's error is an HTTP status with a web page, and may say when to come again."""
-    befall(client, Fault(f"status_{status}", retry_after=7))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+def test_gateway_errors_are_html_with_a_status(client: Client, status: int) -> None:
+    """A gateway's error is an HTTP status with a web page, optionally with `Retry-After`."""
+    set_faults(client, Fault(f"status_{status}", retry_after=7))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
     answer = client.query()
 
@@ -78,17 +78,17 @@ def test_http_statuses(client: Client, status: int) -> None:
     assert client.sandbox.requests[-1].answered == str(status)
 
 
-def test_system_error(client: Client) -> None:
-    """The vendor's own error comes in its envelope."""
-    befall(client, Fault("system_error"))
+def test_system_errors_are_sent_in_the_envelope(client: Client) -> None:
+    """The vendor's own error is sent in its envelope."""
+    set_faults(client, Fault("system_error"))
 
     assert client.query().json() == {"status": "-18", "reason": "Port program unusual", "data": None}
     assert client.sandbox.requests[-1].answered == "-18"
 
 
-def test_timestamp_expired(client: Client) -> None:
-    """The -16 of a server whose clock is right may come with the date of another time, even of the calendar's end."""
-    befall(client, *(Fault("timestamp_expired", times=1, date_ahead=ahead) for ahead in (-432_000, 1e15, -1e15)))
+def test_expired_timestamps_may_have_any_date(client: Client) -> None:
+    """The -16 of a server with a correct clock may have the date of any time, even of the calendar's end."""
+    set_faults(client, *(Fault("timestamp_expired", times=1, date_ahead=ahead) for ahead in (-432_000, 1e15, -1e15)))
 
     refused = [client.query() for _ in range(3)]
 
@@ -118,9 +118,9 @@ def test_window_unavailable_over(client: Client) -> None:
     assert client.status(NOW - timedelta(seconds=60)) == "0"
 
 
-def test_html_and_empty(client: Client) -> None:
-    """An answer of status 200 may be a web page, or nothing."""
-    befall(client, Fault("html", times=1), Fault("empty", times=1))
+def test_a_success_may_be_html_or_empty(client: Client) -> None:
+    """An answer with status 200 may be a web page, or empty."""
+    set_faults(client, Fault("html", times=1), Fault("empty", times=1))
 
     page, nothing = client.query(), client.query()
 
@@ -129,9 +129,9 @@ def test_html_and_empty(client: Client) -> None:
     assert [request.answered for request in client.sandbox.requests] == ["html", "empty"]
 
 
-def test_truncated(client: Client) -> None:
-    """A body may be whole for HTTP but cut short as JSON."""
-    befall(client, Fault("truncated"))
+def test_a_body_may_be_truncated(client: Client) -> None:
+    """A body may be complete for HTTP but truncated as JSON."""
+    set_faults(client, Fault("truncated"))
 
     answer = client.query()
 
@@ -141,22 +141,22 @@ def test_truncated(client: Client) -> None:
     assert client.sandbox.requests[-1].answered == "truncated"
 
 
-def test_half_body(client: Client) -> None:
-    """A connection may end halfway through the body."""
-    befall(client, Fault("half_body"))
+def test_a_connection_may_close_halfway(client: Client) -> None:
+    """A connection may close halfway through the body."""
+    set_faults(client, Fault("half_body"))
 
     head, _, body = raw(client).partition(b"\r\n\r\n")
     with pytest.raises(httpx.RemoteProtocolError, match="complete message body"):
         client.query()
 
-    told = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-    assert 0 < len(body) == told // 2
+    announced = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+    assert 0 < len(body) == announced // 2
     assert client.sandbox.requests[-1].answered == "half_body"
 
 
-def test_drop(client: Client) -> None:
-    """A connection may end without an answer, and the server is fine after it."""
-    befall(client, Fault("drop", times=2))
+def test_a_connection_may_close_without_an_answer(client: Client) -> None:
+    """A connection may close without an answer; the server continues."""
+    set_faults(client, Fault("drop", times=2))
 
     nothing = raw(client)
     with pytest.raises(httpx.RemoteProtocolError, match="without sending"):
@@ -167,9 +167,9 @@ def test_drop(client: Client) -> None:
     assert client.sandbox.requests[0].answered == "drop"
 
 
-def test_hang(client: Client) -> None:
-    """There may be no answer; when the client leaves, the request and the connection are over."""
-    befall(client, Fault("hang"))
+def test_a_request_may_hang(client: Client) -> None:
+    """There may be no answer; when the client disconnects, the request and the connection end."""
+    set_faults(client, Fault("hang"))
 
     leave_unanswered(client, written(client))
 
@@ -178,9 +178,9 @@ def test_hang(client: Client) -> None:
     assert client.sandbox.requests[-1].answered == "hang"
 
 
-def test_drip(client: Client) -> None:
-    """A body may come byte by byte, and comes whole to those who wait."""
-    befall(client, Fault("drip"))
+def test_a_body_may_be_sent_byte_by_byte(client: Client) -> None:
+    """A body may be sent byte by byte, and is complete if the client waits."""
+    set_faults(client, Fault("drip"))
     started = time.monotonic()
 
     answer = client.get("/recordGroup/1")
@@ -189,9 +189,9 @@ def test_drip(client: Client) -> None:
     assert time.monotonic() - started > 0.045 * len(answer.content)
 
 
-def test_drip_stops_for_nobody(client: Client) -> None:
-    """When the client leaves, the dripping ends."""
-    befall(client, Fault("drip"))
+def test_dripping_stops_when_the_client_leaves(client: Client) -> None:
+    """When the client disconnects, sending stops."""
+    set_faults(client, Fault("drip"))
 
     with client.http.stream("GET", client.sandbox.base_url + "/recordGroup/1", headers=client.headers()) as answer:
         next(answer.iter_raw())
@@ -199,9 +199,9 @@ def test_drip_stops_for_nobody(client: Client) -> None:
     assert eventually(lambda: client.sandbox.in_flight == 0)
 
 
-def test_times(client: Client) -> None:
-    """A fault strikes as often as it may; equal ones count each for itself, and a new behaviour keeps the count."""
-    befall(client, Fault("status_500", times=1), Fault("status_500", times=1), Fault("status_503", times=0))
+def test_a_fault_applies_a_number_of_times(client: Client) -> None:
+    """A fault applies a limited number of times; equal faults count separately, and a new behaviour keeps the count."""
+    set_faults(client, Fault("status_500", times=1), Fault("status_500", times=1), Fault("status_503", times=0))
 
     codes = [client.query().status_code]
     client.sandbox.behaviour = attrs.evolve(client.sandbox.behaviour, ends="()")
@@ -211,7 +211,7 @@ def test_times(client: Client) -> None:
 
 
 def test_share_is_seeded(clock: Clock) -> None:
-    """A share of the requests is struck, and the same ones for the same seed."""
+    """A share of the requests is affected, the same ones for the same seed."""
 
     def codes(seed: int) -> list[int]:
         behaviour = Behaviour(faults=[Fault("status_503", 0.5)])
@@ -226,17 +226,17 @@ def test_share_is_seeded(clock: Clock) -> None:
     assert codes(2) != first
 
 
-def test_path(client: Client) -> None:
-    """A fault may befall one endpoint only, with what is below it."""
-    befall(client, Fault("status_500", path="/recordGroup"))
+def test_a_fault_may_apply_to_one_endpoint(client: Client) -> None:
+    """A fault may apply to one endpoint only, with the paths below it."""
+    set_faults(client, Fault("status_500", path="/recordGroup"))
 
     assert client.get("/recordGroup/1").status_code == 500
     assert client.query().status_code == 200
     assert client.get("/recordSip/1").status_code == 200
 
 
-def test_rate_limit(client: Client, clock: Clock) -> None:
-    """Requests beyond the limit are told when to come again, and are served then."""
+def test_requests_beyond_the_rate_limit_are_refused(client: Client, clock: Clock) -> None:
+    """Requests beyond the limit get `Retry-After`, and are answered after that."""
     client.sandbox.behaviour = Behaviour(rate_limit=2)
 
     codes = [client.query().status_code for _ in range(3)]
@@ -250,8 +250,8 @@ def test_rate_limit(client: Client, clock: Clock) -> None:
     assert client.sandbox.requests[2].answered == "429"
 
 
-def test_slow_rate_limit(client: Client, clock: Clock) -> None:
-    """A limit below one request a second lets one through after the time it tells; lifting it lifts it at once."""
+def test_a_rate_limit_may_be_below_one_a_second(client: Client, clock: Clock) -> None:
+    """A limit below one request a second allows one after the announced time; removing it takes effect at once."""
     client.sandbox.behaviour = Behaviour(rate_limit=0.1)
 
     assert client.query().status_code == 200
@@ -264,8 +264,8 @@ def test_slow_rate_limit(client: Client, clock: Clock) -> None:
     assert [client.query().status_code for _ in range(6)] == [200] * 5 + [429]
 
 
-def test_rate_limit_of_a_minute(client: Client, clock: Clock) -> None:
-    """A longer window allows more requests at once; a 429 may have no Retry-After."""
+def test_a_rate_limit_may_be_per_minute(client: Client, clock: Clock) -> None:
+    """A longer window allows more requests at once; a 429 may have no `Retry-After`."""
     client.sandbox.behaviour = Behaviour(rate_limit=0.1, rate_limit_window=60, rate_limit_retry_after=False)
 
     answers = [client.query() for _ in range(7)]
@@ -277,9 +277,9 @@ def test_rate_limit_of_a_minute(client: Client, clock: Clock) -> None:
     assert later == [200, 429]
 
 
-def test_surplus(client: Client) -> None:
+def test_an_answer_may_be_sent_twice(client: Client) -> None:
     """An answer may be sent twice on its connection, which stays open."""
-    befall(client, Fault("surplus", times=1))
+    set_faults(client, Fault("surplus", times=1))
     received = b""
     with connected(client) as connection:
         for answers in (2, 3):
@@ -291,8 +291,8 @@ def test_surplus(client: Client) -> None:
     assert [request.answered for request in client.sandbox.requests] == ["surplus", "0"]
 
 
-def test_latency(client: Client) -> None:
-    """Each answer may take its time, a deep page more: in virtual time, without a server."""
+def test_latency_depends_on_the_page(client: Client) -> None:
+    """Each answer may be delayed, a deep page more: in virtual time, without a server."""
     client.sandbox.insert(*[{"code": str(number)} for number in range(20)])
     client.sandbox.behaviour = Behaviour(latency=0.1, latency_per_row=0.01)
 
@@ -313,7 +313,7 @@ def test_latency(client: Client) -> None:
 
 
 def test_answers_are_sent_at_once(client: Client) -> None:
-    """No answer waits for the client to acknowledge its headers: connections send small packets at once."""
+    """No answer waits for the client's acknowledgement of the headers: small packets are sent at once."""
     found: list[int] = []
 
     async def look(scope: Scope, receive: Receive, send: Send) -> None:
@@ -330,7 +330,7 @@ def test_answers_are_sent_at_once(client: Client) -> None:
 
 
 def test_latency_ends_when_the_client_leaves(client: Client) -> None:
-    """A client that does not wait leaves nothing in flight."""
+    """A client that does not wait leaves no request in flight."""
     client.sandbox.behaviour = Behaviour(latency=30)
 
     leave_unanswered(client, written(client))
@@ -338,8 +338,8 @@ def test_latency_ends_when_the_client_leaves(client: Client) -> None:
     assert eventually(lambda: client.sandbox.connections == 0)
 
 
-def test_half_a_request(client: Client) -> None:
-    """A client that leaves in the middle of its request is no request."""
+def test_half_a_request_is_not_counted(client: Client) -> None:
+    """A client that disconnects in the middle of its request is not counted."""
     port = httpx.URL(client.sandbox.base_url).port or 0
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(b"POST /voice/recordGroupQuery HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")

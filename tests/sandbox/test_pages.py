@@ -1,4 +1,4 @@
-"""Pages and records, over real HTTP: what they hold, and every switch for the unknowns and the form."""
+"""Pages and records over real HTTP, and every switch for their unknowns and their form."""
 
 import json
 from datetime import datetime, timedelta, timezone
@@ -21,7 +21,7 @@ def insert(sandbox: Sandbox, *seconds: float, **fields: Any) -> list[str]:
 
 
 def test_pages_tile_the_range(client: Client) -> None:
-    """The pages hold every record once, in order, and tell how many there are."""
+    """The pages contain every record once, in order, and the total."""
     ids = insert(client.sandbox, *range(-50, 0))
 
     pages = [client.data(size=20, current=current) for current in (1, 2, 3)]
@@ -32,8 +32,8 @@ def test_pages_tile_the_range(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("ends", "held"), [("[]", 3), ("[)", 2), ("(]", 2), ("()", 1)])
-def test_ends(client: Client, ends: Any, held: int) -> None:
-    """Which ends belong to a range is a switch, for answers and for ids() alike."""
+def test_a_switch_sets_the_inclusive_ends(client: Client, ends: Any, held: int) -> None:
+    """A switch sets which ends of a range are inclusive, for answers and for `ids()` alike."""
     insert(client.sandbox, -20, -15, -10)
     client.sandbox.behaviour = Behaviour(ends=ends)
     start, end = NOW - timedelta(seconds=20), NOW - timedelta(seconds=10)
@@ -42,8 +42,8 @@ def test_ends(client: Client, ends: Any, held: int) -> None:
     assert client.sandbox.ids(start, end) == set(client.listed(start, end))
 
 
-def test_selects_by(client: Client) -> None:
-    """The range selects and sorts by the time that the switch names; a record without it goes by its submit time."""
+def test_a_switch_sets_the_selecting_time(client: Client) -> None:
+    """The range selects and sorts by the time that the switch names; records without it use their submit time."""
     client.sandbox.insert(
         {"voiceId": "a", "submitTime": at(-50), "callTime": at(-10), "hangupTime": at(-5)},
         {"voiceId": "b", "submitTime": at(-40), "callTime": at(-20), "hangupTime": None},
@@ -62,16 +62,16 @@ def test_selects_by(client: Client) -> None:
     assert client.sandbox.ids(NOW - timedelta(seconds=5)) == {"a", "c"}
 
 
-def test_descending(client: Client) -> None:
-    """The newest record may come first."""
+def test_the_newest_record_may_be_first(client: Client) -> None:
+    """The newest record may be first."""
     ids = insert(client.sandbox, -3, -2, -2, -1)
     client.sandbox.behaviour = Behaviour(order="descending")
 
     assert client.listed() == ids[::-1]
 
 
-def test_unstable_order(client: Client) -> None:
-    """Records of one second may come in another order each time; seconds stay in order, and nothing is lost."""
+def test_ties_may_have_a_random_order(client: Client) -> None:
+    """Records of one second may have another order each time; seconds stay in order, and no record is lost."""
     ids = insert(client.sandbox, -2, *[-1] * 12, 0)
     client.sandbox.behaviour = Behaviour(order="unstable")
 
@@ -82,8 +82,8 @@ def test_unstable_order(client: Client) -> None:
     assert {(order[0], order[-1]) for order in orders} == {(ids[0], ids[-1])}
 
 
-def test_heap_order(client: Client) -> None:
-    """Ties stand in another order at each offset: pages repeat exactly, yet list some records twice and some never."""
+def test_ties_may_have_an_order_by_offset(client: Client) -> None:
+    """Ties have another order at each offset: pages repeat exactly, but list some records twice and some never."""
     ids = insert(client.sandbox, -2, *[-1] * 248, 0)
     client.sandbox.behaviour = Behaviour(order="heap")
 
@@ -99,16 +99,16 @@ def test_heap_order(client: Client) -> None:
     assert set(client.listed(size=100)) != set(rows[:100])
 
 
-def test_heap_order_without_ties(client: Client) -> None:
-    """Records of different seconds are in order, and on one page each."""
+def test_heap_order_is_by_time_without_ties(client: Client) -> None:
+    """Records of different seconds are in order, each on one page."""
     ids = insert(client.sandbox, *range(-100, 0))
     client.sandbox.behaviour = Behaviour(order="heap")
 
     assert [voice_id for current in range(1, 11) for voice_id in client.listed(size=10, current=current)] == ids
 
 
-def test_orders_by_id(client: Client) -> None:
-    """Records may be in a fixed order that is not that of time: of their ids, or of a hash of these."""
+def test_records_may_be_ordered_by_id_or_hash(client: Client) -> None:
+    """Records may be in a fixed order that is not by time: by id, or by a hash of it."""
     ids = [f"{number * 7 % 30:02}" for number in range(30)]
     for second, voice_id in enumerate(ids, -30):
         insert(client.sandbox, second, voiceId=voice_id)
@@ -133,10 +133,10 @@ def test_orders_by_id(client: Client) -> None:
         ({"total_one_short": True}, 3, [5, 5], 2),
     ],
 )
-def test_totals_that_are_too_low(
+def test_totals_may_be_too_low(
     client: Client, switches: dict[str, Any], size: int, totals: list[int], pages: int
 ) -> None:
-    """The total may be too low: capped, of the page alone, or one short; the records are served all the same."""
+    """The total may be too low: capped, of the page alone, or one too small; all records are still listed."""
     ids = insert(client.sandbox, *range(-5, 0))
     client.sandbox.behaviour = Behaviour(**switches)
 
@@ -147,8 +147,8 @@ def test_totals_that_are_too_low(
     assert answers[0]["pages"] == pages
 
 
-def test_endless(client: Client) -> None:
-    """A page past the last may hold one more record, another one each time, and the total may count it."""
+def test_pages_may_never_end(client: Client) -> None:
+    """A page after the last may have one more record, a new one each time, and the total may count it."""
     insert(client.sandbox, -3, -2, -1)
     empty = (NOW - timedelta(hours=2), NOW - timedelta(hours=1))
     found = {}
@@ -163,8 +163,8 @@ def test_endless(client: Client) -> None:
     assert found == {"uncounted": [3, 3, 3, 3, 3], "counted": [4, 4, 5, 6, 7]}
 
 
-def test_deepest_row(client: Client) -> None:
-    """A page that begins too deep is -22, also where pages are smaller than requested."""
+def test_deep_pages_may_be_refused(client: Client) -> None:
+    """A page that starts too deep is -22, also if pages are smaller than requested."""
     insert(client.sandbox, *range(-5, 0))
     client.sandbox.behaviour = Behaviour(deepest_row=4, max_size=2)
 
@@ -172,8 +172,8 @@ def test_deepest_row(client: Client) -> None:
     assert [client.status(size=1, current=current) for current in (4, 5)] == ["0", "-22"]
 
 
-def test_replicas(client: Client, clock: Clock) -> None:
-    """Late replicas do not have what was submitted or inserted since, neither in rows nor in totals."""
+def test_late_replicas_lack_recent_records(client: Client, clock: Clock) -> None:
+    """Late replicas lack recently submitted or inserted records, in rows and in totals."""
     old = insert(client.sandbox, -100)
     clock.at += 10
     new = insert(client.sandbox, -50)  # appears late, with an old time
@@ -189,8 +189,8 @@ def test_replicas(client: Client, clock: Clock) -> None:
     assert {client.data()["total"] for _ in range(30)} == {2}
 
 
-def test_time_offset_ignored(client: Client) -> None:
-    """A server may read the digits of a time as its own local time, eight hours ahead of UTC."""
+def test_time_offsets_may_be_ignored(client: Client) -> None:
+    """A server may read a time's digits as its own local time, eight hours ahead of UTC."""
     ids = insert(client.sandbox, -3600)
     client.sandbox.behaviour = Behaviour(time_offset="ignored")
     ahead = timezone(timedelta(hours=8))
@@ -201,8 +201,8 @@ def test_time_offset_ignored(client: Client) -> None:
     assert client.sandbox.requests[-1].start == NOW - timedelta(hours=2)
 
 
-def test_refuses_future_end(client: Client) -> None:
-    """A range that ends after the server's clock may be -25."""
+def test_a_future_end_may_be_refused(client: Client) -> None:
+    """A range that ends after the server's time may be -25."""
     client.sandbox.behaviour = Behaviour(refuses_future_end=True)
     late = NOW + timedelta(seconds=1)
     statuses = [client.status(MINUTE, NOW), client.status(MINUTE, late)]
@@ -212,8 +212,8 @@ def test_refuses_future_end(client: Client) -> None:
     assert client.status(MINUTE, late) == "0"
 
 
-def test_different_records_with_one_id(client: Client) -> None:
-    """Several records may have one id; they are changed and removed together."""
+def test_records_may_share_an_id(client: Client) -> None:
+    """Several records may share an id; they are changed and deleted together."""
     insert(client.sandbox, -2, -1, voiceId="same")
     listed = client.listed()
 
@@ -223,8 +223,8 @@ def test_different_records_with_one_id(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("past_last", "current", "rows"), [("empty", 9, 0), ("first", 1, 2), ("first_silent", 9, 2)])
-def test_past_last(client: Client, past_last: Any, current: int, rows: int) -> None:
-    """A page past the last is empty, or the first, which says so or not."""
+def test_a_page_after_the_last_is_empty_or_page_1(client: Client, past_last: Any, current: int, rows: int) -> None:
+    """A page after the last is empty or page 1, with its own number or the requested one."""
     insert(client.sandbox, -3, -2, -1)
     client.sandbox.behaviour = Behaviour(past_last=past_last)
 
@@ -234,16 +234,16 @@ def test_past_last(client: Client, past_last: Any, current: int, rows: int) -> N
 
 
 @pytest.mark.parametrize("past_last", ["empty", "first", "first_silent"])
-def test_past_last_of_nothing(client: Client, past_last: Any) -> None:
-    """Where there are no records, every page is empty, whatever its number, and however large."""
+def test_every_page_is_empty_without_records(client: Client, past_last: Any) -> None:
+    """Without records, every page is empty, for any number."""
     client.sandbox.behaviour = Behaviour(past_last=past_last)
 
     assert client.data(current=10**17)["records"] == []
     assert client.data(current=1)["current"] == 1
 
 
-def test_always_first_page(client: Client) -> None:
-    """A server may answer the first page whatever is asked."""
+def test_every_answer_may_be_page_1(client: Client) -> None:
+    """A server may answer every request with page 1."""
     ids = insert(client.sandbox, -3, -2, -1)
     client.sandbox.behaviour = Behaviour(always_first_page=True)
 
@@ -253,8 +253,8 @@ def test_always_first_page(client: Client) -> None:
     assert [record["voiceId"] for record in page["records"]] == ids[:2]
 
 
-def test_appears_when_finished(client: Client, clock: Clock) -> None:
-    """A record may appear only once its call is over; count, page and single record agree on it."""
+def test_a_record_may_appear_after_its_call(client: Client, clock: Clock) -> None:
+    """A record may appear only after its call; count, page and single record agree."""
     client.sandbox.insert(
         {"voiceId": "over", "submitTime": at(-9), "hangupTime": at(-1)},
         {"voiceId": "soon", "submitTime": at(-9), "hangupTime": at(5)},
@@ -273,7 +273,7 @@ def test_appears_when_finished(client: Client, clock: Clock) -> None:
 
 
 def test_future_records_are_not_seen(client: Client, clock: Clock) -> None:
-    """A record is not there before it was submitted."""
+    """A record is not visible before its submit time."""
     insert(client.sandbox, 10)
     end = NOW + timedelta(minutes=1)
     before = client.data(NOW, end)["total"]
@@ -283,8 +283,8 @@ def test_future_records_are_not_seen(client: Client, clock: Clock) -> None:
     assert client.data(NOW, end)["total"] == 1
 
 
-def test_late_records(client: Client, clock: Clock) -> None:
-    """A share of the records, the same each time, appears later than it would."""
+def test_a_share_of_records_may_be_late(client: Client, clock: Clock) -> None:
+    """A share of the records, the same each time, appears late."""
     ids = insert(client.sandbox, *[-1] * 60)
     client.sandbox.behaviour = Behaviour(late_share=0.5, late_by=10)
     early = client.listed()
@@ -296,8 +296,8 @@ def test_late_records(client: Client, clock: Clock) -> None:
     assert client.listed() == ids
 
 
-def test_changes_after(client: Client, clock: Clock) -> None:
-    """A young record may show a call that goes on: in pages and alone, until it is complete."""
+def test_recent_records_may_change(client: Client, clock: Clock) -> None:
+    """A recent record may show an unfinished call, in pages and alone, until it is complete."""
     insert(client.sandbox, -1, voiceId="1")
     client.sandbox.behaviour = Behaviour(changes_after=5)
     young, alone = client.data()["records"][0], client.get("/recordGroup/1").json()["data"]
@@ -319,8 +319,8 @@ def test_changes_after(client: Client, clock: Clock) -> None:
     assert young["voiceId"] == old["voiceId"] == "1"
 
 
-def test_duplicates(client: Client) -> None:
-    """A share of the records may be held twice: counted and listed so."""
+def test_records_may_be_stored_twice(client: Client) -> None:
+    """A share of the records may be stored twice, and is counted and listed twice."""
     ids = insert(client.sandbox, *range(-60, 0))
     client.sandbox.behaviour = Behaviour(duplicates=0.5)
     some, total = client.listed(), client.data()["total"]
@@ -331,8 +331,8 @@ def test_duplicates(client: Client) -> None:
     assert client.data()["total"] == 120
 
 
-def test_max_size(client: Client) -> None:
-    """Pages may be smaller than asked for, and then say so."""
+def test_pages_may_be_smaller_than_requested(client: Client) -> None:
+    """Pages may be smaller than requested, and then have their actual size."""
     insert(client.sandbox, *range(-5, 0))
     client.sandbox.behaviour = Behaviour(max_size=2)
 
@@ -342,15 +342,15 @@ def test_max_size(client: Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["total", "size", "current", "pages", "records"])
-def test_omits(client: Client, name: str) -> None:
+def test_a_field_of_a_page_may_be_missing(client: Client, name: str) -> None:
     """A field of a page may be missing."""
     client.sandbox.behaviour = Behaviour(omits=frozenset({name}))
 
     assert set(client.data()) == {"total", "size", "current", "pages", "searchCount", "records"} - {name}
 
 
-def test_null_records(client: Client) -> None:
-    """An empty page may say null; one with records does not."""
+def test_an_empty_page_may_have_null_records(client: Client) -> None:
+    """An empty page may have null records; one with records does not."""
     client.sandbox.behaviour = Behaviour(null_records=True)
     empty = client.data()["records"]
     insert(client.sandbox, -1)
@@ -359,8 +359,8 @@ def test_null_records(client: Client) -> None:
     assert len(client.data()["records"]) == 1
 
 
-def test_numbers_as_text(client: Client) -> None:
-    """Numbers in the data may be text; the truth stays true."""
+def test_numbers_may_be_text(client: Client) -> None:
+    """Numbers in the data may be text; booleans stay booleans."""
     insert(client.sandbox, -1, weight=1.5)
     client.sandbox.behaviour = Behaviour(numbers_as_text=True)
 
@@ -371,7 +371,7 @@ def test_numbers_as_text(client: Client) -> None:
     assert page["records"][0]["weight"] == "1.5"
 
 
-def test_status_as_number(client: Client) -> None:
+def test_the_status_may_be_a_number(client: Client) -> None:
     """The status may be a number."""
     client.sandbox.behaviour = Behaviour(status_as_number=True)
 
@@ -379,8 +379,8 @@ def test_status_as_number(client: Client) -> None:
     assert client.query(size=0).json()["status"] == -22
 
 
-def test_byte_order_mark(client: Client) -> None:
-    """A body may begin with a byte order mark."""
+def test_a_body_may_start_with_a_byte_order_mark(client: Client) -> None:
+    """A body may start with a byte order mark."""
     client.sandbox.behaviour = Behaviour(byte_order_mark=True)
 
     content = client.query().content
@@ -389,8 +389,8 @@ def test_byte_order_mark(client: Client) -> None:
     assert json.loads(content.decode("utf-8-sig"))["status"] == "0"
 
 
-def test_gzip(client: Client) -> None:
-    """Bodies may be compressed, for clients that say that they accept it."""
+def test_bodies_may_be_compressed(client: Client) -> None:
+    """Bodies may be compressed if the client accepts it."""
     client.sandbox.behaviour = Behaviour(gzip=True)
 
     compressed = client.get("/recordGroup/1")
@@ -401,8 +401,8 @@ def test_gzip(client: Client) -> None:
     assert compressed.json() == plain.json()
 
 
-def test_text_of_any_script(client: Client) -> None:
-    """Text comes as it was put in, and the body says that it is JSON."""
+def test_text_of_any_script_is_unchanged(client: Client) -> None:
+    """Text is returned unchanged, and the body's type is JSON."""
     insert(client.sandbox, -1, calledInfo="验证码 é 🙂")
 
     answer = client.query()
@@ -412,7 +412,7 @@ def test_text_of_any_script(client: Client) -> None:
     assert answer.headers["Date"] == "Sun, 01 Nov 2026 00:00:00 GMT"
 
 
-def test_one_record(client: Client) -> None:
+def test_a_record_is_found_by_its_id(client: Client) -> None:
     """Each kind of record is found by its id, under its own path."""
     client.sandbox.insert({"voiceId": "g"})
     client.sandbox.insert({"voiceId": "s"}, kind="sip")
@@ -433,8 +433,8 @@ def test_one_record(client: Client) -> None:
         ("parameter", {"status": "-22", "reason": "Parameter exception", "data": None}),
     ],
 )
-def test_missing_record(client: Client, switch: Any, answer: dict[str, Any]) -> None:
-    """What is not there is told in one of four ways, for records and recordings alike."""
+def test_a_missing_record_is_answered_in_one_of_four_ways(client: Client, switch: Any, answer: dict[str, Any]) -> None:
+    """A missing record or recording is answered in one of four ways."""
     client.sandbox.behaviour = Behaviour(missing_record=switch)
 
     assert client.get("/recordGroup/404").json() == answer
@@ -449,8 +449,8 @@ def test_missing_record(client: Client, switch: Any, answer: dict[str, Any]) -> 
         ("&sourceType=sip", "sip", "recordingFileId"),
     ],
 )
-def test_recording_url(client: Client, source: str, kind: Any, field: str) -> None:
-    """A recording's address is on the sandbox, holds for an hour, and gives a sound file."""
+def test_a_recording_url_returns_a_file(client: Client, source: str, kind: Any, field: str) -> None:
+    """A recording's URL is on the sandbox, is valid for an hour, and returns a sound file."""
     client.sandbox.insert({field: "a b.wav"}, kind=kind)
 
     data = client.get(f"/getRecordingFileUrl?recordingFileId=a%20b.wav{source}").json()["data"]
@@ -461,13 +461,13 @@ def test_recording_url(client: Client, source: str, kind: Any, field: str) -> No
 
 
 @pytest.mark.parametrize("query", ["", "?recordingFileId=", "?recordingFileId=1&sourceType=video"])
-def test_recording_parameters(client: Client, query: str) -> None:
-    """Without an id, or from a source that is not known, there is no address."""
+def test_invalid_recording_parameters_have_no_url(client: Client, query: str) -> None:
+    """Without an id, or with an unknown source, there is no URL."""
     assert client.get(f"/getRecordingFileUrl{query}").json()["status"] == "-22"
 
 
-def test_filters(client: Client) -> None:
-    """Phone records can be asked for by group and phone, exactly."""
+def test_phone_records_can_be_filtered(client: Client) -> None:
+    """Phone records can be filtered by exact group and phone."""
     for group, phone in (("sales", "1"), ("sales", "2"), ("support", "1")):
         client.sandbox.insert({"voiceId": group + phone, "sipGroupName": group, "phoneName": phone}, kind="sip")
 
@@ -482,8 +482,8 @@ def test_filters(client: Client) -> None:
     assert client.data(kind="sip", filters={"phoneName": "1"})["total"] == 2
 
 
-def test_unknown_paths(client: Client) -> None:
-    """What is no endpoint is not found, a wrong method is not allowed; both are noted."""
+def test_unknown_paths_are_404(client: Client) -> None:
+    """An unknown path is 404, a wrong method 405; both are recorded."""
     missing = client.get("/balance")
 
     assert (missing.status_code, missing.headers["Date"]) == (404, "Sun, 01 Nov 2026 00:00:00 GMT")
@@ -491,8 +491,8 @@ def test_unknown_paths(client: Client) -> None:
     assert [request.answered for request in client.sandbox.requests] == ["404", "405"]
 
 
-def test_generated_records(clock: Clock) -> None:
-    """A sandbox serves the data set that its seed makes, both kinds, over the last 60 days."""
+def test_a_sandbox_has_the_data_set_of_its_seed(clock: Clock) -> None:
+    """A sandbox has the data set of its seed, both kinds, over the last 60 days."""
     with Sandbox(records=300, sip_records=100, clock=clock) as sandbox, httpx.Client(trust_env=False) as http:
         client = Client(sandbox, http, clock)
         start = NOW - timedelta(days=62)

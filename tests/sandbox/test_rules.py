@@ -1,4 +1,4 @@
-"""The vendor's rules, over real HTTP: each one broken gives its status."""
+"""The vendor's rules over real HTTP: breaking each one returns its status."""
 
 from datetime import timedelta
 from typing import Any
@@ -15,13 +15,13 @@ from .conftest import NOW, Client, Clock
 RANGE = {"strTime": "2026-10-18T00:00:00+08:00", "endTime": "2026-10-19T00:00:00+08:00"}
 
 
-def test_signature_known_answer() -> None:
-    """The signature is the one of the vendor's worked example."""
+def test_the_signature_is_that_of_the_worked_example() -> None:
+    """The signature is that of the vendor's worked example."""
     assert digest("bDqJFiq9", "7bz1lzh9", "1630468800") == "05d7a50893e22a5c4bb3216ae3396c7c"
 
 
-def test_known_answer_is_let_in() -> None:
-    """The vendor's worked example is let in, at its time, with its key."""
+def test_the_worked_example_is_accepted() -> None:
+    """The vendor's worked example is accepted, at its time, with its key."""
     clock = Clock(1630468800)
     headers = {
         "Api-Key": "bDqJFiq9",
@@ -51,8 +51,8 @@ def test_known_answer_is_let_in() -> None:
         ({"Content-Type": "Application/JSON"}, "0"),
     ],
 )
-def test_headers(client: Client, changes: dict[str, str | None], status: str) -> None:
-    """A request says who asks, when, and signs it; the time may be 300 seconds off."""
+def test_key_time_and_signature_are_checked(client: Client, changes: dict[str, str | None], status: str) -> None:
+    """A request needs key, time and signature; the time may be off by 300 seconds."""
     latin = {name: value if value is None else value.encode().decode("latin-1") for name, value in changes.items()}
     headers: Any = client.headers(**({"Content-Type": "application/json"} | latin))
     if changes.get("Timestamp") == "":
@@ -66,23 +66,23 @@ def test_headers(client: Client, changes: dict[str, str | None], status: str) ->
     assert answer.json()["reason"] == REASONS[status]
 
 
-def test_signature_in_capitals(client: Client) -> None:
-    """The signature's letters may be capitals."""
+def test_the_signature_may_be_in_capitals(client: Client) -> None:
+    """The signature may be in capitals."""
     sign = client.headers()["Sign"].upper()
 
     assert client.get("/recordGroup/1", Sign=sign).json()["status"] == "0"
 
 
-def test_locked(client: Client) -> None:
-    """A locked account is told so, but only with the right signature."""
+def test_a_locked_account_is_refused(client: Client) -> None:
+    """A locked account is reported as such, but only with a valid signature."""
     client.sandbox.behaviour = Behaviour(locked=True)
 
     assert client.status() == "-13"
     assert client.get("/recordGroup/1", Sign="0" * 32).json()["status"] == "-1"
 
 
-def test_addresses(client: Client) -> None:
-    """Only the addresses on the list are served."""
+def test_only_listed_addresses_are_answered(client: Client) -> None:
+    """Only listed addresses are answered."""
     client.sandbox.behaviour = Behaviour(allowed_addresses=["10.0.0.1"])
     refused = client.status()
     client.sandbox.behaviour = Behaviour(allowed_addresses=frozenset({"127.0.0.1"}))
@@ -91,8 +91,8 @@ def test_addresses(client: Client) -> None:
     assert client.status() == "0"
 
 
-def test_clock_skew(client: Client) -> None:
-    """A server whose clock is ahead refuses our timestamps, tells its time, and takes those that fit it."""
+def test_timestamps_are_checked_by_the_servers_clock(client: Client) -> None:
+    """A server whose clock is ahead refuses our timestamps, reports its time, and accepts those that match it."""
     client.sandbox.behaviour = Behaviour(clock_skew=3600, timestamp_tolerance=10)
 
     refused = client.get("/recordGroup/1")
@@ -136,15 +136,15 @@ def test_clock_skew(client: Client) -> None:
     ],
     ids=lambda body: str(body)[:60],
 )
-def test_wrong_bodies(client: Client, body: object) -> None:
-    """A body that the page does not allow is a parameter exception."""
+def test_invalid_bodies_are_parameter_exceptions(client: Client, body: object) -> None:
+    """A body that the vendor's page does not allow is a parameter exception."""
     answer = client.post("/recordGroupQuery", body).json()
 
     assert answer == {"status": "-22", "reason": "Parameter exception", "data": None}
 
 
-def test_defaults_of_a_page(client: Client) -> None:
-    """Without current and size the first 25 records come; digits are as good as numbers, and Z as an offset."""
+def test_a_page_has_defaults(client: Client) -> None:
+    """Defaults are page 1 and size 25; numbers may be text, and Z is a valid offset."""
     utc = {"strTime": "2026-10-18T00:00:00Z", "endTime": "2026-10-18T00:00:00Z"}
 
     bare = client.post("/recordGroupQuery", {"params": RANGE}).json()["data"]
@@ -155,23 +155,23 @@ def test_defaults_of_a_page(client: Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["sipGroupName", "phoneName"])
-def test_filters_are_text(client: Client, name: str) -> None:
-    """A phone record's filter that is no text is a parameter exception; for voice messages it is not looked at."""
+def test_filters_must_be_text(client: Client, name: str) -> None:
+    """An invalid filter of phone records is a parameter exception; for voice messages filters are ignored."""
     assert client.status(kind="sip", filters={name: 1}) == "-22"
     assert client.status(kind="sip", filters={name: ""}) == "0"
     assert client.status(kind="group", filters={name: 1}) == "0"
 
 
-def test_span(client: Client) -> None:
-    """31 days are served, a second more is not."""
+def test_a_range_has_at_most_31_days(client: Client) -> None:
+    """A range of 31 days is answered, one second more is not."""
     start = NOW - timedelta(days=40)
 
     assert client.status(start, start + timedelta(days=31)) == "0"
     assert client.status(start, start + timedelta(days=31, seconds=1)) == "-25"
 
 
-def test_retention(client: Client) -> None:
-    """A range that starts exactly on the limit is served, a second earlier is not; records before it are gone."""
+def test_a_range_before_the_retention_is_refused(client: Client) -> None:
+    """A range that starts exactly at the limit is answered, one second earlier is not; older records are not available."""
     limit = NOW - timedelta(days=62)
     before = limit - timedelta(seconds=1)
     client.sandbox.insert({"voiceId": "old", "submitTime": before.isoformat()})
@@ -192,8 +192,8 @@ def test_retention(client: Client) -> None:
     assert unlimited == ["old", "kept"]
 
 
-def test_window_fails_over(client: Client) -> None:
-    """A query for more rows than the server bears is its error; one row fewer is served."""
+def test_a_query_for_too_many_rows_fails(client: Client) -> None:
+    """A query for more rows than the limit is a server error; one row fewer is answered."""
     client.sandbox.insert({}, {}, {})
     client.sandbox.behaviour = Behaviour(window_fails_over=3)
     borne = client.status()

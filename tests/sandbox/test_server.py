@@ -1,4 +1,4 @@
-"""The sandbox's life: entering, asking, changing and leaving it, on every event loop and on none."""
+"""The sandbox's life cycle: entering, requests, changes and leaving, with and without event loops."""
 
 import logging
 import socket
@@ -26,12 +26,12 @@ def threads() -> set[str]:
 
 
 def test_all_is_complete_and_sorted() -> None:
-    """The public names are told, in order."""
+    """The public names are complete and sorted."""
     assert package.__all__ == sorted(package.__all__) == ["Behaviour", "Fault", "Request", "Sandbox"]
 
 
-def test_life(clock: Clock) -> None:
-    """It listens from entering to leaving, on a port of its own, and leaves no thread."""
+def test_it_listens_from_entering_to_leaving(clock: Clock) -> None:
+    """It listens from entering to leaving, on its own port, and leaves no thread."""
     sandbox = Sandbox(clock=clock)
     before = sandbox.base_url
 
@@ -50,7 +50,7 @@ def test_life(clock: Clock) -> None:
 
 
 def test_requests_can_be_read_after_leaving(client: Client) -> None:
-    """What was asked is still told after the end."""
+    """Requests can still be read after leaving."""
     client.status()
     client.sandbox.close()
 
@@ -58,7 +58,7 @@ def test_requests_can_be_read_after_leaving(client: Client) -> None:
 
 
 def test_leaving_ends_requests_that_hang(clock: Clock) -> None:
-    """Requests that hang, wait or drip do not hold the end up: their clients are left, not kept waiting."""
+    """Requests that hang, wait or drip do not delay the end: their clients are disconnected."""
     outcomes: list[type[Exception]] = []
 
     def ask(url: str) -> None:
@@ -82,8 +82,8 @@ def test_leaving_ends_requests_that_hang(clock: Clock) -> None:
     assert sandbox.most_in_flight == 3
 
 
-def test_port_that_is_taken(clock: Clock) -> None:
-    """A port that is taken is an error at entering, which leaves nothing open."""
+def test_a_port_in_use_is_an_error(clock: Clock) -> None:
+    """A port in use raises on entering, and nothing is left open."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         sandbox = Sandbox(port=taken.getsockname()[1], clock=clock)
         with pytest.raises(OSError, match="in use"), sandbox:
@@ -92,8 +92,8 @@ def test_port_that_is_taken(clock: Clock) -> None:
     assert threads() == set()
 
 
-def test_port_that_is_asked_for(clock: Clock) -> None:
-    """A port that is free is the one it listens on."""
+def test_a_requested_port_is_used(clock: Clock) -> None:
+    """A free port that was requested is used."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
 
@@ -101,29 +101,29 @@ def test_port_that_is_asked_for(clock: Clock) -> None:
         assert sandbox.base_url == f"http://127.0.0.1:{port}/voice"
 
 
-def test_impossible_data(clock: Clock) -> None:
-    """A data set that cannot be made is an error at entering, which leaves nothing open."""
+def test_impossible_data_are_an_error(clock: Clock) -> None:
+    """A data set that cannot be generated raises on entering, and nothing is left open."""
     with pytest.raises(ValueError, match="-1"), Sandbox(records=-1, clock=clock):
         pass  # pragma: no cover - not entered
 
 
-def test_server_that_cannot_start() -> None:
-    """A thread that fails to start its server says so where it was asked to."""
+def test_a_server_that_cannot_start_is_an_error() -> None:
+    """A thread that cannot start its server raises in the caller."""
 
     class Broken(Listener):
         async def _serve(self) -> None:
             raise OSError(24, "Too many open files")
 
     async def app(scope: object, receive: object, send: object) -> None:
-        pass  # pragma: no cover - never asked
+        pass  # pragma: no cover - never requested
 
     with pytest.raises(OSError, match="open files"):
         Broken(app)
 
 
 @pytest.mark.anyio
-async def test_asynchronous(clock: Clock) -> None:
-    """It is entered and left in asyncio and trio, where its generator runs in a thread."""
+async def test_it_can_be_entered_asynchronously(clock: Clock) -> None:
+    """It can be entered and left in asyncio and trio; records are generated in a thread."""
     async with Sandbox(records=20, clock=clock) as sandbox, httpx.AsyncClient(trust_env=False) as http:
         answer = await http.get(f"{sandbox.base_url}/recordGroup/1")
         ids = sandbox.ids()
@@ -135,7 +135,7 @@ async def test_asynchronous(clock: Clock) -> None:
 
 @pytest.mark.anyio
 async def test_entering_does_not_block_the_loop(clock: Clock) -> None:
-    """Other tasks run while the records are made."""
+    """Other tasks run while the records are generated."""
     ticked = threading.Event()
     waited: list[bool] = []
 
@@ -158,8 +158,8 @@ async def test_entering_does_not_block_the_loop(clock: Clock) -> None:
 
 
 @pytest.mark.anyio
-async def test_failing_to_enter_asynchronously(clock: Clock) -> None:
-    """An error at entering comes out as itself and leaves nothing open."""
+async def test_a_failure_to_enter_asynchronously_leaves_nothing(clock: Clock) -> None:
+    """An error on entering is raised unchanged, and nothing is left open."""
     with pytest.raises(ValueError, match="-1"):
         async with Sandbox(records=-1, clock=clock):
             pass  # pragma: no cover - not entered
@@ -168,8 +168,8 @@ async def test_failing_to_enter_asynchronously(clock: Clock) -> None:
 
 
 @pytest.mark.anyio
-async def test_cancelled_while_entered(clock: Clock) -> None:
-    """A cancelled block still stops the server."""
+async def test_a_cancelled_block_stops_the_server(clock: Clock) -> None:
+    """A cancelled block also stops the server."""
     with anyio.CancelScope() as scope:
         async with Sandbox(clock=clock):
             scope.cancel()
@@ -179,8 +179,8 @@ async def test_cancelled_while_entered(clock: Clock) -> None:
 
 
 @pytest.mark.anyio
-async def test_cancelled_while_entering(clock: Clock) -> None:
-    """A timeout while the records are made leaves nothing behind."""
+async def test_cancelled_entering_leaves_nothing(clock: Clock) -> None:
+    """A timeout while the records are generated leaves nothing behind."""
     with anyio.move_on_after(0.01):
         async with Sandbox(records=3000, clock=clock):
             await anyio.sleep_forever()
@@ -189,8 +189,8 @@ async def test_cancelled_while_entering(clock: Clock) -> None:
 
 
 @pytest.mark.anyio
-async def test_in_process(clock: Clock) -> None:
-    """Its application answers without a server, in asyncio and trio, making its records when first asked."""
+async def test_the_application_answers_in_process(clock: Clock) -> None:
+    """Its application answers without a server, in asyncio and trio, and generates its records on the first request."""
     sandbox = Sandbox(records=7, clock=clock)
     signed = Client(sandbox, httpx.Client(trust_env=False), clock)
     body = {"params": {"strTime": (NOW - timedelta(days=31)).isoformat(), "endTime": NOW.isoformat()}}
@@ -210,7 +210,7 @@ async def test_in_process(clock: Clock) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", ["drop", "half_body"])
 async def test_connections_end_in_process(clock: Clock, kind: str) -> None:
-    """Where there is no connection, its end is what a socket would raise."""
+    """Without a connection, its end raises the error that a socket would."""
     behaviour = Behaviour(faults=(Fault(kind),))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     sandbox = Sandbox(behaviour=behaviour, clock=clock).open()
 
@@ -221,8 +221,8 @@ async def test_connections_end_in_process(clock: Clock, kind: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_hanging_in_process(clock: Clock) -> None:
-    """A request that hangs ends when its caller gives up."""
+async def test_a_hanging_request_in_process_can_be_cancelled(clock: Clock) -> None:
+    """A request that hangs ends when its caller is cancelled."""
     sandbox = Sandbox(behaviour=Behaviour(faults=(Fault("hang"),)), clock=clock).open()
 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=sandbox.app)) as http:
@@ -235,8 +235,8 @@ async def test_hanging_in_process(clock: Clock) -> None:
 
 
 @pytest.mark.anyio
-async def test_lifespan(clock: Clock) -> None:
-    """Its application takes the lifespan messages of a server that someone else runs."""
+async def test_the_application_handles_lifespan_messages(clock: Clock) -> None:
+    """Its application handles the lifespan messages of another server."""
     sent: list[str] = []
     messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
 
@@ -252,7 +252,7 @@ async def test_lifespan(clock: Clock) -> None:
 
 
 def test_connections_are_counted(client: Client) -> None:
-    """Open connections are told, and no more once the client has left."""
+    """Open connections are counted until the client disconnects."""
     client.status()
     while_open = client.sandbox.connections
     client.http.close()
@@ -261,8 +261,8 @@ def test_connections_are_counted(client: Client) -> None:
     assert eventually(lambda: client.sandbox.connections == 0)
 
 
-def test_requests_are_noted(client: Client) -> None:
-    """Each request is told with what it asked for and what it got."""
+def test_requests_are_recorded(client: Client) -> None:
+    """Each request is recorded with its parameters and its outcome."""
     client.sandbox.insert({"submitTime": at(-1)}, {"submitTime": at(-1)})
     start = NOW - timedelta(days=1)
     client.data(start, NOW, current=2, size=1)
@@ -281,7 +281,7 @@ def test_requests_are_noted(client: Client) -> None:
 
 
 def test_requests_one_after_another_are_one_in_flight(client: Client) -> None:
-    """A client that waits for each answer never has two requests in flight, on however many connections."""
+    """A client that waits for each answer never has two requests in flight, on any number of connections."""
     with httpx.Client(trust_env=False) as other:
         second = Client(client.sandbox, other, client.clock)
         for _ in range(100):
@@ -291,8 +291,8 @@ def test_requests_one_after_another_are_one_in_flight(client: Client) -> None:
     assert client.sandbox.most_in_flight == 1
 
 
-def test_on_request(client: Client) -> None:
-    """What is called before each request may change records and behaviour under it, and knows its number."""
+def test_a_hook_may_change_records_before_each_request(client: Client) -> None:
+    """A hook before each request may change records and behaviour, and receives the request's number."""
     numbers: list[int] = []
 
     def between(sandbox: Sandbox, number: int) -> None:
@@ -311,8 +311,8 @@ def test_on_request(client: Client) -> None:
     assert numbers == [1, 2, 3, 1]
 
 
-def test_on_request_that_fails(client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    """An error in what is called before a request is an HTTP 500, and is logged under our name."""
+def test_a_failing_hook_is_an_http_500(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """An error in the hook is an HTTP 500, and is logged under our name."""
 
     def fails(_sandbox: Sandbox, _number: int) -> None:
         raise ZeroDivisionError
@@ -324,7 +324,7 @@ def test_on_request_that_fails(client: Client, caplog: pytest.LogCaptureFixture)
 
 
 def test_nothing_is_logged(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    """Serving, failing on purpose and stopping are done in silence, and loggers stay as they are."""
+    """Answering, faults and stopping log nothing, and loggers are unchanged."""
     access = logging.getLogger("uvicorn.access")
     before = (access.level, access.propagate, list(access.handlers))
     caplog.set_level(logging.DEBUG)
@@ -341,7 +341,7 @@ def test_nothing_is_logged(clock: Clock, caplog: pytest.LogCaptureFixture) -> No
 
 
 def test_records_can_be_changed(client: Client) -> None:
-    """Records are inserted, changed and deleted while it runs, and every answer shows it."""
+    """Records can be inserted, changed and deleted while it runs, and every answer reflects it."""
     sandbox = client.sandbox
     ids = sandbox.insert({"voiceId": "1", "submitTime": at(-9)}, {"submitTime": at(-8)})
     updated = sandbox.update("1", cost="9.5", code=..., submitTime=at(-7))
@@ -357,16 +357,16 @@ def test_records_can_be_changed(client: Client) -> None:
     assert sandbox.update("nothing", cost="1") == 0
 
 
-def test_update_of_an_unreadable_time(client: Client) -> None:
-    """A record may be given a submit time that is none; it stays where it was."""
+def test_a_record_may_be_given_an_invalid_time(client: Client) -> None:
+    """A record may be given an invalid submit time; it keeps its place."""
     client.sandbox.insert({"voiceId": "1", "submitTime": at(-9)})
     client.sandbox.update("1", submitTime="yesterday", callTime="2026-99-99")
 
     assert client.data()["records"][0]["submitTime"] == "yesterday"
 
 
-def test_insert_odd_records(client: Client) -> None:
-    """A record may have no id and times without an offset, taken for the vendor's; its submit time can be read."""
+def test_incomplete_records_can_be_inserted(client: Client) -> None:
+    """A record may have no id, and times without an offset, read in the vendor's; its submit time must be valid."""
     local = (NOW - timedelta(seconds=5) + timedelta(hours=8)).replace(tzinfo=None).isoformat()
 
     ids = client.sandbox.insert({"voiceId": None, "submitTime": local}, {"voiceId": ..., "submitTime": local})
@@ -377,8 +377,8 @@ def test_insert_odd_records(client: Client) -> None:
         client.sandbox.insert({"submitTime": "soon"})
 
 
-def test_ids(client: Client) -> None:
-    """Ids of a range are told, by kind, whether the records can be seen or not."""
+def test_ids_are_returned_by_kind(client: Client) -> None:
+    """Ids of a range are returned by kind, whether the records are visible or not."""
     client.sandbox.insert({"voiceId": "1", "submitTime": at(-9)}, {"voiceId": "2", "submitTime": at(99)})
     client.sandbox.insert({"voiceId": "3"}, kind="sip")
 
@@ -391,10 +391,10 @@ def test_ids(client: Client) -> None:
     assert client.listed() == ["1"]
 
 
-def test_accounts(clock: Clock) -> None:
-    """Each account has a secret and records of its own, and sees no other's."""
+def test_accounts_have_their_own_records(clock: Clock) -> None:
+    """Each account has its own secret and records, and sees no other's."""
     with (
-        # All in one second, where only their numbers keep ids apart.
+        # All in one second, where only their numbers keep ids distinct.
         Sandbox(
             accounts={"a": "1", "b": "2"},
             records=5,
@@ -422,8 +422,8 @@ def test_accounts(clock: Clock) -> None:
     assert [request.account for request in sandbox.requests] == ["a", "b"]
 
 
-def test_file(tmp_path: Path, clock: Clock) -> None:
-    """A file keeps the records, and is used as it is when it is opened again."""
+def test_a_file_keeps_the_records(tmp_path: Path, clock: Clock) -> None:
+    """A file keeps the records, and is reused when it is opened again."""
     database = tmp_path / "records.db"
     with Sandbox(records=5, database=database, clock=clock) as sandbox:
         sandbox.insert({"voiceId": "mine"})
@@ -433,7 +433,7 @@ def test_file(tmp_path: Path, clock: Clock) -> None:
     assert len(ids) == 6
 
 
-def test_opened_once(clock: Clock) -> None:
+def test_opening_again_changes_nothing(clock: Clock) -> None:
     """Opening and serving again changes nothing."""
     sandbox = Sandbox(records=3, clock=clock).open()
     ids = sandbox.ids()
@@ -444,12 +444,12 @@ def test_opened_once(clock: Clock) -> None:
 
 
 def test_default_range_is_inside_retention() -> None:
-    """The default data set is all within what the server keeps, by the real clock."""
+    """The default data set is within the retention, by the real clock."""
     with Sandbox(records=50) as sandbox:
         assert len(sandbox.ids()) == 50
 
 
-def test_used_from_many_threads(clock: Clock) -> None:
+def test_it_can_be_used_from_many_threads(clock: Clock) -> None:
     """Records may be changed from any thread while requests are answered."""
     errors: list[Exception] = []
 

@@ -16,11 +16,10 @@ from random import Random
 import anyio
 import attrs
 import trio
-import trio.testing
 
 from itnio_voice._walk import widths
 
-from ..support.virtual_time import VirtualLoop
+from ..support.virtual_time import backend_options
 from .judge import Judge
 from .plan import Plan
 from .reader import Reader
@@ -82,7 +81,7 @@ def simulate(
     plan = Plan(Random(seed), Random(f"traits of {seed}"), real)
     scenario = scenario or Scenario(plan)
     scenario.plan = plan
-    random.seed(seed)  # what waits are drawn from
+    random.seed(seed)  # the source of waits
     plan.deep = plan.chance.choice([10_000, 20, 6])
     plan.draw()
     plan.traits = draw_traits(plan) if traits is None else tuple(traits)
@@ -93,12 +92,10 @@ def simulate(
     deepest, fitting = widths.DEEPEST, widths.FITTING
     widths.DEEPEST, widths.FITTING = plan.deep, plan.deep // 2
     try:
-        if seed % 3 == 2:
-            trio._core._run._r.seed(seed)  # what trio draws the order of tasks from
-            options = {} if real else {"clock": trio.testing.MockClock(autojump_threshold=0)}
-            anyio.run(scenario.run, backend="trio", backend_options=options)
-        else:
-            anyio.run(scenario.run, backend_options={} if real else {"loop_factory": VirtualLoop})
+        backend = "trio" if seed % 3 == 2 else "asyncio"
+        if backend == "trio":
+            trio._core._run._r.seed(seed)  # the source of trio's order of tasks
+        anyio.run(scenario.run, backend=backend, backend_options={} if real else backend_options(backend))
     except BaseException as error:
         error.add_note(f"the scenario's seed is {seed}, its traits are {plan.traits or 'none'}")
         raise

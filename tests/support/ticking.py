@@ -1,20 +1,20 @@
-"""Event loops whose clock moves by one tick per turn: a timeout of some ticks can expire at any point of a read.
+"""Ways to cancel a read, on event loops whose clock moves by one tick per turn.
 
 Cancelled reads depend on the order of events within a turn or two of the event loop. A real clock rarely reaches these
-orders, and never the same one twice. Here all of them are reached, and a seed repeats them.
+orders, and never the same one twice. Here a timeout can expire at any point of a read, and a seed repeats it.
 """
 
 import asyncio
-import math
 import os
 import random
-import selectors
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
 
 import anyio
 import trio
+
+from .virtual_time import backend_options
 
 __all__ = ["TICK", "TIMEOUTS", "WAYS", "attempt", "run_ticking"]
 
@@ -27,66 +27,19 @@ TICK = 1e-6
 Read = Callable[[], Awaitable[Any]]
 
 
-class _Selector(selectors.DefaultSelector):
-    """Does not wait: the clock moves by a tick, or to the next moment at which something is due."""
-
-    now = 1000.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
-        if not ready:
-            assert timeout is not None, "every task waits"
-        self.now += max(timeout or 0, TICK)
-        return ready
-
-
-class _Loop(asyncio.SelectorEventLoop):
-    """An event loop of asyncio in virtual time."""
-
-    def __init__(self) -> None:
-        self._ticking = _Selector()
-        super().__init__(self._ticking)
-
-    def time(self) -> float:
-        return self._ticking.now
-
-
-class _Clock(trio.abc.Clock):
-    """A clock for trio that does the same."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def start_clock(self) -> None:
-        """Do nothing: the clock moves by turns."""
-
-    def current_time(self) -> float:
-        """Return the time; trio reads it once a turn."""
-        self.now += TICK
-        return self.now
-
-    def deadline_to_sleep_time(self, deadline: float) -> float:
-        """Move to the deadline: trio has nothing else to do until then."""
-        if deadline == math.inf:
-            return deadline
-        self.now = max(self.now, deadline)
-        return 0
-
-
 def run_ticking(main: Callable[[], Awaitable[Any]], backend: str, seed: object) -> Any:
-    """Run an async function on an event loop in ticking time."""
-    random.seed(str(seed))  # what waits are drawn from
+    """Run an async function on an event loop in virtual time, one tick per turn."""
+    random.seed(str(seed))  # the source of waits
     if backend == "trio":
-        trio._core._run._r.seed(str(seed))  # what trio draws the order of tasks from
-        return anyio.run(main, backend="trio", backend_options={"clock": _Clock()})
-    return anyio.run(main, backend_options={"loop_factory": _Loop})
+        trio._core._run._r.seed(str(seed))  # the source of trio's order of tasks
+    return anyio.run(main, backend=backend, backend_options=backend_options(backend, TICK))
 
 
 # Ways to cancel a read. Each returns what the read returned, or raises TimeoutError.
 
 
 async def by_scope(read: Read, ticks: int) -> Any:
-    """Cancel by a deadline of anyio's."""
+    """Cancel by a deadline of anyio."""
     with anyio.fail_after(ticks * TICK):
         return await read()
 
@@ -119,7 +72,7 @@ async def by_wait_for(read: Read, ticks: int) -> Any:
 
 
 async def by_caught_cancel(read: Read, ticks: int) -> Any:
-    """Cancel the task itself, which catches it and goes on."""
+    """Cancel the task itself, which catches the cancellation and continues."""
     task = asyncio.current_task()
     assert task
     handle = asyncio.get_running_loop().call_later(ticks * TICK, task.cancel)

@@ -1,4 +1,4 @@
-"""Reads that are cancelled, left, closed or forgotten leave nothing: no task, no connection, no request, no warning."""
+"""Reads that are cancelled, left, closed or dropped leave no task, connection, request or warning."""
 
 import asyncio
 import gc
@@ -32,9 +32,9 @@ CANCELLATIONS = int(os.environ.get("ITNIO_CANCELLATIONS", "300"))
 AT_ONCE = 10
 CONNECTIONS = 4
 HANG = 60
-"""Seconds after which something is taken to hang: no test waits for them, on however busy a machine."""
+"""Timeout in seconds of what should not hang; a busy machine does not reach it."""
 LONGEST = 0.03
-"""Seconds after which a read is cancelled at the latest; an undisturbed one takes about as long."""
+"""The latest time of a cancellation, in seconds; an undisturbed read takes about as long."""
 
 END = datetime.now(UTC).replace(microsecond=0)
 START = END - timedelta(days=30)
@@ -49,24 +49,24 @@ Read = Callable[[], Awaitable[object]]
 
 @pytest.fixture(autouse=True)
 def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Let no test leave a warning, in the log or for the collector of garbage; except for warnings of retries."""
+    """Check that no test leaves a warning in the log or at garbage collection, except warnings of retries."""
     yield
     gc.collect()
 
-    told = [record for record in caplog.get_records("call") if record.name != "itnio_voice.requests"]
-    assert [] == [record.getMessage() for record in told if record.levelno >= logging.WARNING]
+    log_records = [record for record in caplog.get_records("call") if record.name != "itnio_voice.requests"]
+    assert [] == [record.getMessage() for record in log_records if record.levelno >= logging.WARNING]
 
 
 @pytest.fixture(params=["own", "httpx2"])
 async def session(request: pytest.FixtureRequest, itnio_sandbox: Sandbox) -> AsyncIterator[VoiceSession]:
-    """Open a session, on its own client or on a caller's; all connections are closed with it."""
+    """Open a session on its own client or on a caller's; all connections are closed with it."""
     async with opened(itnio_sandbox, request.param) as session:
         yield session
 
 
 @asynccontextmanager
 async def opened(sandbox: Sandbox, client: str) -> AsyncIterator[VoiceSession]:
-    """Open a session on four connections; at the end no task of it is left, and no connection."""
+    """Open a session on four connections; at the end, no task and no connection of it is left."""
     before = tasks()
     if client == "own":
         async with session_on(sandbox, concurrency=CONNECTIONS) as session:
@@ -87,25 +87,25 @@ def tasks() -> int:
 
 
 async def until(done: Callable[[], bool]) -> None:
-    """Wait for what the server's thread has yet to notice."""
+    """Wait for a condition that the server's thread brings about."""
     with anyio.fail_after(HANG):
         while not done():
             await anyio.sleep(0.005)
 
 
-async def whole(session: VoiceSession, sandbox: Sandbox) -> int:
-    """Check that nothing is stuck and that ten reads at once succeed; return how many connections are open then."""
-    await idle(session, sandbox)
+async def assert_usable(session: VoiceSession, sandbox: Sandbox) -> int:
+    """Check that nothing is stuck and that ten concurrent reads succeed; return the number of open connections."""
+    await assert_idle(session, sandbox)
     sandbox.behaviour = SLOW
     with anyio.fail_after(HANG):
         async with anyio.create_task_group() as group:
             for _ in range(AT_ONCE):
                 group.start_soon(at_once, session)
-    return await idle(session, sandbox)
+    return await assert_idle(session, sandbox)
 
 
-async def idle(session: VoiceSession, sandbox: Sandbox) -> int:
-    """Check that nobody is asked for anything; return how many connections are open, all of them the pool's."""
+async def assert_idle(session: VoiceSession, sandbox: Sandbox) -> int:
+    """Check that no request is in flight; return the number of open connections, all of them in the pool."""
     transport: Any = session._transport._http
     pool = transport._transport._pool
     await until(lambda: sandbox.in_flight == 0 and sandbox.connections == len(pool.connections))
@@ -113,7 +113,7 @@ async def idle(session: VoiceSession, sandbox: Sandbox) -> int:
     return sandbox.connections
 
 
-# The ways to read, and to cancel
+# Ways to read, and to cancel
 
 
 async def by_record(session: VoiceSession) -> None:
@@ -140,7 +140,7 @@ async def at_once(session: VoiceSession) -> None:
 
 
 async def one_page(session: VoiceSession) -> None:
-    """Ask for one page."""
+    """Request one page."""
     await session.page(START, END)
 
 
@@ -148,14 +148,14 @@ READINGS = (by_record, by_page, by_window, at_once, one_page)
 
 
 async def by_scope(read: Read, seconds: float) -> bool:
-    """Cancel by a cancel scope; tell whether there was something to cancel."""
+    """Cancel by a cancel scope; return whether anything was cancelled."""
     with anyio.move_on_after(seconds) as scope:
         await read()
     return scope.cancelled_caught
 
 
 async def by_timeout(read: Read, seconds: float) -> bool:
-    """Cancel by asyncio's timeout."""
+    """Cancel by `asyncio.timeout`."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await read()
@@ -164,7 +164,7 @@ async def by_timeout(read: Read, seconds: float) -> bool:
 
 
 async def by_task(read: Read, seconds: float, *, times: int = 1) -> bool:
-    """Cancel as asyncio itself does, by the task; more than once while it still cleans up."""
+    """Cancel by `task.cancel()`, as asyncio does; several times while the task still cleans up."""
     task = asyncio.ensure_future(read())
     await asyncio.sleep(seconds)
     for _ in range(times):
@@ -180,7 +180,7 @@ WAYS = {"asyncio": (by_scope, by_timeout, by_task, partial(by_task, times=3)), "
 async def cancel_reads(
     session: VoiceSession, ways: tuple[Any, ...], chance: random.Random, *errors: type[Exception]
 ) -> int:
-    """Cancel ten reads, together or each at its own moment; return how many were cancelled."""
+    """Cancel ten reads, together or each at its own moment; return the number of cancelled ones."""
     cancelled = 0
     together = chance.choice([None, chance.uniform(0, LONGEST)])
 
@@ -202,29 +202,31 @@ async def cancel_reads(
 
 
 @pytest.mark.parametrize(("behaviour", "errors"), [(SLOW, ()), (FAULTY, (ItnioError,))], ids=["slow", "faulty"])
-async def test_cancelled_reads_cost_nothing(
+async def test_cancelled_reads_leave_nothing_behind(
     session: VoiceSession, itnio_sandbox: Sandbox, anyio_backend: str, behaviour: Behaviour, errors: Any
 ) -> None:
-    """After any number of reads cancelled at any moment, in any way, there are the connections that there were."""
+    """After any number of reads cancelled at any moment, in any way, the same connections are open."""
     chance = random.Random(f"{anyio_backend} {behaviour}")
-    before, tasks_before = await whole(session, itnio_sandbox), tasks()
+    before, tasks_before = await assert_usable(session, itnio_sandbox), tasks()
     itnio_sandbox.behaviour = behaviour
     cancelled = 0
     while cancelled < CANCELLATIONS:
         cancelled += await cancel_reads(session, WAYS[anyio_backend], chance, *errors)
     assert tasks_before == tasks()
-    after = await whole(session, itnio_sandbox)
+    after = await assert_usable(session, itnio_sandbox)
 
     assert CONNECTIONS == before == after
 
 
-# Left, and read on
+# Readings that are left, and continued
 
 
 @pytest.mark.parametrize("reading", ["records", "pages", "windows"])
-async def test_a_loop_that_is_left(session: VoiceSession, itnio_sandbox: Sandbox, reading: str) -> None:
-    """A break, an exception of the loop's own or a timeout around it costs nothing, wherever the loop was."""
-    before, tasks_before = await whole(session, itnio_sandbox), tasks()
+async def test_leaving_a_loop_leaves_nothing_behind(
+    session: VoiceSession, itnio_sandbox: Sandbox, reading: str
+) -> None:
+    """A break, an exception or a timeout in a loop leaves no task and no connection, at any point of the loop."""
+    before, tasks_before = await assert_usable(session, itnio_sandbox), tasks()
     for rest in range(12):
         stream: Any = session.records(START, END, page_size=10)
         loop = stream if reading == "records" else getattr(stream, reading)()
@@ -239,15 +241,15 @@ async def test_a_loop_that_is_left(session: VoiceSession, itnio_sandbox: Sandbox
                 await anyio.sleep(rest / 2000)
         assert tasks_before == tasks()
 
-    assert before == await whole(session, itnio_sandbox)
+    assert before == await assert_usable(session, itnio_sandbox)
 
 
 @pytest.mark.itnio_sandbox(records=2000)
 @pytest.mark.parametrize("reading", ["records", "pages", "windows"])
-async def test_a_cancelled_reading_goes_on(
+async def test_a_cancelled_reading_continues_without_loss(
     session: VoiceSession, itnio_sandbox: Sandbox, reading: str, anyio_backend: str
 ) -> None:
-    """A reading that is cancelled again and again, and asked again, gives each record exactly once."""
+    """A reading that is cancelled and continued repeatedly returns each record exactly once."""
     itnio_sandbox.behaviour = attrs.evolve(SLOW, max_span=timedelta(days=4))
     chance = random.Random(reading)
     stream: Any = session.records(START, END, page_size=10)
@@ -259,7 +261,7 @@ async def test_a_cancelled_reading_goes_on(
         async for item in steps:
             found.extend([item] if reading == "records" else item.records)
 
-    # Later and later, so that it ends soon.
+    # Later each time, so that the loop ends.
     while await chance.choice(WAYS[anyio_backend])(read, chance.uniform(0, 0.002 * cancelled)):
         cancelled += 1
 
@@ -282,7 +284,7 @@ STEPS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("reading", STEPS)
 def test_cancelled_calls_lose_no_record(anyio_backend: str, reading: str, record_property: Any) -> None:
-    """Each record comes once, wherever the calls for the next item are cancelled, in whatever way."""
+    """Each record is returned once, at whatever point and in whatever way calls for the next item are cancelled."""
     chance = random.Random(f"{anyio_backend} {reading}")
     counts = Counter(timeouts=0, items=0, lost=0, doubled=0)
     sandbox = Sandbox(
@@ -324,7 +326,7 @@ def test_cancelled_calls_lose_no_record(anyio_backend: str, reading: str, record
                 item = await attempt(lambda: anext(steps, None), anyio_backend, chance, ticks)
             except TimeoutError:
                 counts["timeouts"] += 1
-                ticks += 2  # so that it ends
+                ticks += 2  # so that the loop ends
                 continue
             if item is None:
                 return Counter(found), last
@@ -348,16 +350,18 @@ def ids_of(item: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("client", ["own", "httpx2"])
-async def test_a_session_closed_under_its_readers(itnio_sandbox: Sandbox, client: str, anyio_backend: str) -> None:
-    """Readers whose session is closed by another task are told so at once, whatever they were doing."""
+async def test_readers_of_a_closed_session_raise_at_once(
+    itnio_sandbox: Sandbox, client: str, anyio_backend: str
+) -> None:
+    """When another task closes the session, readers raise an error at once, in any state."""
     chance = random.Random(f"{anyio_backend} {client}")
-    told = Counter[str]()
+    errors = Counter[str]()
 
     async def read(session: VoiceSession) -> None:
         try:
             await chance.choice(READINGS)(session)
         except (RuntimeError, ItnioError) as error:
-            told[str(error)] += isinstance(error, RuntimeError)
+            errors[str(error)] += isinstance(error, RuntimeError)
 
     for _ in range(30):
         itnio_sandbox.behaviour = chance.choice([SLOW, FAULTY])
@@ -368,13 +372,13 @@ async def test_a_session_closed_under_its_readers(itnio_sandbox: Sandbox, client
                         group.start_soon(read, session)
                     await anyio.sleep(chance.uniform(0, LONGEST))
                     await session.aclose()
-    ((words, times),) = (+told).items()
+    ((words, times),) = (+errors).items()
     assert "this VoiceSession is closed: open another one" == words
     assert times
 
 
-async def test_a_session_closed_under_a_stream(itnio_sandbox: Sandbox) -> None:
-    """The next request of a stream whose session was closed, be it twice, is a clear RuntimeError."""
+async def test_a_stream_of_a_closed_session_raises(itnio_sandbox: Sandbox) -> None:
+    """After a close, or two, the next request of a stream raises a clear RuntimeError."""
     session = session_on(itnio_sandbox)
     reading = aiter(session.records(START, END, page_size=10))
     await anext(reading)
@@ -386,37 +390,37 @@ async def test_a_session_closed_under_a_stream(itnio_sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("doing", ["hang", "status_503"])
-async def test_a_call_ends_with_its_session(itnio_sandbox: Sandbox, doing: Any) -> None:
-    """A call in flight or between two attempts, and one that waits for its slot or its turn, ends with the session."""
+async def test_closing_a_session_ends_its_calls(itnio_sandbox: Sandbox, doing: Any) -> None:
+    """A close ends calls in flight, between two attempts, and waiting for a slot or for the rate."""
     itnio_sandbox.behaviour = Behaviour(faults=(Fault(doing, retry_after=60),))
-    told = 0
+    closed = 0
 
     session = session_on(itnio_sandbox, concurrency=2, rate=20)
 
-    async def ask() -> None:
-        nonlocal told
+    async def request_page() -> None:
+        nonlocal closed
         with pytest.raises(RuntimeError, match="closed"):
             await session.page(START, END)
-        told += 1
+        closed += 1
 
     with anyio.fail_after(HANG):
         async with anyio.create_task_group() as group:
             for _ in range(8):
-                group.start_soon(ask)
+                group.start_soon(request_page)
             await anyio.sleep(0.1)
             await session.aclose()
         await until(lambda: itnio_sandbox.connections == 0)
 
-    assert 8 == told
+    assert 8 == closed
     assert len(itnio_sandbox.requests) < 8
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("ticks", range(1, 7))
-async def test_a_close_that_is_cancelled(itnio_sandbox: Sandbox, ticks: int) -> None:
+async def test_a_cancelled_close_leaves_no_connection(itnio_sandbox: Sandbox, ticks: int) -> None:
     """A task that is cancelled while it closes its session leaves no connection open."""
     session = session_on(itnio_sandbox)
-    assert CONNECTIONS == await whole(session, itnio_sandbox)
+    assert CONNECTIONS == await assert_usable(session, itnio_sandbox)
     closing = asyncio.create_task(session.aclose())
     for _ in range(ticks):
         await asyncio.sleep(0)
@@ -425,12 +429,12 @@ async def test_a_close_that_is_cancelled(itnio_sandbox: Sandbox, ticks: int) -> 
     await until(lambda: itnio_sandbox.connections == 0)
 
 
-# Forgotten
+# Dropped streams
 
 
-async def test_a_stream_that_is_forgotten(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
-    """Streams that are dropped half read, in whatever way they are read, cost nothing."""
-    before, tasks_before = await whole(session, itnio_sandbox), tasks()
+async def test_dropped_streams_leave_nothing_behind(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
+    """Streams that are dropped half read, in any way of reading, leave no task and no connection."""
+    before, tasks_before = await assert_usable(session, itnio_sandbox), tasks()
     for _ in range(20):
         await anext(aiter(session.records(START, END, page_size=10)))
         await anext(session.records(START, END, page_size=10).pages())
@@ -439,11 +443,11 @@ async def test_a_stream_that_is_forgotten(session: VoiceSession, itnio_sandbox: 
     gc.collect()
 
     assert tasks_before == tasks()
-    assert before == await whole(session, itnio_sandbox)
+    assert before == await assert_usable(session, itnio_sandbox)
 
 
-def test_a_loop_closed_under_a_stream(itnio_sandbox: Sandbox, anyio_backend: str) -> None:
-    """A program may end with a stream half read: once its session is closed, nothing is warned of."""
+def test_a_program_may_end_with_a_stream_half_read(itnio_sandbox: Sandbox, anyio_backend: str) -> None:
+    """A program that ends with a stream half read causes no warning, if its session is closed."""
     kept: list[Any] = []
 
     async def main() -> None:
@@ -458,8 +462,8 @@ def test_a_loop_closed_under_a_stream(itnio_sandbox: Sandbox, anyio_backend: str
 
 @pytest.mark.itnio_sandbox(behaviour=Behaviour(latency=0.05))
 @pytest.mark.parametrize("requests", [1, 2, 5])
-def test_a_loop_closed_under_a_task_that_reads(itnio_sandbox: Sandbox, requests: int) -> None:
-    """A program may end while a task of its own reads: the task is cancelled, and nothing is warned of."""
+def test_a_program_may_end_while_a_task_reads(itnio_sandbox: Sandbox, requests: int) -> None:
+    """A program that ends while its task reads cancels the task and causes no warning."""
 
     async def read() -> None:
         async with session_on(itnio_sandbox) as session:
@@ -475,8 +479,8 @@ def test_a_loop_closed_under_a_task_that_reads(itnio_sandbox: Sandbox, requests:
     assert task.cancelled()
 
 
-def test_a_session_left_open(itnio_sandbox: Sandbox, anyio_backend: str) -> None:
-    """A session that is never closed is told of by Python, by its open connections, and by nothing else."""
+def test_a_session_left_open_warns_of_its_connections(itnio_sandbox: Sandbox, anyio_backend: str) -> None:
+    """A session that is never closed causes only Python's warnings of its open connections."""
 
     async def read() -> None:
         await anext(aiter(session_on(itnio_sandbox).records(START, END)))
@@ -485,6 +489,6 @@ def test_a_session_left_open(itnio_sandbox: Sandbox, anyio_backend: str) -> None
         anyio.run(read, backend=anyio_backend)
         gc.collect()
 
-    # Whatever does not match is raised.
+    # Any other warning is raised.
     with pytest.warns(ResourceWarning, match="unclosed"):
         run()

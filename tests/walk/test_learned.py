@@ -1,4 +1,4 @@
-"""What a session learns of the server."""
+"""What a session learns about the server."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ DAY = timedelta(days=1)
 
 
 def limited() -> SpanLimit:
-    """Return the limit after an answer for an hour and a refusal of two."""
+    """Return the limit after an answer for one hour and a refusal of two hours."""
     limit = SpanLimit()
     limit.answer(HOUR)
     limit.refuse(2 * HOUR)
@@ -32,7 +32,7 @@ def complete(limit: SpanLimit, windows: int) -> None:
 
 
 def test_the_first_window_is_the_longest() -> None:
-    """Nothing is known: what is wanted, up to 31 days."""
+    """With nothing known, the window is the requested range, up to 31 days."""
     limit = SpanLimit()
 
     assert LONGEST == limit.first == limit.bounded(2 * LONGEST)
@@ -41,7 +41,7 @@ def test_the_first_window_is_the_longest() -> None:
 
 
 def test_no_refused_width_is_requested_again() -> None:
-    """The limit is the longest that was answered, or half of the shortest that was refused."""
+    """The limit is the longest answered width, or half of the shortest refused one."""
     limit = SpanLimit()
     limit.answer(DAY)
     limit.refuse(3 * DAY)
@@ -68,7 +68,7 @@ def test_repeated_refusals_end_at_the_shortest_window() -> None:
 
 
 def test_a_trial_after_some_complete_windows() -> None:
-    """A longer window is tried after `TRIAL_AFTER` complete windows at the limit, where the rest is worth it."""
+    """A longer window is tried after `TRIAL_AFTER` complete windows at the limit, if enough of the range remains."""
     limit = limited()
     worth = WORTH_A_TRIAL * HOUR
     complete(limit, TRIAL_AFTER - 1)
@@ -81,7 +81,7 @@ def test_a_trial_after_some_complete_windows() -> None:
 
 
 def test_short_windows_do_not_count_for_a_trial() -> None:
-    """A window shorter than half of the limit shows nothing of it."""
+    """A window shorter than half of the limit says nothing about it."""
     limit = limited()
     for _ in range(2 * TRIAL_AFTER):
         limit.complete(HOUR / 2 - SECOND)
@@ -120,7 +120,7 @@ def test_trials_that_fail_become_rarer() -> None:
 
 
 def test_a_trial_that_is_answered_lifts_the_limit() -> None:
-    """The refusal was a passing fault: the limit is gone, and the next refusal is followed by an early trial."""
+    """The refusal was temporary: the limit is removed, and the next refusal is followed by an early trial."""
     limit = limited()
     complete(limit, TRIAL_AFTER)
     limit.refuse(GROWTH * HOUR)
@@ -136,7 +136,7 @@ def test_a_trial_that_is_answered_lifts_the_limit() -> None:
 
 
 def test_an_answer_below_the_refused_width_lifts_nothing() -> None:
-    """Only a window as long as the refused one shows that the limit is gone."""
+    """Only a window as long as the refused one removes the limit."""
     limit = limited()
     limit.answer(2 * HOUR - SECOND)
 
@@ -152,7 +152,7 @@ def test_round_totals_are_suspicious() -> None:
 
 
 def test_the_total_of_a_wider_window_is_suspicious() -> None:
-    """A window that holds as many records as a wider one may be capped; one as wide, or wider, is not."""
+    """A window with as many records as a wider one may be capped; one at least as wide is not."""
     learned = Learned()
 
     assert not learned.is_suspicious(4321, DAY)
@@ -164,7 +164,7 @@ def test_the_total_of_a_wider_window_is_suspicious() -> None:
 
 
 def test_the_totals_that_are_remembered_are_bounded() -> None:
-    """The oldest is forgotten first; one that comes again counts as new."""
+    """The oldest total is dropped first; a repeated one counts as new."""
     learned = Learned()
     totals = range(1, MAX_TOTALS)
     for total in (0, *totals, 0, 100_001):

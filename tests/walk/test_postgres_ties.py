@@ -29,15 +29,15 @@ pytestmark = [
 ]
 
 WALKS = int(os.environ.get("ITNIO_WALKS", "1"))
-"""How many walks to take for each combination of parameters; each has its own rows."""
+"""The number of walks for each combination of parameters; each has its own rows."""
 SIMULTANEOUS = [250, 1_000, *([5_000] if WALKS > 1 else [])]
-"""How many records there are on one second. Thousands take minutes, for they are on deep pages."""
+"""The number of records on one second. Thousands take minutes, because they are on deep pages."""
 START = datetime(2025, 1, 15, 9, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 BUSY = START + timedelta(minutes=23, seconds=41)
-"""The second that holds all of a walk's simultaneous records."""
+"""The second with all of a walk's simultaneous records."""
 OTHERS = 60
-"""Records on random other seconds of the hour."""
+"""The number of records on other, random seconds of the hour."""
 
 Order = Literal["ASC", "DESC"]
 
@@ -112,14 +112,14 @@ async def walk(service: Service, page_size: int) -> list[VoiceRecord]:
 
 
 def judge(ids: list[str], records: list[VoiceRecord]) -> tuple[int, int]:
-    """Return how many records are missing, and how many were returned more than once."""
+    """Return the number of missing records, and of records that were returned more than once."""
     found = Counter(record.voice_id for record in records)
     assert not set(found) - set(ids)
     return len(ids) - len(found), sum(number > 1 for number in found.values())
 
 
 def most_requests(ids: list[str], page_size: int) -> int:
-    """Return a generous bound of the requests of a walk: twelve passes, and narrowing to a second and back."""
+    """Return a generous limit on the requests of a walk: twelve passes, and narrowing to a second and back."""
     return 12 * -(-len(ids) // page_size) + 8 * 2 * 12 + 40
 
 
@@ -129,7 +129,7 @@ def most_requests(ids: list[str], page_size: int) -> int:
 async def test_records_of_one_second_without_a_tie_breaker(
     connection: Any, simultaneous: int, order: Order, page_size: int
 ) -> None:
-    """Each record of the hour is returned exactly once, for a bounded number of requests."""
+    """Each record of the hour is returned exactly once, with a bounded number of requests."""
     for seed in range(WALKS):
         ids = fill(connection, simultaneous=simultaneous, indexed=False, seed=seed)
         service = Service(connection, order)

@@ -1,4 +1,4 @@
-"""Walks that once went wrong, kept as they were found: a server that changes between two requests."""
+"""Scenarios of fixed bugs: a server that changes between two requests."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 
 
-def stream_of(  # noqa: PLR0917 -- what a server is made of
+def stream_of(  # noqa: PLR0917 -- one argument for each property of the server
     rows: Callable[[int, int], dict[str, int]],
     oldest: Callable[[int], int],
     end: int,
@@ -31,27 +31,27 @@ def stream_of(  # noqa: PLR0917 -- what a server is made of
 ) -> RecordStream[VoiceRecord]:
     """Return a stream over a server.
 
-    `rows` are its records (second by id) by the number of the request and the second that its window begins at,
-    `oldest` the first second that it serves by the number of the request, `longest` the seconds that a window may have;
-    each answer takes some `seconds`, and after so many as it `lasts`, all are -18.
+    `rows(request, start)` returns its records (second by id) for a request's number and the first second of its window;
+    `oldest(request)` is the oldest available second; `longest` is the longest window in seconds. Each answer takes
+    `seconds`, and after `lasts` requests all answers are -18.
     """
-    asked_before = 0
+    requests = 0
 
     async def answer(request: httpx.Request) -> httpx.Response:
-        nonlocal asked_before
+        nonlocal requests
         await anyio.sleep(seconds)
-        asked_before += 1
-        if asked_before > lasts:
+        requests += 1
+        if requests > lasts:
             return httpx.Response(200, json={"status": "-18", "reason": "system error"})
-        asked = json.loads(request.content)
+        body = json.loads(request.content)
         first, last = (
-            (datetime.fromisoformat(asked["params"][name]) - START) // SECOND for name in ("strTime", "endTime")
+            (datetime.fromisoformat(body["params"][name]) - START) // SECOND for name in ("strTime", "endTime")
         )
-        if first < oldest(asked_before) or last - first > longest:
+        if first < oldest(requests) or last - first > longest:
             return httpx.Response(200, json={"status": "-25", "reason": "out of time range"})
-        held = rows(asked_before, first)
+        held = rows(requests, first)
         names = sorted((name for name, at in held.items() if first <= at <= last), key=lambda name: (held[name], name))
-        size, current = asked["size"], asked["current"]
+        size, current = body["size"], body["current"]
         page = [{"voiceId": name} for name in names[(current - 1) * size : current * size]]
         data = {"total": len(names), "current": current, "pages": -(-len(names) // size), "records": page}
         return httpx.Response(200, json={"status": "0", "data": data})
@@ -61,8 +61,8 @@ def stream_of(  # noqa: PLR0917 -- what a server is made of
     return session.records(START + start * SECOND, START + end * SECOND, **options)
 
 
-async def test_a_window_expires_after_its_first_page() -> None:
-    """What follows a part skipped in the middle of a window is given from its first page on, and nothing twice."""
+async def test_a_window_that_expires_after_its_first_page_is_continued() -> None:
+    """After a part is skipped in the middle of a window, reading continues from page 1, without duplicates."""
     rows = {f"v{at}": at for at in range(0, 3600, 60)}
     stream = stream_of(lambda *_: rows, lambda number: -60 if number <= 2 else 5, 3600, page_size=10, expired="skip")
     found = [record.voice_id async for record in stream]
@@ -72,23 +72,23 @@ async def test_a_window_expires_after_its_first_page() -> None:
     assert {name for name, at in rows.items() if START + at * SECOND >= skipped.end} <= set(found)
 
 
-async def test_the_last_two_seconds_expire() -> None:
-    """A range of which only two seconds are left when it expires is skipped as a whole."""
+async def test_an_expired_range_of_two_seconds_is_skipped() -> None:
+    """A range whose last two seconds expire is skipped completely."""
     stream = stream_of(lambda *_: {"x": 11}, lambda number: -60 if number <= 1 else 10, 12, 10, expired="skip")
 
     assert [] == await stream.collect()
     assert (Window(START + 10 * SECOND, START + 12 * SECOND),) == stream.skipped
 
 
-async def test_a_record_on_a_second_of_three_windows() -> None:
-    """A record that the second of three windows of two seconds did not show is not given again by the third."""
+async def test_a_record_on_a_second_of_three_windows_is_returned_once() -> None:
+    """A record that the second of three two-second windows did not list is not returned again by the third."""
     stream = stream_of(lambda _, first: {} if first == 5 else {"x": 6}, lambda _: -60, 12, longest=2)
 
     assert ["x"] == [record.voice_id async for record in stream]
 
 
-async def test_one_expires_while_another_appears() -> None:
-    """The total stays, and a row slips from the second page to the first, which was read: it comes all the same."""
+async def test_a_record_that_moves_to_a_read_page_is_returned() -> None:
+    """The total stays the same, and a record moves from page 2 to page 1, which has been read: it is still returned."""
     before = {f"v{at:03}": at for at in range(0, 300, 10)}
     after = {name: at for name, at in before.items() if at} | {"late": 295}
     stream = stream_of(lambda number, _: before if number <= 2 else after, lambda _: -60, 300, page_size=10)
@@ -98,8 +98,8 @@ async def test_one_expires_while_another_appears() -> None:
     assert (before.keys() & after.keys()) <= set(found)
 
 
-def test_a_reader_with_little_time(anyio_backend: str) -> None:
-    """A reading that is always cancelled before a step of many requests is through goes on all the same."""
+def test_a_reader_with_short_timeouts_finishes(anyio_backend: str) -> None:
+    """A reading continues although every step with many requests is cancelled before its end."""
     run_ticking(read_with_little_time, anyio_backend, 0)
 
 
@@ -126,8 +126,8 @@ async def read_with_little_time() -> None:
 
 
 @pytest.mark.parametrize("lasts", range(1, 30))
-async def test_a_server_that_goes_down(lasts: int) -> None:
-    """A walk whose server fails for good, with several windows open, ends with the error."""
+async def test_a_permanent_failure_ends_the_walk(lasts: int) -> None:
+    """A walk ends with the error of a server that fails permanently, also with several windows open."""
     rows = {f"v{at:03}": at for at in range(1, 400)}
     stream = stream_of(lambda *_: rows, lambda _: -60, 400, longest=60, page_size=20, lasts=lasts)
     with anyio.fail_after(60), pytest.raises(ServerError):

@@ -1,4 +1,4 @@
-"""What identifies a record, within one answer and from one window to the next."""
+"""Deduplication keys, within one answer and across windows."""
 
 import json
 from datetime import timedelta
@@ -21,7 +21,7 @@ END = START + timedelta(hours=1)
 
 
 def keys(*rows: VoiceRecord) -> PageKeys:
-    """Return the keys of an answer of its own."""
+    """Return the keys of one answer."""
     return page_keys(rows, set())
 
 
@@ -40,8 +40,8 @@ def test_keys_of_records_without_a_hash() -> None:
     assert 2 == len(keys(of(tags=[1]), of(tags=[2]), of(tags=[1])).distinct)
 
 
-def test_different_records_of_one_answer_share_an_id() -> None:
-    """From then on, their content is the key, in later answers as well."""
+def test_the_content_is_the_key_of_a_shared_id() -> None:
+    """From then on the content is the key, also in later answers."""
     shared: set[Any] = set()
     one, other, third = record(1, callee="a"), record(1, callee="b"), record(2)
     first = page_keys([one, third, other], shared)
@@ -52,8 +52,8 @@ def test_different_records_of_one_answer_share_an_id() -> None:
     assert frozenset() == page_keys([third], shared).shared
 
 
-def test_a_record_that_is_listed_twice_shares_no_id() -> None:
-    """The server's own duplicates keep their id as the key, row by row."""
+def test_a_record_that_is_listed_twice_keeps_its_id_as_key() -> None:
+    """Records that the server itself lists twice keep their id as the key."""
     shared: set[Any] = set()
     listed = page_keys([record(1), record(2), record(1)], shared)
 
@@ -63,15 +63,15 @@ def test_a_record_that_is_listed_twice_shares_no_id() -> None:
 
 
 def test_shared_ids_are_bounded() -> None:
-    """After the bound, an id stays the key."""
+    """Beyond the limit, the id stays the key."""
     shared: set[Any] = set(range(MAX_SHARED_IDS))
 
     assert ["1", "1"] == page_keys([record(1, callee="a"), record(1, callee="b")], shared).keys
     assert MAX_SHARED_IDS == len(shared)
 
 
-def test_answers_that_list_the_same() -> None:
-    """In whichever order; a record that shares the id of another one is not the same."""
+def test_answers_with_the_same_records_are_equal() -> None:
+    """The order does not matter; a record that shares the id of another one is not the same."""
     one, other = keys(record(1, 1), record(2, 2)), keys(record(2, 2), record(1, 1))
 
     assert one.lists_the_same(other)
@@ -80,8 +80,8 @@ def test_answers_that_list_the_same() -> None:
     assert not one.lists_the_same(keys(record(1, 1)))
 
 
-def test_what_has_been_returned_is_not_unseen() -> None:
-    """Each record once, in the order of the answer."""
+def test_returned_records_are_not_unseen() -> None:
+    """Each record is returned once, in the order of the answer."""
     seen = SeenRecords(set())
     rows = [record(3), record(1), record(3), record(2)]
 
@@ -91,7 +91,7 @@ def test_what_has_been_returned_is_not_unseen() -> None:
 
 
 def test_a_record_that_changed_is_not_returned_again() -> None:
-    """Its id is its key, as long as submit time and callee are the same or missing."""
+    """Its id is its key, while submit time and callee are the same or missing."""
     seen = SeenRecords(set())
     seen.add(END, [keys(record(1, 5))])
     later = record(1, 5, callee="a", call_duration=7)
@@ -104,7 +104,7 @@ def test_a_record_that_changed_is_not_returned_again() -> None:
     ["2026-01-01T08:00:05+08:00", "2026-01-01T00:00:05Z", "2026-01-01 00:00:05+00:00", "2026-01-01T08:00:05.000+08:00"],
 )
 def test_a_time_that_is_written_in_another_way_is_the_same(time: str) -> None:
-    """A server, or another replica of it, may write times with another offset, a space, or a fraction."""
+    """A server or its replicas may write times with another offset, a space, or a fraction."""
     shared: set[Any] = set()
     seen = SeenRecords(shared)
     answer = {"total": 1, "records": [{"voiceId": "1", "submitTime": time, "callee": "a"}]}
@@ -120,7 +120,7 @@ def test_a_time_that_is_written_in_another_way_is_the_same(time: str) -> None:
 
 @pytest.mark.parametrize("other", [record(1, 6, callee="a"), record(1, 5, callee="b")])
 def test_another_record_with_the_id_of_a_returned_one_is_unseen(other: VoiceRecord) -> None:
-    """Another submit time or callee: the id is shared, also from then on."""
+    """With another submit time or callee, the id counts as shared, also from then on."""
     shared: set[Any] = set()
     seen = SeenRecords(shared)
     seen.add(END, [page_keys([record(1, 5, callee="a")], shared)])
@@ -130,7 +130,7 @@ def test_another_record_with_the_id_of_a_returned_one_is_unseen(other: VoiceReco
 
 
 def test_a_shared_id_found_after_one_record_was_returned() -> None:
-    """The record that was returned under the id is found by its submit time and callee."""
+    """The record that was returned under the id is identified by its submit time and callee."""
     shared: set[Any] = set()
     seen = SeenRecords(shared)
     one, other = record(1, 5, callee="a"), record(1, 5, callee="b")
@@ -143,7 +143,7 @@ def test_a_shared_id_found_after_one_record_was_returned() -> None:
 
 
 def test_records_that_cannot_be_distinguished_are_an_error() -> None:
-    """Two records share id, submit time and callee, and one was returned: either choice may be wrong."""
+    """Two records share id, submit time and callee, and one was returned: either decision could be wrong."""
     shared: set[Any] = set()
     seen = SeenRecords(shared)
     one, other = record(1, 5, call_duration=1), record(1, 5, call_duration=2)
@@ -154,7 +154,7 @@ def test_records_that_cannot_be_distinguished_are_an_error() -> None:
 
 
 def test_windows_are_forgotten_behind_the_horizon() -> None:
-    """The keys of a window are remembered until the walk has passed its end by `HORIZON`."""
+    """The keys of a window are kept until the walk is `HORIZON` past its end."""
     seen = SeenRecords(set())
     seen.add(END, [keys(record(1))])
     seen.forget_before(END + HORIZON)

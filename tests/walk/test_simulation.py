@@ -1,4 +1,4 @@
-"""Complete walks against a server that does what it likes: no record lost, none doubled, only documented errors."""
+"""Complete walks against randomly misbehaving servers: no record lost or doubled, only documented errors."""
 
 import os
 
@@ -9,20 +9,20 @@ from ..simulation import TRAITS, simulate
 SCENARIOS = int(os.environ.get("ITNIO_SCENARIOS", "100"))
 FIRST = int(os.environ.get("ITNIO_SCENARIOS_FROM", "0"))
 SLOWER = 20
-"""One scenario in real time, over a socket, for this number in this process."""
+"""One in this number of scenarios of a process runs in real time, over a socket."""
 OF_A_TRAIT = 3
-"""Scenarios of each trait."""
+"""The number of scenarios for each trait."""
 
 FOUND = {
     "a failure of a window before one that had failed": 212,
     "a record of an earlier pass, that the second of three windows did not show": 2436,
     "the same, in windows that a cancelled step had read": 2634,
 }
-"""Seeds of scenarios that once went wrong, by what went wrong."""
+"""Seeds of scenarios that found a bug, by description."""
 
 
 def test_scenarios() -> None:
-    """Each holds; `ITNIO_SCENARIOS` sets their number, `ITNIO_SCENARIOS_FROM` the first."""
+    """Run random scenarios; `ITNIO_SCENARIOS` sets their number, `ITNIO_SCENARIOS_FROM` the first."""
     complete = sum(simulate(seed, traits=()).complete for seed in range(FIRST, FIRST + SCENARIOS))
 
     assert complete > SCENARIOS // 2
@@ -30,25 +30,25 @@ def test_scenarios() -> None:
 
 @pytest.mark.parametrize("trait", TRAITS)
 def test_scenarios_of_a_trait(trait: str) -> None:
-    """Servers and readers with one trait each, beside what is drawn for all."""
+    """Run scenarios of one trait each, in addition to the random switches."""
     for seed in range(FIRST, FIRST + OF_A_TRAIT):
         simulate(seed, traits=[trait])
 
 
 def test_scenarios_over_a_socket() -> None:
-    """Some hold over a socket too, with the session's own client."""
+    """Some scenarios run over a socket too, with the session's own client."""
     for seed in range(FIRST, FIRST + SCENARIOS // SLOWER):
         simulate(seed, real=True, traits=())
 
 
 @pytest.mark.parametrize("seed", FOUND.values(), ids=FOUND)
-def test_what_once_went_wrong(seed: int) -> None:
-    """It does not go wrong again."""
+def test_scenarios_of_fixed_bugs(seed: int) -> None:
+    """The scenarios of fixed bugs pass."""
     simulate(seed, traits=())
 
 
 def test_a_seed_is_one_scenario() -> None:
-    """The same seed gives the same traits and the same requests, whatever ran before."""
+    """The same seed draws the same traits and the same requests, in any order of tests."""
     first = simulate(6, traits=["fixed_order"])
     simulate(8, traits=())
     again = simulate(6, traits=["fixed_order"])

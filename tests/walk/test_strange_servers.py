@@ -1,4 +1,4 @@
-"""Servers that others wrote: whatever the API's pages leave open, each record comes once, or there is an error."""
+"""Servers that share no code with the sandbox: each record is returned once, or an error is raised."""
 
 import json
 import logging
@@ -52,7 +52,7 @@ def crowd(sandbox: Sandbox, number: int, at: datetime = START + HOUR / 2) -> lis
 
 
 def spread(sandbox: Sandbox, number: int, over: timedelta = HOUR) -> list[str]:
-    """Insert a number of records evenly over a time from just after START, and return their ids."""
+    """Insert a number of records evenly over a duration from just after START, and return their ids."""
     times = (START + SECOND + (over * index / number) // SECOND * SECOND for index in range(number))
     return sandbox.insert(*({"submitTime": at.isoformat()} for at in times))
 
@@ -60,12 +60,12 @@ def spread(sandbox: Sandbox, number: int, over: timedelta = HOUR) -> list[str]:
 async def read(
     session: VoiceSession, start: datetime = START, end: datetime = START + HOUR, **options: Any
 ) -> list[str]:
-    """Return the ids of a range's records."""
+    """Return the ids of the records in a range."""
     return [record.voice_id or "" async for record in session.records(start, end, **options)]
 
 
 def assert_each_once(found: Iterable[str], expected: Iterable[str]) -> None:
-    """Check that each of the expected ids was found once, and nothing else."""
+    """Check that each expected id was found once, and no other."""
     assert dict.fromkeys(expected, 1) == dict(Counter(found))
 
 
@@ -74,8 +74,8 @@ def assert_each_once(found: Iterable[str], expected: Iterable[str]) -> None:
 
 @pytest.mark.parametrize("page_size", [20, 100])
 @pytest.mark.parametrize("number", [250, 900])
-async def test_ties_in_another_order_on_each_page(number: int, page_size: int) -> None:
-    """Pages that are the same each time, but repeat and miss records of one second, still give each record once."""
+async def test_ties_in_another_order_on_each_page_are_returned_once(number: int, page_size: int) -> None:
+    """The pages are stable, but repeat and miss records of one second: each record is still returned once."""
     with Sandbox(behaviour=Behaviour(order="heap")) as sandbox:
         names = crowd(sandbox, number)
         async with session_on(sandbox) as session:
@@ -86,7 +86,7 @@ async def test_ties_in_another_order_on_each_page(number: int, page_size: int) -
 
 
 async def test_orders_that_are_not_by_time_are_read_twice() -> None:
-    """In such an order one record may expire and another appear unseen: a second pass must be equal."""
+    """In such an order, a record may expire and another appear unnoticed: a second, equal pass is required."""
     with Sandbox() as sandbox:
         names = spread(sandbox, 450)
         async with session_on(sandbox) as session:
@@ -112,8 +112,10 @@ async def test_orders_that_are_not_by_time_are_read_twice() -> None:
     ],
 )
 @pytest.mark.parametrize("on_one_second", [False, True])
-async def test_totals_that_count_too_little(behaviour: Behaviour, number: int, *, on_one_second: bool) -> None:
-    """A total that is capped, of the page, or one short, hides no record."""
+async def test_totals_that_are_too_small_hide_no_record(
+    behaviour: Behaviour, number: int, *, on_one_second: bool
+) -> None:
+    """A total that is capped, of the page, or one too small hides no record."""
     with Sandbox(behaviour=behaviour) as sandbox:
         names = (crowd if on_one_second else spread)(sandbox, number)
         async with session_on(sandbox, concurrency=8) as session:
@@ -125,7 +127,7 @@ async def test_totals_that_count_too_little(behaviour: Behaviour, number: int, *
 async def test_a_full_only_page_that_is_repeated_proves_nothing(
     past_last: Literal["empty", "first", "first_silent"], *, names_page: bool
 ) -> None:
-    """A server that has page 1 only, and gives its length as the total, is read with pages of another size."""
+    """If a server has only page 1 and its total is that page's length, pages of another size are requested."""
     omits = [] if names_page else ["current"]
     behaviour = Behaviour(total_of_page=True, always_first_page=True, past_last=past_last, omits=omits)
     with Sandbox(behaviour=behaviour) as sandbox:
@@ -134,21 +136,21 @@ async def test_a_full_only_page_that_is_repeated_proves_nothing(
             assert_each_once(await read(session, page_size=1), names)
 
 
-async def test_honest_totals_cost_at_most_one_percent_more() -> None:
-    """The checks of totals are hardly noticed: a page behind a full last one, and a round total split."""
+async def test_checking_correct_totals_costs_at_most_one_percent() -> None:
+    """The checks of totals cost little: a page behind a full last one, and a split of round totals."""
     with Sandbox(records=60_000, start=START, end=NOW - HOUR) as sandbox:
         async with session_on(sandbox, concurrency=8) as session:
             found = await read(session, START, NOW - HOUR)
 
         windows = len({(request.start, request.end) for request in sandbox.requests})
-        # The boundary second, and for each window a last page that is not full, and the first page once more.
+        # The boundary second, and for each window a last page that is not full, and page 1 again.
         assert len(found) > 59_000
         assert len(sandbox.requests) <= 1.01 * (len(found) / 100 + 2 * windows) + 1
 
 
 @pytest.mark.parametrize("lag", [1.0, 30.0])
-async def test_replicas_that_differ(lag: float) -> None:
-    """No pass counts whose answers gave different totals: what all replicas have comes once."""
+async def test_passes_over_differing_replicas_do_not_count(lag: float) -> None:
+    """A pass whose answers have different totals does not count; records that all replicas have are returned once."""
     now = NOW.timestamp()
     with Sandbox(clock=lambda: now) as sandbox:
         start = datetime.fromtimestamp(now, UTC) - HOUR
@@ -174,7 +176,7 @@ async def test_replicas_that_differ(lag: float) -> None:
 
 @pytest.mark.parametrize("ends", ["[)", "[]", "(]", "()"])
 async def test_boundaries_within_a_second_tile(ends: Any) -> None:
-    """Both ends are rounded down: two calls that meet within a second give each record once."""
+    """Both ends are rounded down: two calls that meet within a second return each record once."""
     with Sandbox(behaviour=Behaviour(ends=ends)) as sandbox:
         names = spread(sandbox, 3600, HOUR)
         middle = START + HOUR / 2 + timedelta(milliseconds=500)
@@ -185,7 +187,7 @@ async def test_boundaries_within_a_second_tile(ends: Any) -> None:
 
 
 async def test_a_range_within_one_second_is_empty() -> None:
-    """It sends no request, and is no error; neither does a page of it."""
+    """It raises no error and sends no request; neither does a page of it."""
     with Sandbox() as sandbox:
         async with session_on(sandbox) as session:
             inside = START + timedelta(milliseconds=1)
@@ -199,7 +201,7 @@ async def test_a_range_within_one_second_is_empty() -> None:
 
 @pytest.mark.parametrize("hours", [-2, 2, 30])
 async def test_a_machine_with_a_wrong_clock_reads_everything(hours: int) -> None:
-    """A past range is never cut by this machine's clock: the server is requested first, and its `Date` is believed."""
+    """A wrong local clock does not cut a past range: the server's `Date` header is requested first and used."""
     with Sandbox(clock=lambda: NOW.timestamp() + 3600 * hours) as sandbox:
         now = datetime.fromtimestamp(NOW.timestamp() + 3600 * hours, UTC)
         start = now - HOUR
@@ -214,8 +216,8 @@ async def test_a_machine_with_a_wrong_clock_reads_everything(hours: int) -> None
 
 
 @pytest.mark.parametrize("date_ahead", [5 * 86400.0, -5 * 86400.0, 250e9, -1.79e9])
-async def test_a_wrong_date_cuts_nothing(date_ahead: float) -> None:
-    """One `-16` with a `Date` that is days off is an error; records of a past range are not lost in silence."""
+async def test_a_wrong_date_loses_no_record(date_ahead: float) -> None:
+    """One `-16` with a `Date` that is days off raises an error; no record of a past range is lost silently."""
     with Sandbox() as sandbox:
         names = spread(sandbox, 50)
         faults = (Fault("timestamp_expired", times=1, date_ahead=date_ahead),)
@@ -227,7 +229,7 @@ async def test_a_wrong_date_cuts_nothing(date_ahead: float) -> None:
 
 
 async def test_the_future_stays_unread(caplog: pytest.LogCaptureFixture) -> None:
-    """A range that ends in the server's future ends with its last complete second, with one warning."""
+    """A range that ends in the server's future is read to the last complete second, with one warning."""
     with Sandbox(clock=NOW.timestamp) as sandbox:
         names = sandbox.insert({"submitTime": (NOW - HOUR / 2).isoformat()})
         sandbox.insert({"submitTime": NOW.isoformat()})
@@ -246,8 +248,8 @@ async def test_the_future_stays_unread(caplog: pytest.LogCaptureFixture) -> None
     assert NOW.isoformat() in warnings[0].getMessage()
 
 
-async def test_a_past_end_is_not_cut() -> None:
-    """An explicit end that has come is read up to, also in the second that is not over."""
+async def test_an_end_in_the_past_is_reached() -> None:
+    """An explicit end in the past is reached, also within the second that is not over yet."""
     with Sandbox(clock=lambda: NOW.timestamp() + 0.5) as sandbox:
         async with session_on(sandbox) as session:
             stream = session.records(NOW - HOUR, NOW + timedelta(milliseconds=400))
@@ -256,8 +258,8 @@ async def test_a_past_end_is_not_cut() -> None:
     assert (Window(NOW - HOUR, NOW),) == stream.checkpoint.done
 
 
-async def test_a_server_that_ignores_the_offset() -> None:
-    """A server that reads every time as its own local one, in +08:00, gives the same records."""
+async def test_a_server_that_ignores_offsets_returns_the_same_records() -> None:
+    """A server that reads every time as its local time, +08:00, returns the same records."""
     with Sandbox(behaviour=Behaviour(time_offset="ignored")) as sandbox:
         names = spread(sandbox, 100)
         async with session_on(sandbox) as session:
@@ -265,7 +267,7 @@ async def test_a_server_that_ignores_the_offset() -> None:
 
 
 @pytest.mark.parametrize("ahead", [timedelta(), 3 * SECOND, HOUR])
-async def test_a_server_that_refuses_its_future(ahead: timedelta) -> None:
+async def test_windows_end_at_the_servers_last_complete_second(ahead: timedelta) -> None:
     """Windows end at the server's last complete second, and one `-25` near now costs only a few requests."""
     with Sandbox(behaviour=Behaviour(refuses_future_end=True), clock=lambda: NOW.timestamp() + 0.7) as sandbox:
         names = sandbox.insert(*({"submitTime": (NOW - n * HOUR / 10).isoformat()} for n in range(1, 100)))
@@ -279,8 +281,8 @@ async def test_a_server_that_refuses_its_future(ahead: timedelta) -> None:
         assert len(sandbox.requests) - before == 2
 
 
-async def test_a_range_that_is_refused_once() -> None:
-    """A spurious `-25` narrows windows for some time, and not for the life of the session."""
+async def test_a_spurious_refusal_narrows_windows_temporarily() -> None:
+    """A spurious `-25` narrows windows temporarily, not for the whole session."""
     refusals = {2, 4}
     answered: list[str] = []
 
@@ -306,8 +308,8 @@ async def test_a_range_that_is_refused_once() -> None:
 
 
 @pytest.mark.parametrize("page_size", [1, 2, 100])
-async def test_records_that_share_an_id(page_size: int, caplog: pytest.LogCaptureFixture) -> None:
-    """Two calls with one id are two records, whatever the page size, and a warning names the id."""
+async def test_records_that_share_an_id_are_all_returned(page_size: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Two calls with one id are two records, with any page size, and a warning names the id."""
     with Sandbox() as sandbox:
         names = spread(sandbox, 20)
         for callee in ("4930123456", "4930654321"):
@@ -323,7 +325,7 @@ async def test_records_that_share_an_id(page_size: int, caplog: pytest.LogCaptur
 
 
 @pytest.mark.parametrize("apart", [HOUR, 15 * DAY])
-async def test_a_placeholder_id_in_windows_that_follow(apart: timedelta) -> None:
+async def test_a_placeholder_id_in_later_windows_is_returned_again(apart: timedelta) -> None:
     """Two calls with one id in two windows are both returned."""
     with Sandbox(behaviour=Behaviour(max_span=apart / 2)) as sandbox:
         for days in range(2):
@@ -334,12 +336,12 @@ async def test_a_placeholder_id_in_windows_that_follow(apart: timedelta) -> None
     assert ["0", "0"] == found
 
 
-# Endless, slow or stuck
+# Endless, slow and failing servers
 
 
 @pytest.mark.parametrize("concurrency", [1, 4, 8, 64])
-async def test_a_storm_of_errors_without_totals(concurrency: int) -> None:
-    """After 25 errors in a row windows are narrow, and become wide again; few are open at a time."""
+async def test_windows_widen_again_after_many_errors(concurrency: int) -> None:
+    """After 25 errors in a row windows are narrow, and widen again; few are open at a time."""
     without_totals = Behaviour(omits=["total", "pages"])
     with Sandbox(behaviour=without_totals) as sandbox:
         names = spread(sandbox, 400, 10 * DAY)
@@ -356,8 +358,8 @@ async def test_a_storm_of_errors_without_totals(concurrency: int) -> None:
 
 
 @pytest.mark.parametrize("concurrency", [1, 4, 8, 64])
-async def test_a_second_that_cannot_be_proven_costs_no_more_with_concurrency(concurrency: int) -> None:
-    """What is requested ahead of a window that is narrowed does not grow with the square of the concurrency."""
+async def test_an_unverifiable_second_costs_no_more_with_concurrency(concurrency: int) -> None:
+    """The requests ahead of a window that is narrowed do not grow with the square of the concurrency."""
     with Sandbox(behaviour=Behaviour(always_first_page=True, omits=["current", "total"])) as sandbox:
         crowd(sandbox, 300)
         async with session_on(sandbox, concurrency=concurrency) as session:
@@ -368,8 +370,8 @@ async def test_a_second_that_cannot_be_proven_costs_no_more_with_concurrency(con
 
 
 @pytest.mark.parametrize("endless", ["counted", "uncounted"])
-async def test_one_more_page_for_ever_is_an_error(endless: Any) -> None:
-    """A second that never ends is an error after a bounded number of requests."""
+async def test_endless_pages_are_an_error(endless: Any) -> None:
+    """A second with endless pages is an error after a bounded number of requests."""
     omits = ["total", "pages"] if endless == "uncounted" else []
     with Sandbox(behaviour=Behaviour(endless=endless, omits=omits)) as sandbox:
         crowd(sandbox, 150)
@@ -380,8 +382,8 @@ async def test_one_more_page_for_ever_is_an_error(endless: Any) -> None:
         assert len(sandbox.requests) <= 2500
 
 
-async def test_deep_pages_that_are_refused() -> None:
-    """More records on one second than the server pages through are an error that says so, and no -22."""
+async def test_refused_deep_pages_are_a_clear_error() -> None:
+    """If one second has more records than the server pages through, the error says so instead of showing `-22`."""
     with Sandbox(behaviour=Behaviour(deepest_row=200)) as sandbox:
         crowd(sandbox, 450)
         async with session_on(sandbox) as session:
@@ -389,7 +391,7 @@ async def test_deep_pages_that_are_refused() -> None:
                 await read(session)
 
 
-async def test_deep_pages_of_a_wide_window_are_not_needed() -> None:
+async def test_a_window_with_refused_deep_pages_is_narrowed() -> None:
     """A window with more records than the server pages through is narrowed."""
     with Sandbox(behaviour=Behaviour(deepest_row=200)) as sandbox:
         names = spread(sandbox, 900)
@@ -397,8 +399,8 @@ async def test_deep_pages_of_a_wide_window_are_not_needed() -> None:
             assert_each_once(await read(session), names)
 
 
-def test_the_work_of_a_pass_grows_with_its_pages() -> None:
-    """Thousands of pages of one record cost no more for each than a few do."""
+def test_the_work_of_a_pass_is_linear_in_its_pages() -> None:
+    """With thousands of one-record pages, the work for each page stays the same."""
 
     def calls(pages: int) -> int:
         reading: WindowPass[VoiceRecord] = WindowPass(Window(START, START + 2 * SECOND), 1, Learned())
@@ -421,8 +423,8 @@ def test_the_work_of_a_pass_grows_with_its_pages() -> None:
     assert calls(4000) <= 4.2 * calls(1000)
 
 
-def test_a_search_for_what_is_available_goes_on_after_a_timeout(anyio_backend: str) -> None:
-    """With `expired="skip"`, a reader who cancels each call after a few requests still gets on."""
+def test_the_retention_search_continues_after_a_timeout(anyio_backend: str) -> None:
+    """With `expired="skip"`, a reader that cancels each call after a few requests still makes progress."""
     run_ticking(search_with_little_time, anyio_backend, 0)
 
 
@@ -447,8 +449,8 @@ async def search_with_little_time() -> None:
 
 @pytest.mark.parametrize("status", ["timeout", 503, 504, "-18"])
 @pytest.mark.parametrize("concurrency", [1, 8])
-def test_a_length_that_is_too_much_is_learned(status: Any, concurrency: int) -> None:
-    """A server too slow for more than three days is not sent wider windows again and again."""
+def test_a_window_length_that_times_out_is_remembered(status: Any, concurrency: int) -> None:
+    """A server too slow for more than three days is not sent wider windows repeatedly."""
     too_long: list[timedelta] = []
 
     async def answer(request: httpx.Request) -> httpx.Response:
@@ -479,8 +481,8 @@ def test_a_length_that_is_too_much_is_learned(status: Any, concurrency: int) -> 
 
 @pytest.mark.parametrize(("per_request", "late"), [(3, 0.2), (1, 0.0), (3, 0.5)])
 @pytest.mark.parametrize("concurrency", [1, 4, 8])
-def test_an_account_that_is_called_all_the_time(per_request: int, late: float, concurrency: int) -> None:
-    """Up to 300 calls a second, some of them visible half a minute late: the last seconds settle, and all come once."""
+def test_a_busy_live_account_settles(per_request: int, late: float, concurrency: int) -> None:
+    """With up to 300 calls a second, some visible half a minute late, the last seconds settle and no record is lost."""
     chance = Random(f"{per_request} {late}")
     epoch = NOW.timestamp()
     calls: list[tuple[float, float, VoiceRecord]] = []
@@ -534,9 +536,9 @@ def test_an_account_that_is_called_all_the_time(per_request: int, late: float, c
 
 @pytest.mark.parametrize("ahead", [0.0, 0.5, 0.99, 1.5, 2.0, 2.5])
 async def test_unread_time_is_read_later(ahead: float) -> None:
-    """A checkpoint leaves out what lies in the server's future; resumed later, the same query reads it.
+    """A checkpoint excludes the server's future; the same query, resumed later, reads it.
 
-    So it does if this machine's clock is a second or two ahead: the server's running second is not over.
+    The same holds if this machine's clock is a second or two ahead: the server's current second is not over.
     """
     now = NOW.timestamp()
     with Sandbox(clock=lambda: now) as sandbox:

@@ -1,4 +1,4 @@
-"""Completeness: whatever the server does, each record is given once, or the walk says that it cannot."""
+"""Completeness: on any server, each record is returned once, or an error is raised."""
 
 import itertools
 import time
@@ -38,7 +38,7 @@ SECOND = timedelta(seconds=1)
 
 @pytest.fixture(scope="module")
 def filled() -> Iterator[Sandbox]:
-    """Run a sandbox with 12,000 records in 60 days, and some on and about the seconds that adjacent calls share."""
+    """Run a sandbox with 12,000 records in 60 days, some of them near the seconds where adjacent calls meet."""
     with Sandbox(records=12_000, start=START, end=END) as sandbox:
         about = itertools.product(range(6, 60, 6), (-1, 0, 1))
         sandbox.insert(*({"submitTime": (START + timedelta(day, second)).isoformat()} for day, second in about))
@@ -47,7 +47,7 @@ def filled() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def sandbox(filled: Sandbox) -> Iterator[Sandbox]:
-    """Return the filled sandbox, as it behaves by default."""
+    """Return the filled sandbox, with default behaviour."""
     filled.behaviour = Behaviour()
     filled.reset_requests()
     yield filled
@@ -55,7 +55,7 @@ def sandbox(filled: Sandbox) -> Iterator[Sandbox]:
 
 
 def switches(behaviour: Behaviour) -> str:
-    """Name what a behaviour does otherwise than by default; the same in every process."""
+    """Return the differences of a behaviour from the default; the same text in every process."""
     values = {field.name: getattr(behaviour, field.name) for field in attrs.fields(Behaviour)}
     return ",".join(
         f"{name}={'+'.join(sorted(value)) if isinstance(value, frozenset) else value}"
@@ -65,12 +65,12 @@ def switches(behaviour: Behaviour) -> str:
 
 
 async def ids(stream: RecordStream[VoiceRecord]) -> list[str]:
-    """Read a stream's ids."""
+    """Return the ids of a stream's records."""
     return [record.voice_id or "" async for record in stream]
 
 
-def once(found: list[str], expected: set[str]) -> None:
-    """Check that each id was found once."""
+def assert_each_once(found: list[str], expected: set[str]) -> None:
+    """Check that each id was found once, and no other."""
     counts = Counter(found)
 
     assert not [name for name, count in counts.items() if count > 1]
@@ -83,18 +83,18 @@ ORDERS = ("ascending", "descending")
 
 @pytest.mark.parametrize(("ends", "order"), list(itertools.product(ENDS, ORDERS)))
 @pytest.mark.parametrize("days", [31, 3])
-async def test_every_record_once(sandbox: Sandbox, ends: Any, order: Any, days: int) -> None:
-    """Whichever ends of a range the server includes, however it sorts, and however long a window it allows."""
+async def test_every_record_is_returned_once(sandbox: Sandbox, ends: Any, order: Any, days: int) -> None:
+    """Holds whichever ends of a range are inclusive, in any order, and with any limit of a window."""
     sandbox.behaviour = Behaviour(ends=ends, order=order, max_span=timedelta(days=days))
     async with session_on(sandbox) as session:
         found = await ids(session.records(START, END))
 
-    once(found, sandbox.ids(START, END))
+    assert_each_once(found, sandbox.ids(START, END))
 
 
 @pytest.mark.parametrize(("ends", "order"), list(itertools.product(ENDS, ORDERS)))
 async def test_adjacent_calls_tile(sandbox: Sandbox, ends: Any, order: Any) -> None:
-    """Ten calls, each beginning where the one before ended, give together what one call gives."""
+    """Ten adjacent calls together return the same records as one call."""
     sandbox.behaviour = Behaviour(ends=ends, order=order)
     found: list[str] = []
     async with session_on(sandbox) as session:
@@ -102,7 +102,7 @@ async def test_adjacent_calls_tile(sandbox: Sandbox, ends: Any, order: Any) -> N
             start = START + tenth * timedelta(days=6)
             found += await ids(session.records(start, start + timedelta(days=6)))
 
-    once(found, sandbox.ids(START, END))
+    assert_each_once(found, sandbox.ids(START, END))
 
 
 @pytest.mark.parametrize(
@@ -124,48 +124,48 @@ async def test_adjacent_calls_tile(sandbox: Sandbox, ends: Any, order: Any) -> N
     ],
     ids=switches,
 )
-async def test_oddities_of_a_server(sandbox: Sandbox, behaviour: Behaviour) -> None:
-    """A server that answers in its own way gets the same records out of us."""
+async def test_unusual_servers_return_the_same_records(sandbox: Sandbox, behaviour: Behaviour) -> None:
+    """Each unusual behaviour returns the same records."""
     sandbox.behaviour = behaviour
     start = END - timedelta(days=10)
     async with session_on(sandbox) as session:
         found = await ids(session.records(start, END, page_size=40))
 
-    once(found, sandbox.ids(start, END))
+    assert_each_once(found, sandbox.ids(start, END))
 
 
-async def test_always_the_first_page(sandbox: Sandbox) -> None:
-    """A server that answers page 1, and says so, whatever page is requested, is not believed."""
+async def test_page_1_for_every_request_is_an_error(sandbox: Sandbox) -> None:
+    """A server that answers every request with page 1, and says so, is rejected."""
     sandbox.behaviour = Behaviour(always_first_page=True)
-    # The connection of such an answer is closed, which another request may notice as a broken pipe.
+    # The connection of such an answer is closed; another request may see that as a broken pipe.
     async with session_on(sandbox, concurrency=1) as session:
         with pytest.raises(ProtocolError, match=r"page \d+ was requested"):
             await session.records(START, END).collect()
 
 
-async def test_always_the_first_page_in_silence(sandbox: Sandbox) -> None:
-    """If it does not say which page it answers, windows of one page still give each record."""
+async def test_page_1_without_its_number_is_detected(sandbox: Sandbox) -> None:
+    """If answers do not name their page, windows of one page still return each record."""
     sandbox.behaviour = Behaviour(always_first_page=True, omits=frozenset({"current"}))
     start = END - timedelta(days=2)
     async with session_on(sandbox) as session:
         found = await ids(session.records(start, END))
 
-    once(found, sandbox.ids(start, END))
+    assert_each_once(found, sandbox.ids(start, END))
 
 
-async def test_one_second_too_full() -> None:
-    """Thousands of records on one second are read, page by page."""
+async def test_thousands_of_records_on_one_second_are_read() -> None:
+    """Thousands of records on one second are read page by page."""
     at = START + timedelta(days=1, seconds=30)
     with Sandbox(records=0) as crowded:
         names = crowded.insert(*({"submitTime": at.isoformat()} for _ in range(2500)))
         async with session_on(crowded) as session:
             found = await ids(session.records(at - timedelta(hours=1), at + timedelta(hours=1)))
 
-    once(found, set(names))
+    assert_each_once(found, set(names))
 
 
-async def test_a_window_that_never_adds_up() -> None:
-    """A second whose pages are never the same is an error that says what was expected, and not a gap."""
+async def test_a_window_that_never_adds_up_is_an_error() -> None:
+    """A second whose pages always differ is an error with the expected number, not a gap."""
     at = START + timedelta(days=1)
     with Sandbox(behaviour=Behaviour(always_first_page=True, omits=frozenset({"current"}))) as crowded:
         crowded.insert(*({"submitTime": at.isoformat()} for _ in range(150)))
@@ -180,8 +180,8 @@ async def test_a_window_that_never_adds_up() -> None:
     assert error.window.start <= at <= error.window.end
 
 
-async def test_rows_shift_while_pages_are_read() -> None:
-    """Records that expire and others that appear between two pages cost no other record."""
+async def test_records_that_shift_between_pages_are_not_lost() -> None:
+    """Records that expire and appear between two pages cost no other record."""
     start = END - timedelta(days=30)
     with Sandbox(records=3000, start=start, end=END) as sandbox:
         there = sandbox.ids(start, END)
@@ -205,10 +205,10 @@ async def test_rows_shift_while_pages_are_read() -> None:
 
 
 async def test_a_walk_up_to_now_ends() -> None:
-    """Calls that come in while the walk goes on, some of them visible late, keep only small windows busy."""
+    """Calls that arrive during the walk, some visible late, keep only small windows changing."""
     now = datetime.now(UTC)
     with Sandbox(records=2000, start=now - timedelta(days=20), end=now) as sandbox:
-        # A record of the last half a minute may be late, and so not there yet.
+        # A record of the last half minute may be late, and so may still be missing.
         there = sandbox.ids(now - timedelta(days=20), now - timedelta(minutes=1))
         sandbox.behaviour = Behaviour(late_share=0.2)
 
@@ -226,13 +226,13 @@ async def test_a_walk_up_to_now_ends() -> None:
 
 @pytest.mark.parametrize("limit", [timedelta(minutes=1), timedelta(hours=1), timedelta(days=3), timedelta(days=30)])
 async def test_few_refusals_find_the_limit(sandbox: Sandbox, limit: timedelta) -> None:
-    """However long a window the server really allows, some ten refusals are enough to learn it."""
+    """About ten refusals are enough to learn any limit of a window."""
     sandbox.behaviour = Behaviour(max_span=limit)
     start = END - min(timedelta(days=40), 300 * limit)
     async with session_on(sandbox, concurrency=8) as session:
         found = await ids(session.records(start, END))
         refusals = sum(request.answered == "-25" for request in sandbox.requests)
-        once(found, sandbox.ids(start, END))
+        assert_each_once(found, sandbox.ids(start, END))
         assert refusals <= 10
 
         sandbox.reset_requests()
@@ -241,7 +241,7 @@ async def test_few_refusals_find_the_limit(sandbox: Sandbox, limit: timedelta) -
 
 
 async def test_too_old_is_an_error(sandbox: Sandbox) -> None:
-    """A range that reaches back further than the server keeps records is refused, with the window."""
+    """A range that starts before the server's retention is refused, with the window."""
     async with session_on(sandbox) as session:
         stream = session.records(END - timedelta(days=400), END)
         with pytest.raises(TimeRangeError, match="-25") as caught:
@@ -254,22 +254,22 @@ async def test_too_old_is_an_error(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("years", [1, 10, 2000])
 async def test_too_old_is_skipped(sandbox: Sandbox, years: int) -> None:
-    """With `expired="skip"` the walk begins a minute after the first instant served, and says what it left out."""
+    """With `expired="skip"`, a walk starts a minute after the oldest available record and reports the skipped part."""
     start = END - timedelta(days=365 * years)
     kept = datetime.now(UTC) - timedelta(days=62)
     async with session_on(sandbox) as session:
         stream = session.records(start, END, expired="skip")
         found = await ids(stream)
 
-    once(found, sandbox.ids(START, END))
+    assert_each_once(found, sandbox.ids(START, END))
     (skipped,) = stream.skipped
     assert start == skipped.start
     assert kept - SECOND <= skipped.end <= kept + timedelta(minutes=3)
     assert sum(request.answered == "-25" for request in sandbox.requests) <= 60
 
 
-async def test_everything_is_too_old(sandbox: Sandbox) -> None:
-    """A range of which nothing is served any more is skipped as a whole."""
+async def test_an_entirely_expired_range_is_skipped(sandbox: Sandbox) -> None:
+    """A range with no available records is skipped completely."""
     start, end = END - timedelta(days=400), END - timedelta(days=300)
     async with session_on(sandbox) as session:
         stream = session.records(start, end, expired="skip")
@@ -278,8 +278,8 @@ async def test_everything_is_too_old(sandbox: Sandbox) -> None:
         assert (Window(start, end),) == stream.skipped
 
 
-async def test_a_start_on_the_limit_of_retention() -> None:
-    """A start exactly as old as the server allows is served, though the second before it is not."""
+async def test_a_start_on_the_limit_of_retention_is_available() -> None:
+    """A start exactly at the retention limit is available, although the second before it is not."""
     now = float(int(time.time()))
     start = datetime.fromtimestamp(now, UTC) - timedelta(days=62)
     with Sandbox(clock=lambda: now) as sandbox:
@@ -291,18 +291,18 @@ async def test_a_start_on_the_limit_of_retention() -> None:
 
 
 async def test_deep_windows_are_narrowed() -> None:
-    """No request goes deeper into a window than some ten thousand records."""
+    """No request goes deeper into a window than about ten thousand records."""
     with Sandbox(records=40_000, start=START, end=END) as sandbox:
         async with session_on(sandbox, concurrency=8) as session:
             found = await ids(session.records(START, END))
 
-        once(found, sandbox.ids(START, END))
+        assert_each_once(found, sandbox.ids(START, END))
         assert max((request.current or 0) * (request.size or 0) for request in sandbox.requests) <= 12_000
         assert len(sandbox.requests) <= 1.05 * 400
 
 
-async def test_a_server_that_fails_at_wide_windows(sandbox: Sandbox) -> None:
-    """If the server fails however narrow the window, its error ends the walk, with the smallest window tried."""
+async def test_a_server_that_fails_for_every_window_ends_the_walk(sandbox: Sandbox) -> None:
+    """If the server fails for every window, its error ends the walk, with the smallest window tried."""
     async with session_on(sandbox) as session:
         stream = session.records(START, END)
         reading = aiter(stream)
@@ -320,28 +320,28 @@ async def test_a_server_that_fails_at_wide_windows(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     "kind", ["status_500", "status_429", "system_error", "html", "empty", "truncated", "half_body", "drop"]
 )
-async def test_faults_are_weathered(sandbox: Sandbox, kind: Any) -> None:
-    """Faults that pass are retried, and no record is lost or doubled by them."""
+async def test_temporary_faults_are_retried(sandbox: Sandbox, kind: Any) -> None:
+    """Temporary faults are retried, and no record is lost or doubled."""
     sandbox.behaviour = Behaviour(faults=(Fault(kind, share=0.2),))
     async with session_on(sandbox, retry=attrs.evolve(session_on(sandbox)._transport.retry, attempts=30)) as session:
         found = await ids(session.records(START, END))
 
-    once(found, sandbox.ids(START, END))
+    assert_each_once(found, sandbox.ids(START, END))
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
 async def test_a_walk_uses_its_concurrency(sandbox: Sandbox, concurrency: int) -> None:
-    """A long walk keeps as many requests in flight as it may, and never more."""
+    """A long walk keeps exactly as many requests in flight as `concurrency` allows."""
     sandbox.behaviour = Behaviour(latency=0.01)
     async with session_on(sandbox, concurrency=concurrency) as session:
         found = await ids(session.records(START, END))
 
-    once(found, sandbox.ids(START, END))
+    assert_each_once(found, sandbox.ids(START, END))
     assert concurrency == sandbox.most_in_flight
 
 
 async def test_the_first_record_takes_two_round_trips(sandbox: Sandbox) -> None:
-    """The second before the range, and the first page: then records flow."""
+    """The boundary second and page 1 are requested; then records are returned."""
     async with session_on(sandbox) as session:
         await anext(aiter(session.records(START + timedelta(days=31), END)))
 
@@ -349,18 +349,18 @@ async def test_the_first_record_takes_two_round_trips(sandbox: Sandbox) -> None:
 
 
 SECONDS_APART = 72
-"""Of the records of a vendor whose answers take a second each: 1,200 a day."""
+"""Seconds between the records of a vendor whose answers take a second each: 1,200 a day."""
 
 
 def round_trips(days: int, concurrency: int) -> tuple[int, int, int]:
     """Walk days of such a vendor; return the requests, and the seconds to the first record and to the end."""
     start = datetime(2026, 9, 1, 0, 0, 1, tzinfo=UTC)
     range_ = Window(start, start + timedelta(days=days))
-    asked, times = 0, []
+    requests, times = 0, []
 
-    async def ask(window: Window, current: int, _: int) -> Page[VoiceRecord]:
-        nonlocal asked
-        asked += 1
+    async def answer(window: Window, current: int, _: int) -> Page[VoiceRecord]:
+        nonlocal requests
+        requests += 1
         await anyio.sleep(1)
         first, last = (-(-int(at.timestamp()) // SECONDS_APART) for at in (window.start, window.end))
         offset = first + 100 * (current - 1)
@@ -372,37 +372,37 @@ def round_trips(days: int, concurrency: int) -> tuple[int, int, int]:
         return Page(records, last - first, 100, current, None)
 
     async def main() -> None:
-        walk = Walk(WalkPlan(fetch=ask, gaps=[range_], now=range_.end.timestamp, concurrency=concurrency))
+        walk = Walk(WalkPlan(fetch=answer, gaps=[range_], now=range_.end.timestamp, concurrency=concurrency))
         while await walk.advance():
             times.append(anyio.current_time())
         assert 1200 * days == walk.records
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0, rate=0))
-    return asked, round(times[0]), round(times[-1])
+    return requests, round(times[0]), round(times[-1])
 
 
 @pytest.mark.parametrize(
     ("days", "concurrency", "to_the_first", "in_all"),
     [
-        (5, 1, 2, 63),  # 60 pages: the second before, and the first page again
+        (5, 1, 2, 63),  # 60 pages: the boundary second, and page 1 again
         (5, 8, 2, 14),
         (20, 1, 3, 251),  # 240 pages, in narrower windows
         (20, 8, 3, 38),  # eight workers who know the number of pages: 31
         (80, 8, 3, 135),  # 960 pages; eight workers: 121
     ],
 )
-def test_round_trips(days: int, concurrency: int, to_the_first: int, in_all: int) -> None:
-    """Records flow after two round trips, three where the first window is too deep, and few slots ever stay empty."""
-    asked, first, last = round_trips(days, concurrency)
+def test_walks_take_few_round_trips(days: int, concurrency: int, to_the_first: int, in_all: int) -> None:
+    """Records arrive after two round trips, or three if the first window is too deep, and few slots are ever idle."""
+    requests, first, last = round_trips(days, concurrency)
 
     assert to_the_first == first
     assert last <= in_all
-    assert asked <= 12 * days * 1.03 + 4
+    assert requests <= 12 * days * 1.03 + 4
 
 
 @pytest.mark.parametrize(("limit", "requests"), [(0, 0), (1, 2), (100, 2), (101, 3), (250, 4)])
-async def test_a_limit_asks_no_more_than_it_needs(sandbox: Sandbox, limit: int, requests: int) -> None:
-    """`limit` counts records, and no page is asked for that it does not need."""
+async def test_a_limit_requests_only_necessary_pages(sandbox: Sandbox, limit: int, requests: int) -> None:
+    """`limit` counts records, and no unnecessary page is requested."""
     async with session_on(sandbox, concurrency=8) as session:
         found = await ids(session.records(START, END, limit=limit))
 

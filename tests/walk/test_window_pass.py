@@ -1,6 +1,6 @@
-"""Which pages of a window are requested, and when it is proven complete.
+"""Which pages of a window are requested, and when it is verified.
 
-`ITNIO_WINDOWS` says how many random windows each test reads, `ITNIO_WINDOWS_FROM` the first seed.
+`ITNIO_WINDOWS` sets the number of random windows that each test reads, `ITNIO_WINDOWS_FROM` the first seed.
 """
 
 import itertools
@@ -40,13 +40,13 @@ Change = Callable[[Server], None]
 
 
 def page(names: str, total: int | None = OF_PAGE, times: str | None = None, size: int = 100) -> Page[VoiceRecord]:
-    """Return a page with a record for each letter, submitted in the order of the alphabet unless `times` differ."""
+    """Return a page with a record for each letter, submitted in alphabetical order unless `times` differ."""
     rows = tuple(record(name, ord(at)) for name, at in zip(names, times or names, strict=True))
     return Page(rows, len(names) if total is OF_PAGE else total, size, 1, None)
 
 
 def reading(*pages: Page[VoiceRecord], window: Window = LONG) -> WindowPass[VoiceRecord]:
-    """Return a pass to which these pages were added, as pages 1, 2 and so on."""
+    """Return a pass with these pages added, as pages 1, 2 and so on."""
     result = WindowPass[VoiceRecord](window, 100, Learned())
     for current, each in enumerate(pages, 1):
         result.take_next()
@@ -66,16 +66,16 @@ def finish(opened: OpenWindow[VoiceRecord], *pages: Page[VoiceRecord], is_live: 
 
 
 def opened(window: Window = LONG) -> OpenWindow[VoiceRecord]:
-    """Return a window of which nothing has been read."""
+    """Return a window without any pages."""
     return OpenWindow[VoiceRecord](window, 100, Learned())
 
 
-# Which page to request
+# Next page
 
 
 @given(st.integers(0, 40), st.integers(1, 9), st.integers(1, 4), st.randoms())
 def test_each_page_is_requested_once(total: int, size: int, at_once: int, chance: random.Random) -> None:
-    """With any total, cap of pages and order of answers; then the page behind a full last page, and page 1."""
+    """Holds for any total, cap of pages and order of answers; the page behind a full last page and page 1 are last."""
     server = Server([record(number, number) for number in range(total)], largest_page=size)
     reader = Reader(server, opened(), chance, at_once)
 
@@ -88,7 +88,7 @@ def test_each_page_is_requested_once(total: int, size: int, at_once: int, chance
 
 
 def test_the_last_page_waits_for_all_others_and_page_1_for_all() -> None:
-    """The last page, the page behind it and page 1 are each requested once what they check has arrived."""
+    """The last page, the page behind it and page 1 are requested when the pages that they check have arrived."""
     result = reading(page("ab", 8))
     assert [2, 3, None] == [result.take_next() for _ in range(3)]
     result.add(3, page("ef", 8))
@@ -105,8 +105,8 @@ def test_the_last_page_waits_for_all_others_and_page_1_for_all() -> None:
     assert result.proves_window
 
 
-def test_a_page_that_was_given_back_is_requested_again() -> None:
-    """Whichever page it was."""
+def test_a_returned_page_is_requested_again() -> None:
+    """Any page can be returned to the queue."""
     result = reading()
     for current, answer in [(1, "ab"), (2, "cd"), (3, "ef"), (4, ""), (1, "ab")]:
         assert current == result.take_next()
@@ -138,15 +138,15 @@ def test_a_page_that_was_given_back_is_requested_again() -> None:
         ([page("", None)], None),
     ],
 )
-def test_the_next_page(pages: list[Page[VoiceRecord]], expected: int | None) -> None:
-    """Up to the total, or without one up to a page without a new record; an inconsistent pass is not checked."""
+def test_the_next_page_follows_the_total(pages: list[Page[VoiceRecord]], expected: int | None) -> None:
+    """Pages up to the total, or without one up to a page without new records; an inconsistent pass is not checked."""
     result = reading(*pages)
 
     assert expected == result.take_next()
     assert (expected is None) == result.is_read
 
 
-def test_a_refusal_behind_the_last_page_shows_that_there_is_none() -> None:
+def test_a_refusal_behind_the_last_page_ends_the_pass() -> None:
     """A refusal of any other page is a failure."""
     result = reading(page("ab", 4), page("cd", 4))
     assert not result.add_refusal(2)
@@ -161,7 +161,7 @@ def test_a_refusal_behind_the_last_page_shows_that_there_is_none() -> None:
     assert without_total.is_read
 
 
-# What one pass proves
+# Verification by one pass
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,8 @@ def test_a_refusal_behind_the_last_page_shows_that_there_is_none() -> None:
         [page("aa", 3), page("c", 3), page("aa", 3)],
     ],
 )
-def test_passes_that_prove_a_window(pages: list[Page[VoiceRecord]]) -> None:
-    """One total, full pages, time order, the same page 1; behind a full last page nothing, or a known page again."""
+def test_consistent_passes_verify_a_window(pages: list[Page[VoiceRecord]]) -> None:
+    """One total, full pages, time order, an equal page 1; behind a full last page an empty or a known page."""
     assert finish(opened(), *pages)
 
 
@@ -202,7 +202,7 @@ def test_passes_that_prove_a_window(pages: list[Page[VoiceRecord]]) -> None:
         [page("ab", 4), page("cd", 4), page("", 4), page("ab", 4, "ac")],
     ],
 )
-def test_passes_that_are_inconsistent(pages: list[Page[VoiceRecord]]) -> None:
+def test_inconsistent_passes_verify_nothing(pages: list[Page[VoiceRecord]]) -> None:
     """Another total, a short or long page, a record on two pages, a record behind the last, another page 1."""
     result = reading(*pages[:3])
     for each in pages[3:]:
@@ -222,15 +222,15 @@ def test_passes_that_are_inconsistent(pages: list[Page[VoiceRecord]]) -> None:
         [page("bd", 5), page("ae", 5), page("c", 5), page("bd", 5)],
     ],
 )
-def test_passes_out_of_time_order_prove_nothing_alone(pages: list[Page[VoiceRecord]]) -> None:
-    """Nor where the oldest records are on two pages; two equal passes prove the window."""
+def test_one_pass_out_of_time_order_verifies_nothing(pages: list[Page[VoiceRecord]]) -> None:
+    """The same if the oldest records are on two pages; two equal passes verify the window."""
     window = opened()
 
     assert [False, True] == [finish(window, *pages), finish(window, *pages)]
 
 
-def test_an_id_that_is_found_to_be_shared_spoils_the_pass() -> None:
-    """A page before was keyed by it, so a record that is listed again has another key."""
+def test_an_id_found_to_be_shared_makes_the_pass_inconsistent() -> None:
+    """An earlier page used the id as the key, so a record that is listed again has another key."""
     result = WindowPass[VoiceRecord](LONG, 100, Learned())
     result.add(1, Page((record("a", 0), record("b", 1)), 4, 100, 1, 1))
     result.add(2, Page((record("b", 1), record("b", 2, callee="x")), 4, 100, 1, 1))
@@ -238,8 +238,8 @@ def test_an_id_that_is_found_to_be_shared_spoils_the_pass() -> None:
     assert result.inconsistent
 
 
-def test_a_page_1_that_lists_another_record_of_the_same_id() -> None:
-    """The record before has expired, and the keys alone would not show it."""
+def test_another_record_of_the_same_id_on_page_1_is_inconsistent() -> None:
+    """The earlier record has expired, and the keys alone would not show it."""
     result = reading(page("ab", 3), page("c", 3))
     result.add(1, page("ba", 3, "bd"))
 
@@ -247,7 +247,7 @@ def test_a_page_1_that_lists_another_record_of_the_same_id() -> None:
 
 
 def test_totals_of_the_page_are_not_trusted() -> None:
-    """A record beyond the total of its own answer: from then on, pages are read up to an empty one."""
+    """After a record beyond the total of its own answer, pages are read up to an empty one."""
     learned = Learned()
     result = WindowPass[VoiceRecord](LONG, 2, learned)
     result.add(1, page("ab", 2))
@@ -258,11 +258,11 @@ def test_totals_of_the_page_are_not_trusted() -> None:
     assert WindowPass[VoiceRecord](LONG, 2, learned).total is None
 
 
-# What passes prove together
+# Verification by several passes
 
 
-def test_two_unions_that_agree() -> None:
-    """Passes of ties are united until they add up; a second union must be equal."""
+def test_two_equal_unions_verify_a_window() -> None:
+    """Passes with ties are united until they add up; a second union must be equal."""
     window = opened(SHORT)
     tied = (
         [page("ab", 4, "aa"), page("bc", 4, "aa"), page("", 4)],
@@ -276,8 +276,8 @@ def test_two_unions_that_agree() -> None:
     assert not window.is_exhausted
 
 
-def test_unions_that_differ() -> None:
-    """One union may mix a record that expires and one that appears: the window is not complete."""
+def test_differing_unions_verify_nothing() -> None:
+    """One union may mix an expiring and an appearing record: the window is not complete."""
     window = opened(SHORT)
     pages = [[page("ab", 3, "aa"), page(name, 3, "a"), page("ab", 3, "aa")] for name in "cddc"]
 
@@ -285,8 +285,8 @@ def test_unions_that_differ() -> None:
     assert set("abd") == window.contents()[0][0].distinct
 
 
-def test_a_total_that_changes_begins_a_union_anew() -> None:
-    """Also where the totals differ within a pass."""
+def test_a_changed_total_starts_a_new_union() -> None:
+    """The same holds for totals that differ within a pass."""
     window = opened(SHORT)
     tied = [page("ab", 3, "aa"), page("c", 3, "a"), page("ab", 3, "aa")]
 
@@ -299,7 +299,7 @@ def test_a_total_that_changes_begins_a_union_anew() -> None:
 
 
 def test_a_pass_that_hides_records_is_in_no_union() -> None:
-    """The page behind the last shows records that the total does not count."""
+    """The page behind the last lists records that the total does not count."""
     window = opened(SHORT)
     hides = [page("bc", 2, size=2), page("a", None)]
 
@@ -311,7 +311,7 @@ def test_a_pass_that_hides_records_is_in_no_union() -> None:
 
 
 def test_a_union_of_more_records_than_the_total_is_given_up() -> None:
-    """It mixes records that expired and that appeared; later unions can still agree."""
+    """It mixes expired and new records; later unions can still agree."""
     window = opened(SHORT)
     settled = [page("ab", 3, "aa"), page("e", 3, "a"), page("ab", 3, "aa")]
 
@@ -319,23 +319,23 @@ def test_a_union_of_more_records_than_the_total_is_given_up() -> None:
     assert [False, True] == [finish(window, *settled), finish(window, *settled)]
 
 
-def test_without_a_total_equal_passes_that_repeat_a_page_prove_nothing() -> None:
-    """A page that is listed again is no proof of the end."""
+def test_without_a_total_repeated_pages_verify_nothing() -> None:
+    """A repeated page does not verify the end."""
     window = opened(SHORT)
     repeats = [page("ab", None), page("ab", None)]
 
     assert [False, False] == [finish(window, *repeats), finish(window, *repeats)]
 
 
-def test_an_empty_page_of_many_records_proves_nothing() -> None:
-    """And no further page is requested in that pass."""
+def test_an_empty_page_with_a_total_verifies_nothing() -> None:
+    """No further page is requested in that pass."""
     window = opened(SHORT)
 
     assert [False, False] == [finish(window, page("", 7)), finish(window, page("", 7))]
 
 
 def test_a_pass_with_more_records_than_its_total_is_in_no_union() -> None:
-    """A page that is too long shows that the total counts too little, also where it lists no new record."""
+    """A page that is too long shows that the total is too small, even if it lists no new record."""
     window = opened(SHORT)
     tied = [page("ab", 3, "aa"), page("ba", 3, "aa")], [page("bc", 3, "aa"), page("cb", 3, "aa")]
 
@@ -355,7 +355,7 @@ def test_the_page_behind_the_last_is_requested_for_a_union_too() -> None:
 
 
 def test_the_servers_own_duplicates_count_as_often_as_one_answer_lists_them() -> None:
-    """Two passes with a record that one page lists twice prove a total that counts it twice."""
+    """Two passes with a record that one page lists twice verify a total that counts it twice."""
     window = opened(SHORT)
     pages = [page("aa", 3, "aa"), page("b", 3, "a"), page("aa", 3, "aa")]
 
@@ -375,7 +375,7 @@ def test_without_a_total_two_passes_must_agree() -> None:
 
 
 def test_a_window_that_can_be_narrowed_is_given_up_early() -> None:
-    """After an inconsistent pass, or two passes that differ."""
+    """The reasons are an inconsistent pass, or two passes that differ."""
     window = opened()
     assert not finish(window, page("ab", 3), page("bc", 3))
     assert window.is_exhausted
@@ -388,8 +388,8 @@ def test_a_window_that_can_be_narrowed_is_given_up_early() -> None:
 
 
 @pytest.mark.parametrize(("is_live", "passes"), [(False, MAX_IDLE_PASSES + 1), (True, MAX_PASSES)])
-def test_passes_end(is_live: bool, passes: int) -> None:
-    """Soon where they find no new record; later where the window may still receive records, with pauses."""
+def test_passes_are_bounded(is_live: bool, passes: int) -> None:
+    """Passes end soon if they find no new record; later, with pauses, if the window may still receive records."""
     window = opened(SHORT)
     pauses: list[float] = []
     while not window.is_exhausted:
@@ -411,8 +411,8 @@ def test_the_page_sizes_of_passes_differ() -> None:
     assert all(one != other for one, other in itertools.pairwise(sizes))
 
 
-def test_the_error() -> None:
-    """It names the window, what was expected, and what was received."""
+def test_the_error_has_the_window_and_both_numbers() -> None:
+    """The error has the window, and the expected and received numbers of records."""
     window = opened()
     window.add(1, page("ab", 4))
     window.add(2, page("bc", 4))
@@ -448,7 +448,7 @@ def appearing(row: VoiceRecord) -> Change:
 
 
 def assert_exactly_once(reader: Reader) -> bool:
-    """Read; if the window is complete, each record that was always there was handed out, and none twice."""
+    """Read a window; if it is complete, check that each record that was always available was returned, none twice."""
     try:
         is_complete = reader.read()
     except IncompleteWindowError:
@@ -496,7 +496,7 @@ def random_reader(seed: int, listing: str, totals: str, window: Window) -> Reade
 def test_a_complete_window_has_each_record_once(
     listing: str, totals: str, window: Window, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """However it is listed, counted and paged, while one record expires and one appears."""
+    """Holds for all orders, totals and page counts, while one record expires and one appears."""
     caplog.set_level(logging.ERROR)
     if (listing, totals) in {("random ties", "capped"), ("random ties", "one short"), ("random ties", "of the page")}:
         pytest.skip("records that no total counts, and no page is sure to list, cannot be found")
@@ -514,7 +514,7 @@ def test_a_complete_window_has_each_record_once(
 @pytest.mark.parametrize("count", [2, 3, 4, 5, *([6, 7, 8] if int(os.environ.get("ITNIO_WINDOWS", "0")) > 60 else [])])
 @pytest.mark.parametrize("listing", [*TIME_LISTINGS, "by id"])
 def test_all_positions_of_two_changes(listing: str, count: int) -> None:
-    """One record expires and one appears, at each place, before each two answers, with two requests in flight."""
+    """One record expires and one appears, at each place and before each pair of answers, with two in flight."""
     rows = [record(name, name * 5 % 11 + 1) for name in range(count)]
     completed = 0
     for size, expires, appears, place in itertools.product((2, 3), range(6), range(6), range(count + 1)):

@@ -1,6 +1,7 @@
-"""Pages at full speed: the same records as by the careful way, or none."""
+"""Fast reading of pages: it returns the same records as the slow reader, or nothing."""
 
 import gc
+import inspect
 import json
 import pickle
 import re
@@ -23,7 +24,7 @@ from itnio_voice._wire.fast_pages import learn_extra_fields, read_rows
 from itnio_voice._wire.pages import PageRequest
 from itnio_voice._wire.responses import read_page
 from itnio_voice._wire.scalars import brief
-from itnio_voice._wire.structuring import ClassMemo, converter, structure_hook, structure_record
+from itnio_voice._wire.structuring import ClassMemo, class_memo, converter, structure_hook, structure_record
 from itnio_voice.outputs.arrow import record_batch
 from itnio_voice.sandbox._data.dataset import generate
 
@@ -32,12 +33,12 @@ REQUEST = PageRequest(Window(datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 9,
 
 
 def page(*rows: Any) -> bytes:
-    """Return the answer with these rows."""
+    """Return an answer with these rows."""
     return json.dumps({"status": "0", "data": {"total": len(rows), "records": rows}}).encode()
 
 
 def slow_read(body: bytes, of: type[CallRecord]) -> tuple[CallRecord, ...] | None:
-    """Return a page's records as `converters` reads them; None if one of them does not fit."""
+    """Return a page's records as `converters` reads them, or None if one of them is invalid."""
     rows = msgspec.json.Decoder(float_hook=Decimal).decode(body)["data"]["records"]
     try:
         return tuple(structure_record(row, of) for row in rows)
@@ -81,8 +82,8 @@ VALUES: st.SearchStrategy[Any] = st.one_of(
 ROWS = st.lists(st.dictionaries(st.sampled_from(NAMES), VALUES), max_size=3)
 
 
-def both_agree(rows: list[dict[str, Any]], of: type[CallRecord]) -> None:
-    """Compare what is read at full speed with what `converters` reads, down to offsets and digits."""
+def assert_both_agree(rows: list[dict[str, Any]], of: type[CallRecord]) -> None:
+    """Compare the fast reader's records with those of `converters`, including offsets and digits."""
     body = page(*rows)
     read = read_rows(body, of)
     records = slow_read(body, of)
@@ -93,11 +94,11 @@ def both_agree(rows: list[dict[str, Any]], of: type[CallRecord]) -> None:
 
 @pytest.mark.parametrize("value", EDGE_VALUES, ids=repr)
 @pytest.mark.parametrize("name", NAMES)
-def test_both_ways_agree(name: str, value: Any) -> None:
-    """Of a value that a field may hold, both ways make the same; of another neither makes anything."""
+def test_both_readers_agree(name: str, value: Any) -> None:
+    """Both readers return the same for a valid value, and neither returns anything for an invalid one."""
     learn_extra_fields([{"x": 1}], VoiceRecord)
 
-    both_agree([{name: value}], VoiceRecord)
+    assert_both_agree([{name: value}], VoiceRecord)
 
 
 EXPONENTS = [
@@ -121,10 +122,10 @@ EXPONENTS = [
 @pytest.mark.parametrize("quoted", [False, True], ids=["a number", "text"])
 @pytest.mark.parametrize("digits", EXPONENTS, ids=lambda digits: digits[:30])
 @pytest.mark.parametrize("name", ["voiceId", "callee", "submitTime", "callDuration", "cost", "x"])
-def test_both_ways_agree_on_exponents(name: str, digits: str, quoted: bool) -> None:
-    """Both ways give the same value of a number with any exponent, or both refuse it by a DecodeError that names it.
+def test_both_readers_agree_on_exponents(name: str, digits: str, quoted: bool) -> None:
+    """For a number with any exponent, both readers return the same value, or raise a DecodeError that names it.
 
-    What they give is short as text, in `to_dict()` and as Arrow, or is refused there by name as well.
+    The returned value is short as text, in `to_dict()` and as Arrow, or is refused there by name as well.
     """
     learn_extra_fields([{"x": 1}], VoiceRecord)
     body = page({name: "HERE", "currency": "EUR"}).replace(
@@ -154,8 +155,8 @@ def test_both_ways_agree_on_exponents(name: str, digits: str, quoted: bool) -> N
 
 @pytest.mark.parametrize("digits", ["1e100000000", "1e-100000000", "0e-10000000", "1e9999999999999999999", "9" * 5000])
 @pytest.mark.parametrize("name", ["total", "size", "current", "pages"])
-def test_exponents_of_a_pages_numbers(name: str, digits: str) -> None:
-    """A page's number with such an exponent is a DecodeError that names it."""
+def test_exponents_of_a_pages_numbers_are_refused(name: str, digits: str) -> None:
+    """A page's number with such an exponent raises a DecodeError that names it."""
     for number in (digits, f'"{digits}"'):
         body = f'{{"status": "0", "data": {{"records": [], "total": 0, "{name}": {number}}}}}'.encode()
         with pytest.raises(DecodeError) as caught:
@@ -164,16 +165,16 @@ def test_exponents_of_a_pages_numbers(name: str, digits: str) -> None:
 
 
 @given(ROWS, st.sampled_from(KINDS))
-def test_both_ways_agree_on_any_page(rows: list[dict[str, Any]], of: type[CallRecord]) -> None:
-    """The same for any rows."""
+def test_both_readers_agree_on_any_page(rows: list[dict[str, Any]], of: type[CallRecord]) -> None:
+    """Both readers agree on any rows."""
     learn_extra_fields([{"x": 1}], of)
 
-    both_agree(rows, of)
+    assert_both_agree(rows, of)
 
 
 @pytest.mark.parametrize("of", KINDS)
-def test_an_ordinary_page(of: type[CallRecord]) -> None:
-    """What the vendor's page promises is read at full speed, with values missing, null, "" and as numbers too."""
+def test_documented_pages_are_read_fast(of: type[CallRecord]) -> None:
+    """The documented fields are read fast, also with values missing, null, "" and as numbers."""
     rows: list[Mapping[str, Any]] = list(
         generate(
             500,
@@ -199,8 +200,8 @@ TIMES = ["2026-09-01T08:00:00.125+08:00", "2026-09-01T00:00:00Z", "2026-09-01 08
 
 
 @pytest.mark.parametrize("time", TIMES)
-def test_times_in_other_forms(time: str) -> None:
-    """A time that is written in another way does not take a page off full speed, nor change what is read."""
+def test_times_in_other_notations_are_read_fast(time: str) -> None:
+    """A time in another notation is read fast too, with the same result."""
     body = page({"submitTime": time, "callTime": "2026-09-01T08:00:00+08:00"}, {"submitTime": ""}, {})
     read = read_rows(body, VoiceRecord)
 
@@ -208,8 +209,8 @@ def test_times_in_other_forms(time: str) -> None:
     assert slow_read(body, VoiceRecord) == read[1]
 
 
-def test_a_record_is_frozen() -> None:
-    """A record read at full speed is one like any other: frozen, hashable, and of the class asked for."""
+def test_records_of_fast_pages_are_frozen() -> None:
+    """A record that was read fast is like any other: frozen, hashable, and of the requested class."""
     read = read_rows(page({"voiceId": "1"}), VoiceRecord)
 
     assert read is not None
@@ -223,40 +224,40 @@ def test_a_record_is_frozen() -> None:
 
 
 @attrs.frozen
-class Taught(VoiceRecord):
-    """A record class of its own, so that what it learns is its own too."""
+class Learning(VoiceRecord):
+    """A record class of this test only, whose learned names are not shared."""
 
 
 def test_other_names_are_learned() -> None:
-    """A name that no field has needs a closer look once; from then on it is read at full speed, into `extra`."""
+    """An unknown name needs the slow reader once; from then on it is read fast, into `extra`."""
     body = page({"voiceId": "1", "orders": [], "a": {"b": ""}}, {"voiceId": "2"})
 
-    assert read_rows(body, Taught) is None
-    learn_extra_fields([{"orders": 1, "voiceId": 1}, {"a": 1}], Taught)
-    read = read_rows(body, Taught)
+    assert read_rows(body, Learning) is None
+    learn_extra_fields([{"orders": 1, "voiceId": 1}, {"a": 1}], Learning)
+    read = read_rows(body, Learning)
     assert read is not None
     assert [{"a": {"b": ""}, "orders": []}, {}] == [record.extra for record in read[1]]
-    assert slow_read(body, Taught) == read[1]
+    assert slow_read(body, Learning) == read[1]
 
 
-def test_reading_a_page_teaches() -> None:
-    """The first page with such a name is read with a close look, and the next one at full speed."""
+def test_reading_a_page_learns_its_names() -> None:
+    """The first page with an unknown name is read slowly, the next one fast."""
 
     @attrs.frozen
-    class Pupil(VoiceRecord):
+    class Learned(VoiceRecord):
         pass
 
     body = page({"voiceId": "1", "remark": "r"})
 
-    assert read_rows(body, Pupil) is None
-    first = read_page(body, REQUEST, Pupil).records
-    read = read_rows(body, Pupil)
+    assert read_rows(body, Learned) is None
+    first = read_page(body, REQUEST, Learned).records
+    read = read_rows(body, Learned)
     assert read is not None
-    assert first == read[1] == (Pupil(voice_id="1", extra={"remark": "r"}),)
+    assert first == read[1] == (Learned(voice_id="1", extra={"remark": "r"}),)
 
 
-def test_not_all_names_are_learned() -> None:
-    """Names that change from row to row fill no memory, and one that cannot be learned does no harm."""
+def test_the_learned_names_are_bounded() -> None:
+    """Names that change from row to row do not fill the memory, and names that cannot be learned do no harm."""
 
     @attrs.frozen
     class Careful(VoiceRecord):
@@ -271,20 +272,20 @@ def test_not_all_names_are_learned() -> None:
 
 @attrs.frozen
 class Label:
-    """A type of a user's own."""
+    """A user's own type."""
 
     text: str
 
 
 @attrs.frozen
 class Labelled(VoiceRecord):
-    """A record with a field of a user's own."""
+    """A record with a field of a user's own type."""
 
     label: Label | None = None
 
 
-def test_a_hook_of_ones_own() -> None:
-    """A hook that a user registers for a type is called at full speed too, with whatever came."""
+def test_a_users_hook_is_called() -> None:
+    """A user's hook for a type is called by the fast reader too, with any value."""
     converter.register_structure_hook(Label | None, lambda value, _: Label(repr(value)))
     read = read_rows(page({"label": [1]}, {}), Labelled)
 
@@ -292,8 +293,8 @@ def test_a_hook_of_ones_own() -> None:
     assert [Label("[1]"), Label("None")] == [record.label for record in read[1]]
 
 
-def test_postponed_annotations() -> None:
-    """A class whose module postpones its annotations is read as any other."""
+def test_postponed_annotations_are_resolved() -> None:
+    """A class whose module postpones its annotations is read like any other."""
     names: dict[str, Any] = {"__name__": __name__, "VoiceRecord": VoiceRecord, "attrs": attrs}
     exec(  # noqa: S102
         "from __future__ import annotations\n"
@@ -312,20 +313,20 @@ def test_postponed_annotations() -> None:
 
 
 class Mood(Enum):
-    """A type that cattrs knows how to make."""
+    """A type that cattrs can structure."""
 
     GOOD = "good"
 
 
 @attrs.frozen(kw_only=True)
 class Moody(VoiceRecord):
-    """A record with a field of a type that cattrs knows."""
+    """A record with a field of a type that cattrs can structure."""
 
     mood: Mood
 
 
-def test_a_hook_of_cattrs() -> None:
-    """A type that cattrs knows by itself is read by its hook, at full speed and with a close look."""
+def test_a_hook_of_cattrs_is_called() -> None:
+    """A type that cattrs supports is structured by its hook in both readers."""
     read = read_rows(page({"mood": "good"}), Moody)
 
     assert read is not None
@@ -337,21 +338,21 @@ def test_a_hook_of_cattrs() -> None:
 
 @attrs.frozen
 class Place:
-    """A value of a user's own, which cattrs makes of a JSON object."""
+    """A user's own value, which cattrs structures from a JSON object."""
 
     city: str
 
 
 @attrs.frozen(kw_only=True)
 class Placed(VoiceRecord):
-    """A record with fields that cattrs reads in its own way, and refuses in its own way."""
+    """A record with fields that cattrs structures, and refuses, by its own rules."""
 
     campaign_id: int
     place: Place | None = None
 
 
 @pytest.mark.parametrize(
-    ("fields", "says"),
+    ("fields", "message"),
     [
         ({}, "campaignId is None"),
         ({"campaignId": []}, "campaignId is "),
@@ -359,14 +360,14 @@ class Placed(VoiceRecord):
         ({"campaignId": 1, "place": 5}, "place is 5"),
     ],
 )
-def test_what_cattrs_refuses(fields: dict[str, Any], says: str) -> None:
-    """Whatever error it is with which cattrs refuses a value, it becomes a DecodeError that names the field."""
+def test_errors_of_cattrs_name_the_field(fields: dict[str, Any], message: str) -> None:
+    """Any error with which cattrs refuses a value becomes a DecodeError that names the field."""
     good = read_rows(page({"campaignId": 1, "place": {"city": "Tunis"}}), Placed)
     assert good is not None
     assert (Placed(campaign_id=1, place=Place("Tunis")),) == good[1]
 
     assert read_rows(page(fields), Placed) is None
-    with pytest.raises(DecodeError, match=re.escape(says)):
+    with pytest.raises(DecodeError, match=re.escape(message)):
         structure_record({"voiceId": "1", **fields}, Placed)
 
 
@@ -383,21 +384,21 @@ def doubled(text: str | None) -> str:
 
 @attrs.frozen
 class Checked(VoiceRecord):
-    """A record class that checks what it is given."""
+    """A record class that validates its fields."""
 
     tag: str | None = attrs.field(default=None, validator=refuse_all)
 
 
 @attrs.frozen
 class Changed(VoiceRecord):
-    """A record class that changes what it is given."""
+    """A record class that converts its fields."""
 
     tag: str | None = attrs.field(default=None, converter=doubled)
 
 
 @attrs.frozen
 class Finished(VoiceRecord):
-    """A record class with a last step."""
+    """A record class with `__attrs_post_init__`."""
 
     def __attrs_post_init__(self) -> None:
         refuse_all()
@@ -405,11 +406,11 @@ class Finished(VoiceRecord):
 
 @attrs.frozen(cache_hash=True)
 class Cached(VoiceRecord):
-    """A record class with a field that is no column."""
+    """A record class with a field that is not on the wire."""
 
 
 class Undecorated(VoiceRecord):
-    """A record class that attrs has not made."""
+    """A record class that is not made by attrs."""
 
     def __init__(self, **fields: Any) -> None:
         super().__init__(**fields)
@@ -417,15 +418,15 @@ class Undecorated(VoiceRecord):
 
 
 @pytest.mark.parametrize("of", [Checked, Changed, Finished, Cached, Undecorated])
-def test_a_class_that_does_more_than_store(of: type[CallRecord]) -> None:
-    """A record class whose `__init__` does something is made by its `__init__`."""
+def test_a_class_with_its_own_init_is_created_by_it(of: type[CallRecord]) -> None:
+    """A record class whose `__init__` does more than storing is created by its `__init__`."""
     learn_extra_fields([{"x": 1}], of)
 
     assert read_rows(page({"tag": "a"}), of) is None
 
 
-def test_a_hook_for_a_whole_class() -> None:
-    """A hook that a user registers for a record class is what reads it."""
+def test_a_hook_for_a_record_class_replaces_the_readers() -> None:
+    """A user's hook for a record class replaces the readers."""
 
     @attrs.frozen
     class Own(VoiceRecord):
@@ -453,13 +454,13 @@ def test_a_hook_for_a_whole_class() -> None:
     ],
     ids=lambda body: body[:40],
 )
-def test_what_is_no_ordinary_page(body: bytes) -> None:
-    """Anything else is left to the careful way."""
+def test_other_answers_are_left_to_the_slow_reader(body: bytes) -> None:
+    """Any other answer is left to the slow reader."""
     assert read_rows(body, VoiceRecord) is None
 
 
 def class_of_a_function(*, own_hook: bool) -> weakref.ref[type[VoiceRecord]]:
-    """Read records of a class that only this function knows, and return a weak reference to it."""
+    """Read records of a class that is local to this function, and return a weak reference to it."""
 
     @attrs.frozen
     class Own(VoiceRecord):
@@ -475,15 +476,15 @@ def class_of_a_function(*, own_hook: bool) -> weakref.ref[type[VoiceRecord]]:
 
 @pytest.mark.parametrize("own_hook", [False, True])
 def test_a_class_that_is_no_longer_used_is_collected(own_hook: bool) -> None:
-    """A class that a function makes is not kept for ever: neither by the library, nor by cattrs for it."""
+    """A local class is not kept alive, neither by the library nor by cattrs."""
     made = class_of_a_function(own_hook=own_hook)
     gc.collect()
 
     assert made() is None
 
 
-def test_a_hook_that_is_registered_later_is_used() -> None:
-    """What was made of a class is made again after any hook has been registered."""
+def test_a_hook_registered_later_is_used() -> None:
+    """The readers of a class are rebuilt after any hook has been registered."""
 
     class Name(str):
         __slots__ = ()
@@ -500,10 +501,20 @@ def test_a_hook_that_is_registered_later_is_used() -> None:
 
 
 def test_a_pickled_class_has_no_memo() -> None:
-    """A class that is pickled by value, as cloudpickle does, does not carry the readers that are made for it."""
+    """A class that is pickled by value, as by cloudpickle, does not include its generated readers."""
     read_rows(page({"voiceId": "v"}), VoiceRecord)
     (memo,) = [value for value in vars(VoiceRecord).values() if isinstance(value, ClassMemo)]
     copied = pickle.loads(pickle.dumps(memo))  # noqa: S301 -- ours
 
     assert memo.reader
     assert copied.reader is copied.registrations is None
+
+
+def test_generated_code_has_its_source() -> None:
+    """A traceback or a debugger shows the lines of a generated function, as those of any other."""
+    read_rows(page({"voiceId": "1"}), VoiceRecord)
+    (reader,) = class_memo(VoiceRecord).reader
+    source = inspect.getsource(reader.build_plain)
+
+    assert source.startswith("def plain_record_of(row):\n")
+    assert "    record.voice_id = " in source

@@ -1,7 +1,7 @@
-"""Whatever the bytes of an answer: a value that is right and can be used, or one of our errors, in bounded cost.
+"""Damaged answers: each one is read correctly or raises one of our errors, at bounded cost.
 
-Each input is drawn from its number alone. `ITNIO_FUZZ` says how many are tried, `ITNIO_FUZZ_FROM` the first number: an
-input that failed is tried again by `ITNIO_FUZZ=1 ITNIO_FUZZ_FROM=<its number>`, and then kept in `FOUND`.
+Each input is drawn from its number alone. `ITNIO_FUZZ` sets the number of inputs, `ITNIO_FUZZ_FROM` the first one. An
+input that failed is repeated by `ITNIO_FUZZ=1 ITNIO_FUZZ_FROM=<its number>`, and then added to `FOUND`.
 """
 
 import copy
@@ -9,11 +9,10 @@ import json
 import os
 import pickle
 import random
-import re
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -22,12 +21,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from itnio_voice import ItnioError, Page, RecordingURL, SipRecord, VoiceRecord, Window
+from itnio_voice import ItnioError, Page, SipRecord, VoiceRecord, Window
 from itnio_voice._model.records import CallRecord
 from itnio_voice._walk.seen import page_keys
 from itnio_voice._wire.pages import PageRequest
 from itnio_voice._wire.responses import read_page, read_record, read_recording_url
 from itnio_voice._wire.scalars import amount, integer, timestamp
+
+from ..support.reference_reader import (
+    MisreadError,
+    Rule,
+    check_answer,
+    expect,
+    expect_count,
+    expect_number,
+    expect_text,
+    expect_time,
+    reference_number,
+)
 
 INPUTS = int(os.environ.get("ITNIO_FUZZ", "2000"))
 FIRST = int(os.environ.get("ITNIO_FUZZ_FROM", "0"))
@@ -48,194 +59,13 @@ READERS: dict[str, Reader] = {
 }
 
 
-# What is right: a second, slow reading, by the standard library and rules of its own.
-
-
-class MisreadError(AssertionError):
-    """What came out is not what the answer says."""
-
-
-def slow_text(value: Any) -> str | None:
-    """Read text, or a number as its digits."""
-    if isinstance(value, bool | list | dict):
-        message = f"{value!r:.80} is no text"
-        raise MisreadError(message)
-    return None if value is None else str(value) or None
-
-
-def slow_number(value: Any) -> Decimal | None:
-    """Read a number, or text that is one."""
-    if value in (None, ""):
-        return None
-    digits = slow_text(value) or ""
-    if not re.fullmatch(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?\s*", digits, re.IGNORECASE):
-        message = f"{value!r:.80} is no number"
-        raise MisreadError(message)
-    return Decimal(digits)
-
-
-DATES: tuple[tuple[str, Callable[..., date]], ...] = (
-    (r"(\d{4})-(\d\d)-(\d\d)", date),
-    (r"(\d{4})(\d\d)(\d\d)", date),
-    (r"(\d{4})-?W(\d\d)-?(\d)", date.fromisocalendar),
-    (r"(\d{4})-?W(\d\d)", lambda year, week: date.fromisocalendar(year, week, 1)),
-)
-CLOCK = r"(?s:.)(\d\d)(?::?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?)? ?(?:Z|([+-])(\d\d)(?::?(\d\d)(?::?(\d\d))?)?)"
-
-
-def slow_time(value: Any) -> tuple[datetime, timedelta] | None:
-    """Read an ISO 8601 time with an offset, as the time on that clock and the offset."""
-    if value in (None, ""):
-        return None
-    for pattern, day in DATES:
-        if found := re.fullmatch(f"(?P<day>{pattern}){CLOCK}", str(value), re.ASCII):
-            parts = re.fullmatch(pattern, found["day"], re.ASCII)
-            assert parts
-            hour, minute, second, fraction, sign, *offset = found.groups()[-8:]
-            aside = [int(part or 0) for part in offset]
-            if max(aside[1:]) > 59:
-                break
-            at = datetime.combine(day(*map(int, parts.groups())), datetime.min.time())
-            at += timedelta(hours=int(hour), minutes=int(minute or 0), seconds=int(second or 0))
-            at += timedelta(microseconds=int((fraction or "").ljust(6, "0")[:6]))
-            ahead = timedelta(hours=aside[0], minutes=aside[1], seconds=aside[2])
-            return at, -ahead if sign == "-" else ahead
-    message = f"{value!r:.80} is no time"
-    raise MisreadError(message)
-
-
-def python_name(wire: str) -> str:
-    """Return the attribute of a wire name."""
-    return re.sub("[A-Z]", lambda capital: "_" + capital[0].lower(), wire)
-
-
-def expect(what: str, expected: object, actual: object) -> None:
-    """Refuse a value that is not the one expected, of the type expected, with the digits expected."""
-    if (expected, repr(expected)) != (actual, repr(actual)):
-        message = f"{what} is {actual!r:.100}, but the answer says {expected!r:.100}"
-        raise MisreadError(message)
-
-
-def expect_text(what: str, value: object, text: object) -> None:
-    """Refuse text that is not what a value tells."""
-    expect(what, slow_text(value), text)
-
-
-def expect_time(what: str, value: object, at: object) -> None:
-    """Refuse a time that is not the one that a value tells."""
-    expect(what, slow_time(value), (at.replace(tzinfo=None), at.utcoffset()) if isinstance(at, datetime) else at)
-
-
-def expect_number(what: str, value: object, number: object) -> None:
-    """Refuse an amount that is not the one that a value tells."""
-    expect(what, slow_number(value), number)
-
-
-def expect_count(what: str, value: object, count: object) -> None:
-    """Refuse a whole number that is not the one that a value tells."""
-    number = slow_number(value)
-    if type(count) is not (type(None) if number is None else int) or count != number:
-        message = f"{what} is {count!r:.100}, but the answer says {number!r:.100}"
-        raise MisreadError(message)
-
-
-Rule = Callable[[str, object, object], None]
-COMMON: tuple[tuple[Rule, str], ...] = (
-    (expect_text, "voiceId callee displayNum code terminationCode terminationReason billPeriod currency"),
-    (expect_time, "submitTime callTime ringingTime answerTime hangupTime"),
-    (expect_number, "cost rate settleRate quoteExchange settlePay"),
-    (expect_count, "callDuration chargedDuration"),
-)
-RULES: dict[type[CallRecord], tuple[tuple[Rule, str], ...]] = {
-    VoiceRecord: (*COMMON, (expect_text, "voiceFileId feedbackValue calledInfo"), (expect_number, "baseCost")),
-    SipRecord: (*COMMON, (expect_text, "sipGroupName phoneName recordingFileId")),
-}
-
-
-def check_record(record: CallRecord, row: Any) -> None:
-    """Compare a record with its row, field by field."""
-    of = type(record)
-    told = {"extra"}
-    for rule, names in RULES[of]:
-        for wire in names.split():
-            told.add(wire)
-            rule(wire, row.get(wire), getattr(record, python_name(wire)))
-    expect("extra", {name: row[name] for name in sorted(row) if name not in told - {"extra"}}, dict(record.extra))
-    assert set(map(python_name, told)) == {field.name for field in attrs.fields(of)}
-
-
-def check_page(page: Page[Any], data: Any) -> None:
-    """Compare a page with the data that it was read from."""
-    expect_count("total", data.get("total"), page.total)
-    expect_count("size", data["size"] if slow_number(data.get("size")) else REQUEST.size, page.size)
-    assert all(count is None or count >= 0 for count in (page.total, page.size, page.pages))
-    told = slow_number(data.get("current"))
-    rows = data.get("records") or []
-    if told is None or told == page.current:
-        expect_count("pages", data.get("pages"), page.pages)
-        expect("the number of records", len(rows), len(page.records))
-        for record, row in zip(page.records, rows, strict=True):
-            check_record(record, row)
-    else:
-        expect("the records of another page", (), page.records)
-
-
 def check(body: bytes, value: Any) -> None:
-    """Compare what was read with the answer that it was read from."""
-    # Numbers that nothing can hold may stand where nothing is read.
-    text = body.removeprefix(b"\xef\xbb\xbf").decode(errors="replace")
-    loads = json.JSONDecoder(strict=False, parse_int=held(int), parse_float=held(Decimal), parse_constant=refuse).decode
-    answer = without_halves(loads(text))
-    expect("status", "0", str(answer["status"]))
-    data = answer["data"]
-    match value:
-        case Page():
-            check_page(value, data)
-        case RecordingURL():
-            expect("url", data["url"], value.url)
-            assert isinstance(value.url, str)
-            assert value.url
-            told = slow_number(data.get("expireTime"))
-            expires = None if told is None else START.replace(year=1970) + timedelta(milliseconds=int(told))
-            expect("expireTime", expires, value.expires_at)
-        case _:
-            check_record(value, data)
-            assert value.voice_id in (None, ID)
-
-
-def without_halves(value: Any) -> Any:
-    """Return a value with U+FFFD for each half of a surrogate pair."""
-    match value:
-        case str():
-            return "".join("\ufffd" if 0xD800 <= ord(mark) < 0xE000 else mark for mark in value)
-        case list():
-            return list(map(without_halves, value))
-        case dict():
-            return {name: without_halves(item) for name, item in value.items()}
-        case _:
-            return value
-
-
-def held(kind: Callable[[str], object]) -> Callable[[str], object]:
-    """Return what makes a number of its digits; they stay text if it cannot hold them."""
-
-    def hold(digits: str) -> object:
-        try:
-            return kind(digits)
-        except (ValueError, InvalidOperation):
-            return digits + " is too much"
-
-    return hold
-
-
-def refuse(constant: str) -> None:
-    """Refuse NaN and Infinity, which JSON does not have."""
-    message = f"{constant} was read"
-    raise MisreadError(message)
+    """Compare a value with the answer that it was read from."""
+    check_answer(body, value, REQUEST.size, ID)
 
 
 def use(value: Any) -> None:
-    """Do with a value what a program does."""
+    """Use a value as a program does."""
     for one in value.records if isinstance(value, Page) else (value,):
         expect("its pickle", one, pickle.loads(pickle.dumps(one)))  # noqa: S301 -- it is our own
         expect("its copy", one, copy.copy(one))
@@ -252,8 +82,8 @@ def use(value: Any) -> None:
             assert one.pressed_key != "-1"
 
 
-def complaints(body: bytes) -> list[str]:
-    """Return what is wrong with how an answer is read; empty where each reader gives a right value or refuses."""
+def defects(body: bytes) -> list[str]:
+    """Return the defects in reading an answer; empty if each reader returns a correct value or raises our error."""
     found = []
     for name, read in READERS.items():
         try:
@@ -263,13 +93,13 @@ def complaints(body: bytes) -> list[str]:
         except ItnioError as error:
             if len(str(error)) > LONGEST_MESSAGE:
                 found.append(f"{name}: {len(str(error))} characters of error: {error!s:.200}")
-        except Exception as error:  # noqa: BLE001 -- no other may come out
+        except Exception as error:  # noqa: BLE001 -- any other error is a defect
             found.append(f"{name}: {type(error).__name__}: {error!s:.300}")
     return found
 
 
 def is_read(body: bytes) -> bool:
-    """Tell whether some reader gives a value."""
+    """Return whether any reader returns a value."""
     for read in READERS.values():
         try:
             read(body)
@@ -279,7 +109,7 @@ def is_read(body: bytes) -> bool:
     return False
 
 
-# Where inputs come from. A tree is an answer whose leaves are JSON text, so that a leaf may be what JSON cannot hold.
+# Inputs. A tree is an answer whose leaves are JSON text, so that a leaf may be invalid JSON.
 
 VOICE = {
     "voiceId": f'"{ID}"',
@@ -428,7 +258,7 @@ def render(tree: Any) -> str:
 
 
 def places(tree: Any) -> Iterator[tuple[Any, Any]]:
-    """List each value of a tree, as what holds it and its name there."""
+    """List each value of a tree, as its container and its name there."""
     names = list(tree) if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
     for name in names:
         yield tree, name
@@ -436,7 +266,7 @@ def places(tree: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def with_odd_values(chance: random.Random) -> bytes:
-    """Draw an answer of which some values or names are not what they should be."""
+    """Draw an answer with some unexpected values or names."""
     tree = copy.deepcopy(chance.choice(TREES))
     for _ in range(chance.choice([0, 1, 1, 1, 2, 3, 8])):
         holder, name = chance.choice(list(places(tree)))
@@ -463,7 +293,7 @@ def with_odd_values(chance: random.Random) -> bytes:
 
 
 def with_odd_bytes(chance: random.Random) -> bytes:
-    """Draw an answer that was damaged on its way."""
+    """Draw an answer with damaged bytes."""
     body = bytearray(with_odd_values(chance))
     for _ in range(chance.choice([1, 1, 2, 4, 16])):
         at = chance.randrange(len(body) + 1)
@@ -502,7 +332,7 @@ def page_of(**leaves: str) -> bytes:
 
 FOUND: dict[str, bytes] = {
     "an offset of 99 minutes was read as 9:39": page_of(submitTime='"2022-01-18T14:42:40+08:99"'),
-    "what follows six digits of a fraction was read over": page_of(submitTime='"2022-01-18T14:42:40.123456789x+08:00"'),
+    "text after six digits of a fraction was ignored": page_of(submitTime='"2022-01-18T14:42:40.123456789x+08:00"'),
     "NUL in a time was read over": page_of(submitTime='"2022-01-18T14:42:40\\u0000+08:00"'),
     "a third digit of minutes was read over": page_of(submitTime='"2022-01-18T14:420+08:00"'),
     "a third digit of seconds was read over": page_of(hangupTime='"2022-01-18 14:42:555-03:30"'),
@@ -510,22 +340,22 @@ FOUND: dict[str, bytes] = {
     "all that follows six digits of seconds was read over": page_of(submitTime='"2022-01-18T144240123456 14:42+08:00"'),
     "a fraction of a minute was read as one of a second": page_of(submitTime='"2022-01-18T14:42.40+08:00"'),
     "half a second of offset without its seconds": page_of(submitTime='"2022-01-18T14:42:40+08:00.5"'),
-    "a deep unknown field could not be told as JSON": page_of(x="[" * 500 + "]" * 500),
+    "a deep unknown field could not be written as JSON": page_of(x="[" * 500 + "]" * 500),
     "a number out of range, deep down, made a long error": page_of(x="[" * 900 + "9" * 5000 + "]" * 900),
     "another page's number made a long error": b'{"status":0,"data":{"records":[],"current":%s}}' % (b"1" * 4300),
 }
 
 
 @pytest.mark.parametrize("body", FOUND.values(), ids=FOUND.keys())
-def test_what_was_found(body: bytes) -> None:
-    """What was once misread, or broke with something else than our error, stays mended."""
-    assert [] == complaints(body)
+def test_fixed_defects_stay_fixed(body: bytes) -> None:
+    """Inputs that were once misread, or raised a foreign error, pass."""
+    assert [] == defects(body)
 
 
 @pytest.mark.parametrize("place", ["reason", "records", "cost", "x", "data"])
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
-def test_every_depth(place: str, opening: str, closing: str) -> None:
-    """However deep an answer is nested, up to the last depth that is read at all, neither it nor its use overflows."""
+def test_no_depth_of_nesting_overflows(place: str, opening: str, closing: str) -> None:
+    """At any depth of nesting, up to the deepest one that is read, neither reading nor using an answer overflows."""
     for depth in (*range(0, 900, 60), *range(900, 1010)):
         deep = opening * depth + "1" + closing * depth
         body = {
@@ -534,22 +364,22 @@ def test_every_depth(place: str, opening: str, closing: str) -> None:
             "data": f'{{"status":0,"data":{deep}}}',
         }.get(place) or page_of(**{place: deep}).decode()
 
-        assert [] == complaints(body.encode()), depth
+        assert [] == defects(body.encode()), depth
 
 
 def test_the_trees_are_read() -> None:
-    """The answers that inputs are made from are themselves read, or refused by the vendor."""
+    """The undamaged answers are read, or are refusals of the vendor."""
     for tree in TREES[:-2]:
         assert is_read(render(tree).encode()), tree
     for tree in TREES:
-        assert [] == complaints(render(tree).encode())
+        assert [] == defects(render(tree).encode())
 
 
-def test_drawn_answers() -> None:
-    """Each input gives values that are right and can be used, or one of our errors with a short text."""
+def test_drawn_answers_are_read_correctly_or_refused() -> None:
+    """Each input returns correct, usable values, or raises one of our errors with a short text."""
     failed = {}
     for number in range(FIRST, FIRST + INPUTS):
-        if wrong := complaints(drawn(number)):
+        if wrong := defects(drawn(number)):
             failed[number] = wrong
             if len(failed) == 20:
                 break
@@ -568,7 +398,7 @@ HOOKS: tuple[tuple[Callable[[Any], object], Rule, tuple[str, ...]], ...] = (
 
 
 def drawn_text(chance: random.Random, likes: tuple[str, ...]) -> str:
-    """Draw text that is nearly a time or a number."""
+    """Draw a text similar to a time or a number."""
     text = chance.choice(likes)[:40]
     for _ in range(chance.choice([1, 1, 2, 3])):
         at = chance.randrange(len(text) + 1)
@@ -578,8 +408,10 @@ def drawn_text(chance: random.Random, likes: tuple[str, ...]) -> str:
 
 
 @pytest.mark.parametrize(("hook", "rule", "likes"), HOOKS, ids=["times", "amounts", "whole numbers"])
-def test_drawn_texts(hook: Callable[[Any], object], rule: Rule, likes: tuple[str, ...]) -> None:
-    """Text that is nearly a time or a number is read rightly or refused."""
+def test_drawn_texts_are_read_correctly_or_refused(
+    hook: Callable[[Any], object], rule: Rule, likes: tuple[str, ...]
+) -> None:
+    """A text similar to a time or a number is read correctly or refused."""
     failed = {}
     for number in range(FIRST, FIRST + INPUTS):
         text = drawn_text(random.Random(number), likes)
@@ -626,13 +458,13 @@ SHAPED = (
 
 @settings(derandomize=True, database=None, max_examples=max(100, INPUTS // 20))
 @given(st.binary(max_size=200) | SHAPED.map(lambda value: json.dumps(value).encode()))
-def test_anything(body: bytes) -> None:
-    """Random bytes and random JSON are read rightly or refused, too."""
-    assert [] == complaints(body)
+def test_random_input_is_read_correctly_or_refused(body: bytes) -> None:
+    """Random bytes and random JSON are read correctly or refused too."""
+    assert [] == defects(body)
 
 
 def filled(before: bytes, piece: bytes, after: bytes = b"") -> Callable[[int], bytes]:
-    """Return what makes a body of about a size by repeating a piece."""
+    """Return a function that builds a body of about a size by repeating a piece."""
     return lambda size: before + piece * (size // len(piece)) + after
 
 
@@ -651,8 +483,8 @@ SHAPES: dict[str, Callable[[int], bytes]] = {
     "a long billing period": filled(IN_RECORD % b"billPeriod" + b'"', b" ", b'20+20"}]}}'),
     "long text": filled(IN_RECORD % b"callee" + b'"', b"\\u0000", b'"}]}}'),
     "empty records": filled(b'{"status":0,"data":{"records":[', b"{},", b"{}]}}"),
-    "rows that are none": filled(b'{"status":0,"data":{"records":[[', b"[],", b"[]]]}}"),
-    "records that are none": filled(b'{"status":0,"data":{"records":{"x":[', b"[],", b"[]]}}}"),
+    "invalid rows": filled(b'{"status":0,"data":{"records":[[', b"[],", b"[]]]}}"),
+    "invalid records": filled(b'{"status":0,"data":{"records":{"x":[', b"[],", b"[]]}}}"),
     "one name": filled(b'{"status":0,"data":{', b'"records":[],', b'"total":0}}'),
     "an unknown list": filled(IN_RECORD % b"x" + b"[", b"0.5,", b"1]}]}}"),
     "a wrong value": filled(IN_RECORD % b"cost" + b"[", b"[1],", b"1]}]}}"),
@@ -666,8 +498,8 @@ SHAPES: dict[str, Callable[[int], bytes]] = {
 }
 
 
-def refused_shortly(body: bytes) -> None:
-    """Read a body in each way, and forget what comes out."""
+def read_and_drop(body: bytes) -> None:
+    """Read a body in each way, and drop the result."""
     for name in ("page of voice records", "phone record", "recording"):
         try:
             READERS[name](body)
@@ -676,10 +508,10 @@ def refused_shortly(body: bytes) -> None:
 
 
 def memory(body: bytes) -> int:
-    """Return how many bytes reading a body takes at most."""
+    """Return the peak memory of reading a body, in bytes."""
     tracemalloc.start()
     try:
-        refused_shortly(body)
+        read_and_drop(body)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -687,7 +519,7 @@ def memory(body: bytes) -> int:
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 def test_memory_is_linear(shape: Callable[[int], bytes]) -> None:
-    """A body four times as long takes about four times the memory, and each of its bytes some hundred at most."""
+    """A body four times as long takes about four times the memory, and at most a few hundred bytes per byte."""
     small, large = memory(shape(10_000)), memory(shape(40_000))
 
     assert large < 6 * small + 200_000
@@ -696,15 +528,15 @@ def test_memory_is_linear(shape: Callable[[int], bytes]) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 def test_time_is_linear(shape: Callable[[int], bytes]) -> None:
-    """A long body takes some hundredths of a second: with its square it would be minutes."""
+    """A long body takes some hundredths of a second; quadratic time would take minutes."""
     began = time.process_time()
-    refused_shortly(shape(200_000))
+    read_and_drop(shape(200_000))
 
     assert time.process_time() - began < 5
 
 
-def test_the_slow_reading_is_strict() -> None:
-    """The reading that values are compared with tells a value that is wrong."""
+def test_the_reference_reader_is_strict() -> None:
+    """The reference reader detects wrong values."""
     body = render(TREES[0]).encode()
     page = read_page(body, REQUEST, VoiceRecord)
     first, second = page.records
@@ -727,8 +559,8 @@ def test_the_slow_reading_is_strict() -> None:
         (expect_text, True, "True"),
         (expect_text, "", ""),
     )
-    for rule, told, misread in wrong_ones:
+    for rule, value, misread in wrong_ones:
         with pytest.raises(MisreadError):
-            rule("it", told, misread)
+            rule("it", value, misread)
     with pytest.raises(InvalidOperation):
-        slow_number("1e9999999999999999999")
+        reference_number("1e9999999999999999999")

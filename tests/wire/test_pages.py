@@ -1,4 +1,4 @@
-"""What is requested of the API, and what it answers."""
+"""Requests for pages, and pages as values."""
 
 import json
 from datetime import timedelta
@@ -14,8 +14,8 @@ from ..model.test_windows import START
 WINDOW = Window(START, START + timedelta(days=1))
 
 
-def test_the_body_of_a_request() -> None:
-    """It is the vendor's: whole seconds in +08:00, and filters beside the times."""
+def test_the_body_of_a_request_is_the_vendors() -> None:
+    """The body is the vendor's: whole seconds in +08:00, and filters beside the times."""
     body = json.loads(PageRequest(WINDOW, 2, 20, {"phoneName": "a"}).body())
     times = {"strTime": "2026-01-01T08:00:00+08:00", "endTime": "2026-01-02T08:00:00+08:00"}
 

@@ -1,4 +1,4 @@
-"""From bytes to pages and records, or to the error that an answer is."""
+"""Reading of answers: pages, records and errors."""
 
 import json
 import logging
@@ -54,7 +54,7 @@ EXAMPLE = b"""
 
 
 def read(body: bytes, current: int = 1, of: Any = VoiceRecord) -> Page[Any]:
-    """Read a body as the answer to page `current` of twenty records."""
+    """Read a body as the answer to a request for page `current` of twenty records."""
     return read_page(body, PageRequest(WINDOW, current, 20), of)
 
 
@@ -64,11 +64,11 @@ def answer(*records: Any, **data: Any) -> bytes:
 
 
 def one(**fields: Any) -> Any:
-    """Return what a record of these wire fields is read as."""
+    """Return the record with these wire fields."""
     return read(answer({"voiceId": "1"} | fields)).records[0]
 
 
-def test_the_vendors_example() -> None:
+def test_the_vendors_example_is_read() -> None:
     """The vendor's example answer, field by field."""
 
     def at(minute: int, second: int) -> datetime:
@@ -112,7 +112,7 @@ def test_the_vendors_example() -> None:
 
 @pytest.mark.parametrize("missing", [{}, None, ""])
 def test_missing_values_are_none(missing: Any) -> None:
-    """A field that is left out, null or "" is None, whatever it holds."""
+    """A field that is missing, null or "" is None, for every type."""
     for of in (VoiceRecord, SipRecord):
         wire = json.loads(EXAMPLE)["data"]["records"][0] | {
             "sipGroupName": "a",
@@ -143,7 +143,7 @@ def test_missing_values_are_none(missing: Any) -> None:
     ],
 )
 def test_amounts_are_exact(json_text: str, expected: str) -> None:
-    """An amount is the Decimal that its text reads as, also from a JSON number."""
+    """An amount is the Decimal of its text, also from a JSON number."""
     body = b'{"status": 0, "data": {"total": "1", "records": [{"cost": %s}]}}' % json_text.encode()
 
     assert expected == str(read(body).records[0].cost)
@@ -151,7 +151,7 @@ def test_amounts_are_exact(json_text: str, expected: str) -> None:
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=6))
 def test_amounts_round_trip(amount: Decimal) -> None:
-    """Whatever the amount, its text comes back."""
+    """The text of any amount is reproduced."""
     assert str(amount) == one(cost=str(amount)).to_dict()["cost"]
 
 
@@ -165,8 +165,8 @@ MISFITS: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in MISFITS.items() for value in values])
-def test_misfits_are_named(field: str, value: Any) -> None:
-    """A value that does not fit is a DecodeError that names record, field and value."""
+def test_invalid_values_are_named(field: str, value: Any) -> None:
+    """An invalid value raises a DecodeError with record, field and value."""
     with pytest.raises(DecodeError) as caught:
         one(**{field: value})
     error = caught.value
@@ -177,8 +177,8 @@ def test_misfits_are_named(field: str, value: Any) -> None:
     assert "expected" in str(error)
 
 
-def test_clear_meanings_are_read() -> None:
-    """Digits are numbers and numbers are digits where the field says which; unknown fields are kept."""
+def test_numbers_and_digits_are_converted() -> None:
+    """Text of digits is read as a number and numbers as text, by the field's type; unknown fields are kept."""
     record = one(
         voiceId=2203031113381000002, terminationCode=200, callDuration="5", chargedDuration=6.0, x=[1.5], y=None
     )
@@ -203,8 +203,8 @@ def test_clear_meanings_are_read() -> None:
         ({"records": [{}], "size": "10", "current": 1.0, "pages": ""}, (1, None, 10, 1, None)),
     ],
 )
-def test_pages_that_tell_little(data: Any, expected: tuple[Any, ...]) -> None:
-    """What a page does not tell is None, or what was asked for."""
+def test_missing_numbers_of_a_page_have_defaults(data: Any, expected: tuple[Any, ...]) -> None:
+    """A missing number of a page is None, or the requested one."""
     page = read(json.dumps({"status": 0, "data": data}).encode())
 
     assert expected == (len(page.records), page.total, page.size, page.current, page.pages)
@@ -212,33 +212,33 @@ def test_pages_that_tell_little(data: Any, expected: tuple[Any, ...]) -> None:
 
 @pytest.mark.parametrize("field", ["total", "size", "current", "pages"])
 @pytest.mark.parametrize("value", [{}, None, ""])
-def test_numbers_that_a_page_leaves_out(field: str, value: Any) -> None:
-    """A page's number may be missing, null or "": then it is None, or what was asked for; the others are kept."""
-    told: dict[str, Any] = {"total": 41, "size": 7, "current": 3, "pages": 6}
-    data = {name: number for name, number in told.items() if name != field} | ({} if value == {} else {field: value})
+def test_each_missing_number_of_a_page_has_its_default(field: str, value: Any) -> None:
+    """A page's number that is missing, null or "" is None, or the requested one; the others are kept."""
+    numbers: dict[str, Any] = {"total": 41, "size": 7, "current": 3, "pages": 6}
+    data = {name: number for name, number in numbers.items() if name != field} | ({} if value == {} else {field: value})
     page = read(json.dumps({"status": "0", "data": {"records": [{}]} | data}).encode(), current=3)
-    asked = {"total": None, "size": 20, "current": 3, "pages": None}
+    defaults = {"total": None, "size": 20, "current": 3, "pages": None}
 
-    assert told | {field: asked[field]} == {name: getattr(page, name) for name in told}
+    assert numbers | {field: defaults[field]} == {name: getattr(page, name) for name in numbers}
     assert (VoiceRecord(),) == page.records
 
 
-def test_the_order_of_records() -> None:
-    """Records stay in the server's order, duplicates among them."""
+def test_records_keep_the_servers_order() -> None:
+    """Records stay in the server's order, including duplicates."""
     assert ["3", "1", "3", None] == [
         record.voice_id for record in read(answer({"voiceId": 3}, {"voiceId": "1"}, {"voiceId": "3"}, {})).records
     ]
 
 
-def test_fields_of_the_envelope_that_are_not_known() -> None:
-    """They are read over."""
+def test_unknown_envelope_fields_are_ignored() -> None:
+    """Unknown fields of the envelope are ignored."""
     body = b'{"x": [1], "status": "0", "data": {"records": [], "searchCount": true, "orders": [], "y": 1e5}}'
 
     assert Page((), None, 20, 1, None) == read(body)
 
 
-def test_a_byte_order_mark() -> None:
-    """It is read over."""
+def test_a_byte_order_mark_is_ignored() -> None:
+    """A byte order mark is ignored."""
     assert 1 == len(read(b"\xef\xbb\xbf" + EXAMPLE).records)
 
 
@@ -296,8 +296,8 @@ NO_PAGE = [
 
 
 @pytest.mark.parametrize("body", NO_JSON + NOT_THE_VENDORS + NO_PAGE)
-def test_answers_that_are_none(body: bytes) -> None:
-    """What is not the vendor's page is a ProtocolError; only what is no JSON may be worth another try."""
+def test_invalid_answers_are_protocol_errors(body: bytes) -> None:
+    """An answer that is not the vendor's page is a ProtocolError; only one that is not JSON is transient."""
     with pytest.raises(ProtocolError) as caught:
         read(body)
 
@@ -327,8 +327,8 @@ def test_answers_that_are_none(body: bytes) -> None:
         ({"records": [5]}, "records[0]"),
     ],
 )
-def test_pages_that_are_malformed(data: Any, field: str) -> None:
-    """The DecodeError says where."""
+def test_malformed_pages_name_the_field(data: Any, field: str) -> None:
+    """The DecodeError names the field."""
     with pytest.raises(DecodeError) as caught:
         read(json.dumps({"status": "0", "data": data}).encode())
 
@@ -336,7 +336,7 @@ def test_pages_that_are_malformed(data: Any, field: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "empty"),
+    ("data", "empty"),
     [
         ({"current": 1, "pages": 4}, True),
         ({"current": 1, "pages": 5}, False),
@@ -354,14 +354,14 @@ def test_pages_that_are_malformed(data: Any, field: str) -> None:
         ({"current": 0, "total": 0, "pages": 0}, True),
     ],
 )
-def test_another_page_than_asked_for(told: dict[str, Any], empty: bool) -> None:
-    """It is empty if the answer tells fewer pages than asked, else it is not believed."""
-    body = answer({"voiceId": "1"}, **told)
+def test_an_answer_for_another_page_is_rejected(data: dict[str, Any], empty: bool) -> None:
+    """A page beyond the reported number of pages is empty; any other page number is rejected."""
+    body = answer({"voiceId": "1"}, **data)
     if empty:
         assert ((), 5) == (read(body, current=5).records, read(body, current=5).current)
     else:
         with pytest.raises(
-            ProtocolError, match=f"page 5 was requested, but the answer is page {told['current']}"
+            ProtocolError, match=f"page 5 was requested, but the answer is page {data['current']}"
         ) as caught:
             read(body, current=5)
         assert caught.value.transient
@@ -372,7 +372,7 @@ def test_another_page_than_asked_for(told: dict[str, Any], empty: bool) -> None:
     [(None, True), ("", True), (0, True), (1, True), (20, True), ("20", True), (21, False), (100, False)],
 )
 def test_a_page_larger_than_requested_is_a_transient_error(size: object, allowed: bool) -> None:
-    """A smaller `size` is the server's limit and a missing one proves nothing; a larger one is another request's."""
+    """A smaller `size` is the server's limit and a missing one is accepted; a larger one belongs to another request."""
     body = answer({"voiceId": "1"}, size=size)
     if allowed:
         assert 1 == len(read(body).records)
@@ -384,10 +384,10 @@ def test_a_page_larger_than_requested_is_a_transient_error(size: object, allowed
         assert caught.value.transient
 
 
-@pytest.mark.parametrize("told", [{"current": 5, "pages": 2}, {"pages": 2}, {"current": None, "pages": 2}])
-def test_the_page_that_was_asked_for(told: dict[str, Any]) -> None:
-    """A page that says it is the one, or says nothing, keeps its records, whatever number of pages it tells."""
-    assert "1" == read(answer({"voiceId": "1"}, **told), current=5).records[0].voice_id
+@pytest.mark.parametrize("data", [{"current": 5, "pages": 2}, {"pages": 2}, {"current": None, "pages": 2}])
+def test_an_answer_for_the_requested_page_keeps_its_records(data: dict[str, Any]) -> None:
+    """A page with the requested number, or none, keeps its records, for any reported number of pages."""
+    assert "1" == read(answer({"voiceId": "1"}, **data), current=5).records[0].voice_id
 
 
 @pytest.mark.parametrize(
@@ -411,7 +411,7 @@ def test_the_page_that_was_asked_for(told: dict[str, Any]) -> None:
     ],
 )
 @pytest.mark.parametrize("reason", ["the vendor's words", None])
-def test_refusals(status: Any, kind: type[APIError], reason: str | None) -> None:
+def test_each_status_has_its_error(status: Any, kind: type[APIError], reason: str | None) -> None:
     """Each status has its error, with status and reason as text; `-25` has the window."""
     with pytest.raises(APIError) as caught:
         read(json.dumps({"status": status, "reason": reason}).encode())
@@ -426,8 +426,8 @@ def test_refusals(status: Any, kind: type[APIError], reason: str | None) -> None
 
 
 @pytest.mark.parametrize("data", [None, 5, [], "x", {"records": []}])
-def test_refusals_carry_no_data(data: Any) -> None:
-    """A refusal is one whatever its data, also for a single record and a recording, which have no window to tell."""
+def test_a_refusal_is_an_error_with_any_data(data: Any) -> None:
+    """A refusal is an error with any data, also for single records and recordings, whose errors have no window."""
     body = json.dumps({"status": -25, "reason": "r", "data": data}).encode()
     with pytest.raises(TimeRangeError) as of_page:
         read(body)
@@ -439,8 +439,8 @@ def test_refusals_carry_no_data(data: Any) -> None:
     assert [WINDOW, None, None] == [caught.value.window for caught in (of_page, of_record, of_recording)]
 
 
-def test_a_reason_is_kept_whole_and_told_short() -> None:
-    """A reason of up to 1,000 characters is shortened in the error's text only."""
+def test_a_reason_is_shortened_only_in_the_text() -> None:
+    """A reason of up to 1,000 characters is complete in the error, and shortened only in its text."""
     with pytest.raises(APIError) as caught:
         read(json.dumps({"status": "-22", "reason": "why " * 250}).encode())
 
@@ -452,7 +452,7 @@ def test_a_reason_is_kept_whole_and_told_short() -> None:
     "body", [b'{"status": "%s"}' % (b"x" * 9000), b'{"status": "0", "data": {"voiceId": "%s"}}' % (b"x" * 9000)]
 )
 def test_messages_are_short(body: bytes) -> None:
-    """Whatever the server says, an error's text stays readable."""
+    """An error's text is short, for any answer."""
     with pytest.raises(ItnioError) as caught:
         read_record(body, "1", VoiceRecord)
 
@@ -462,14 +462,14 @@ def test_messages_are_short(body: bytes) -> None:
 @pytest.mark.parametrize(
     "data", ['"records": [], "total": {}', '"records": [{{"cost": {}}}]', '"records": [{{"x": {}}}]']
 )
-def test_numbers_out_of_range(data: str) -> None:
-    """A number that nothing can hold is the answer's fault like any other: one of our errors."""
+def test_numbers_out_of_range_are_errors(data: str) -> None:
+    """A number that no type can hold raises one of our errors."""
     with pytest.raises(ProtocolError):
         read(('{"status": "0", "data": {' + data.format("1e9999999999999999999") + "}}").encode())
 
 
-def test_an_excerpt_is_safe() -> None:
-    """Words with many digits, such as a signature, are left out of it."""
+def test_an_excerpt_omits_signatures() -> None:
+    """An excerpt omits words with many digits, such as a signature."""
     with pytest.raises(ProtocolError) as caught:
         read(b"<p>Sign 05d7a50893e22a5c4bb3216ae3396c7c \x00 is wrong</p>" + b"x" * 1000)
 
@@ -482,7 +482,7 @@ HEX = st.text("0123456789abcdef", min_size=32, max_size=64).filter(lambda text: 
 
 @given(st.text(max_size=30), HEX, st.sampled_from(["", " ", '"', "=", ":", ">", "\n"]), st.text(max_size=30))
 def test_an_excerpt_shows_no_digest(head: str, digest: str, mark: str, tail: str) -> None:
-    """Wherever an answer echoes a signature, neither excerpt nor text shows it, in either case of letters."""
+    """If an answer contains a signature, neither excerpt nor text shows it, in upper or lower case."""
     for echo in (digest, digest.upper()):
         with pytest.raises(ProtocolError) as caught:
             read(f"<{head}{mark}{echo}{mark}{tail}".encode("utf-8", "replace"))
@@ -493,14 +493,14 @@ def test_an_excerpt_shows_no_digest(head: str, digest: str, mark: str, tail: str
 
 @attrs.frozen(kw_only=True)
 class Demanding(SipRecord):
-    """A record of a user's own with a field that must be there."""
+    """A user's record class with a required field."""
 
     campaign_id: int
 
 
 @pytest.mark.parametrize("data", [None, {}, "", [], {"voiceId": "", "cost": None}])
-def test_no_record(data: Any) -> None:
-    """A success without a record is a RecordNotFoundError, for recordings too."""
+def test_a_missing_record_is_not_found(data: Any) -> None:
+    """A success without a record raises RecordNotFoundError, also for recordings."""
     body = json.dumps({"status": "0", "data": data}).encode()
     with pytest.raises(RecordNotFoundError, match="no SipRecord with the voice_id '1'"):
         read_record(body, "1", SipRecord)
@@ -512,22 +512,25 @@ def test_no_record(data: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "asked", "fits"), [("7", "7", True), (7, "7", True), (None, "7", True), ("", "7", True), ("8", "7", False)]
+    ("voice_id", "requested", "fits"),
+    [("7", "7", True), (7, "7", True), (None, "7", True), ("", "7", True), ("8", "7", False)],
 )
 @pytest.mark.parametrize("of", [VoiceRecord, SipRecord])
-def test_a_record(told: Any, asked: str, fits: bool, of: Any) -> None:
-    """A record is the one that was asked for, or does not say which it is; another one is not believed."""
-    body = json.dumps({"status": "0", "data": {"voiceId": told, "callee": "1", "n": 5}}).encode()
+def test_a_record_has_the_requested_id(voice_id: Any, requested: str, fits: bool, of: Any) -> None:
+    """A record has the requested id, or none; a record with another id is rejected."""
+    body = json.dumps({"status": "0", "data": {"voiceId": voice_id, "callee": "1", "n": 5}}).encode()
     if fits:
-        assert of(voice_id=str(told) if told else None, callee="1", extra={"n": 5}) == read_record(body, asked, of)
+        assert of(voice_id=str(voice_id) if voice_id else None, callee="1", extra={"n": 5}) == read_record(
+            body, requested, of
+        )
     else:
         with pytest.raises(ProtocolError, match="record '7' was requested, but the answer is '8'") as caught:
-            read_record(body, asked, of)
+            read_record(body, requested, of)
         assert caught.value.transient
 
 
-def test_a_record_that_does_not_fit() -> None:
-    """Its DecodeError names record, field and value; data of another kind is named as such."""
+def test_an_invalid_record_is_a_decode_error() -> None:
+    """Its DecodeError has record, field and value; data of another type are reported as such."""
     with pytest.raises(DecodeError) as caught:
         read_record(b'{"status": "0", "data": {"voiceId": "7", "cost": "x"}}', "7", VoiceRecord)
     with pytest.raises(DecodeError) as other:
@@ -538,8 +541,8 @@ def test_a_record_that_does_not_fit() -> None:
 
 
 @pytest.mark.parametrize("data", [5, [1], "x"])
-def test_single_answers_that_are_none(data: Any) -> None:
-    """Data of another kind is not the vendor's."""
+def test_single_answers_of_another_type_are_protocol_errors(data: Any) -> None:
+    """Data of another type raise ProtocolError."""
     body = json.dumps({"status": "0", "data": data}).encode()
     with pytest.raises(ProtocolError):
         read_record(body, "1", VoiceRecord)
@@ -547,7 +550,7 @@ def test_single_answers_that_are_none(data: Any) -> None:
         read_recording_url(body, "1")
 
 
-def test_a_recording() -> None:
+def test_a_recordings_expiry_is_in_milliseconds() -> None:
     """`expireTime` is in Unix milliseconds."""
     body = b'{"status": "0", "data": {"url": "https://x", "expireTime": 1755679164264}}'
     expected = datetime(2025, 8, 20, 8, 39, 24, 264_000, tzinfo=UTC)
@@ -557,13 +560,13 @@ def test_a_recording() -> None:
 
 
 @pytest.mark.parametrize("data", [{"url": None}, {"url": ""}, {"url": "x", "expireTime": 10**18}, {"url": 5}])
-def test_recordings_that_are_malformed(data: Any) -> None:
-    """A URL that is missing, or a time out of range, is a DecodeError."""
+def test_malformed_recordings_are_decode_errors(data: Any) -> None:
+    """A missing URL, or a time out of range, raises DecodeError."""
     with pytest.raises(DecodeError):
         read_recording_url(json.dumps({"status": "0", "data": data}).encode(), "1")
 
 
-# Text that JSON does not allow, and what it is read as.
+# Text that JSON does not allow, and how it is read.
 POISON = [
     (b"a\\ud83dz", "a\ufffdz"),
     (b"\\udc00\\ud800", "\ufffd\ufffd"),
@@ -578,14 +581,16 @@ POISON = [
 
 
 def poisoned(poison: bytes, **row: Any) -> bytes:
-    """Return a page of three records, the second with text in the place of POISON."""
+    """Return a page of three records, the second with text in place of POISON."""
     return answer({"voiceId": "1", "x": "\n\ufffd"}, row, {"voiceId": "3", "cost": "0.10"}).replace(b"POISON", poison)
 
 
 @pytest.mark.parametrize(("poison", "expected"), POISON)
 @pytest.mark.parametrize("field", ["calledInfo", "terminationReason", "x"])
-def test_damaged_text(field: str, poison: bytes, expected: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A page is read in spite of damaged text in a record, and a warning names that record and no other."""
+def test_damaged_text_is_read_with_a_warning(
+    field: str, poison: bytes, expected: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A page with damaged text in a record is read, and a warning names only that record."""
     records = read(poisoned(poison, voiceId="2", rate="0.20", **{field: "POISON"})).records
 
     assert ["1", "2", "3"] == [record.voice_id for record in records]
@@ -601,16 +606,16 @@ def test_damaged_text(field: str, poison: bytes, expected: str, caplog: pytest.L
 
 
 @pytest.mark.parametrize(("poison", "expected"), POISON)
-def test_damaged_text_of_a_single_record(poison: bytes, expected: str) -> None:
-    """A single record is read in the same way."""
+def test_damaged_text_of_a_single_record_is_read(poison: bytes, expected: str) -> None:
+    """A single record with damaged text is read in the same way."""
     body = b'{"status": "0", "data": {"voiceId": "7", "calledInfo": "%s"}}' % poison
 
     assert expected == read_record(body, "7", VoiceRecord).called_info
 
 
 @pytest.mark.parametrize(("poison", "expected"), POISON)
-def test_a_damaged_id(poison: bytes, expected: str) -> None:
-    """A record whose id is damaged is a DecodeError with its place and the readable part; two ids never become one."""
+def test_a_damaged_id_is_an_error(poison: bytes, expected: str) -> None:
+    """A record with a damaged id is a DecodeError with its place and the readable part; ids are never merged."""
     with pytest.raises(DecodeError) as caught:
         read(poisoned(poison, voiceId="12POISON", cost="0.1"))
 
@@ -621,8 +626,8 @@ def test_a_damaged_id(poison: bytes, expected: str) -> None:
 
 @pytest.mark.parametrize("voice_id", [None, ""])
 @pytest.mark.parametrize(("poison", "expected"), POISON)
-def test_damaged_text_without_an_id(poison: bytes, expected: str, voice_id: Any) -> None:
-    """A record that only its content identifies is a DecodeError with its place if its content is damaged."""
+def test_damaged_text_without_an_id_is_an_error(poison: bytes, expected: str, voice_id: Any) -> None:
+    """A record without an id whose content is damaged raises a DecodeError with its place."""
     with pytest.raises(DecodeError, match=r"^records\[1\]: callee is ") as caught:
         read(poisoned(poison, voiceId=voice_id, callee="POISON"))
 
@@ -631,8 +636,8 @@ def test_damaged_text_without_an_id(poison: bytes, expected: str, voice_id: Any)
 
 @pytest.mark.parametrize(("poison", "expected"), POISON)
 @pytest.mark.parametrize("row", [{"costPOISON": "0.1"}, {"x": [{"aPOISON": 1}]}, {"voiceidPOISON": "3"}])
-def test_a_damaged_name(row: Any, poison: bytes, expected: str) -> None:
-    """A damaged name is a DecodeError that names the record: a value under another name would be lost."""
+def test_a_damaged_field_name_is_an_error(row: Any, poison: bytes, expected: str) -> None:
+    """A damaged field name raises a DecodeError with the record: its value would be lost under another name."""
     (name,) = row
     with pytest.raises(DecodeError, match=r"^record 2: .* a name without damage is expected") as caught:
         read(poisoned(poison, voiceId="2", **row))
@@ -645,24 +650,24 @@ def test_a_damaged_name(row: Any, poison: bytes, expected: str) -> None:
     ("row", "field"),
     [({"cost": "0.1POISON5"}, "cost"), ({"submitTime": "2022-01-18T14:42:40+08:00POISON"}, "submitTime")],
 )
-def test_a_damaged_amount_or_time(row: Any, field: str) -> None:
-    """What is no text is no amount and no time either: a DecodeError that names the record."""
+def test_a_damaged_amount_or_time_is_an_error(row: Any, field: str) -> None:
+    """Damaged text is not a valid amount or time: it raises a DecodeError with the record."""
     for poison in (b"\xff", b"\\ud800"):
         with pytest.raises(DecodeError, match=f"record 2: {field} is "):
             read(poisoned(poison, voiceId="2", **row))
 
 
 @pytest.mark.parametrize("field", ["total", "size", "current", "pages"])
-def test_a_damaged_number_of_a_page(field: str) -> None:
-    """A page's number that is damaged is a DecodeError that names it."""
+def test_a_damaged_number_of_a_page_is_an_error(field: str) -> None:
+    """A damaged number of a page raises a DecodeError that names it."""
     with pytest.raises(DecodeError) as caught:
         read(answer({"voiceId": "1"}, **{field: "1POISON"}).replace(b"POISON", b"\xff"))
 
     assert field == caught.value.field
 
 
-def test_a_refusal_in_another_encoding() -> None:
-    """A reason that is not UTF-8 does not hide which refusal it is."""
+def test_a_refusal_in_another_encoding_keeps_its_status() -> None:
+    """A reason that is not UTF-8 does not hide the status."""
     body = b'{"status": "-25", "reason": "%s \\ud800"}' % "时间".encode("gbk")
     with pytest.raises(TimeRangeError) as caught:
         read(body)
@@ -672,8 +677,8 @@ def test_a_refusal_in_another_encoding() -> None:
 
 
 @pytest.mark.parametrize("poison", [poison for poison, _ in POISON])
-def test_a_damaged_recording(poison: bytes) -> None:
-    """A URL with damaged text is nothing to open: the answer is no JSON."""
+def test_a_damaged_recording_is_invalid_json(poison: bytes) -> None:
+    """A URL with damaged text is not usable: the answer counts as invalid JSON."""
     with pytest.raises(ProtocolError) as caught:
         read_recording_url(b'{"status": "0", "data": {"url": "https://x/%s"}}' % poison, "1")
 
@@ -682,8 +687,8 @@ def test_a_damaged_recording(poison: bytes) -> None:
 
 @pytest.mark.parametrize("digits", ["9" * 5000, "-" + "9" * 5000, "1e9999999999999999999"])
 @pytest.mark.parametrize("field", ["cost", "callee", "callDuration", "x"])
-def test_a_number_that_nothing_can_hold(field: str, digits: str, caplog: pytest.LogCaptureFixture) -> None:
-    """It is a DecodeError that names record and field, and no damaged text."""
+def test_a_number_that_no_type_can_hold_is_an_error(field: str, digits: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It raises a DecodeError with record and field, and no warning of damaged text."""
     with pytest.raises(DecodeError, match=f"record 2: {field} is ") as caught:
         read(poisoned(digits.encode(), voiceId="2", **{field: "HERE"}).replace(b'"HERE"', digits.encode()))
 
@@ -692,8 +697,8 @@ def test_a_number_that_nothing_can_hold(field: str, digits: str, caplog: pytest.
 
 
 @pytest.mark.parametrize("place", ["calledInfo", "x"])
-def test_damaged_text_deep_down(place: str) -> None:
-    """Damaged text is read up to the depth that an unknown field may have; deeper it is one of our errors."""
+def test_damaged_text_is_read_up_to_the_depth_limit(place: str) -> None:
+    """Damaged text is read up to the depth limit of unknown fields; deeper, one of our errors is raised."""
     for depth in (*range(1, 40), *range(300, 1100, 50)):
         deep = b"[" * depth + b'"\xff"' + b"]" * depth
         body = answer({"voiceId": "2", place: "HERE"}).replace(b'"HERE"', deep)
@@ -706,15 +711,15 @@ def test_damaged_text_deep_down(place: str) -> None:
 
 @pytest.mark.anyio
 async def test_damaged_text_is_requested_once() -> None:
-    """A record with damaged text is read from the first answer; an answer that is cut off is requested again."""
-    whole = b'{"status": "0", "data": {"voiceId": "7", "calledInfo": "caf\xe9"}}'
-    bodies = [whole[:-2], whole, whole]
+    """A record with damaged text is read from the first answer; a truncated answer is requested again."""
+    complete = b'{"status": "0", "data": {"voiceId": "7", "calledInfo": "caf\xe9"}}'
+    bodies = [complete[:-2], complete, complete]
     transport = httpx.MockTransport(lambda _: httpx.Response(200, content=bodies.pop(0)))
     async with httpx.AsyncClient(transport=transport) as client:
         credentials, retry = Credentials("key", "secret"), Retry(wait_initial=0, wait_max=0, jitter=0)
         async with VoiceSession(credentials, http_client=client, retry=retry) as session:
             assert "caf\ufffd" == (await session.record("7")).called_info
-    assert [whole] == bodies
+    assert [complete] == bodies
 
 
 @given(
@@ -722,8 +727,8 @@ async def test_damaged_text_is_requested_once() -> None:
         st.tuples(st.sampled_from(["voiceId", "callee", "cost", "x"]), st.binary(max_size=6), st.booleans()), max_size=4
     )
 )
-def test_damaged_pages(texts: list[tuple[str, bytes, bool]]) -> None:
-    """Ids of a damaged page are as they were sent, each of them, or the page is one of our errors."""
+def test_damaged_pages_keep_their_ids(texts: list[tuple[str, bytes, bool]]) -> None:
+    """The ids of a damaged page are those that were sent, or one of our errors is raised."""
     rows = [{"voiceId": f"id {number}"} for number in range(len(texts))]
     body = answer(
         *(row | {name: f"<{number}>"} for number, (row, (name, _, _)) in enumerate(zip(rows, texts, strict=True)))
@@ -756,8 +761,8 @@ JSON = st.recursive(
 
 
 @given(st.binary(max_size=80) | JSON.map(lambda value: json.dumps({"status": "0", "data": value}).encode()))
-def test_only_our_errors_come_out(body: bytes) -> None:
-    """Whatever an answer is, reading it gives a page or an ItnioError."""
+def test_reading_raises_only_our_errors(body: bytes) -> None:
+    """Reading any answer returns a page or raises an ItnioError."""
     for current in (1, 2):
         try:
             assert isinstance(read(body, current), Page)

@@ -1,4 +1,4 @@
-"""JSON values as fields: what each type of field may hold, and what names the one that does not fit."""
+"""JSON values as fields: the valid values of each type, and errors that name the invalid ones."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ from itnio_voice._wire.structuring import converter, structure_field, structure_
 CHINA = timezone(timedelta(hours=8))
 KINDS: list[type[CallRecord]] = [VoiceRecord, SipRecord]
 
-# The vendor's names, attribute by attribute, with a value that each may have.
+# The vendor's names by attribute, each with a valid value.
 COMMON: dict[str, tuple[str, Any, Any]] = {
     "voice_id": ("voiceId", "1", "1"),
     "callee": ("callee", "91856321412", "91856321412"),
@@ -72,8 +72,8 @@ OWN: dict[type[CallRecord], dict[str, tuple[str, Any, Any]]] = {
 
 
 @pytest.mark.parametrize("of", KINDS)
-def test_every_field_by_its_wire_name(of: type[CallRecord]) -> None:
-    """The vendor's names are Python's in another spelling; nothing that is known lands in `extra`."""
+def test_every_field_is_read_by_its_wire_name(of: type[CallRecord]) -> None:
+    """The vendor's names are Python's in another spelling; no known field is in `extra`."""
     table = COMMON | OWN[of]
     record = structure_record({wire: value for wire, value, _ in table.values()}, of)
 
@@ -85,8 +85,8 @@ FIELDS = [(of, name, wire) for of in KINDS for name, (wire, _, _) in (COMMON | O
 
 
 @pytest.mark.parametrize(("of", "name", "wire"), FIELDS)
-def test_what_is_missing_is_none(of: type[CallRecord], name: str, wire: str) -> None:
-    """A field that is left out, null or "" is None, whatever it holds, while the others keep their values."""
+def test_missing_values_are_none(of: type[CallRecord], name: str, wire: str) -> None:
+    """A field that is missing, null or "" is None, for every type, and the others keep their values."""
     full = {wire_name: value for wire_name, value, _ in (COMMON | OWN[of]).values()}
     changes: dict[str, Any] = {name: None}
     expected = attrs.evolve(structure_record(full, of), **changes)
@@ -97,8 +97,8 @@ def test_what_is_missing_is_none(of: type[CallRecord], name: str, wire: str) -> 
 
 @pytest.mark.parametrize(("of", "name", "wire"), FIELDS)
 @pytest.mark.parametrize("value", [True, [], {}, [None]], ids=repr)
-def test_no_field_holds_these(of: type[CallRecord], name: str, wire: str, value: Any) -> None:
-    """A boolean or a container fits no field, and the error names the record, the wire's field and the value."""
+def test_booleans_and_containers_are_refused(of: type[CallRecord], name: str, wire: str, value: Any) -> None:
+    """A boolean or a container is invalid for every field; the error has record, wire name and value."""
     with pytest.raises(DecodeError) as caught:
         structure_record({"voiceId": "77", wire: value}, of)
     error = caught.value
@@ -109,8 +109,8 @@ def test_no_field_holds_these(of: type[CallRecord], name: str, wire: str, value:
     assert error.__suppress_context__
 
 
-def test_the_first_misfit_is_named() -> None:
-    """Of several values that do not fit, the error names the first; a long value or id is shortened in its text."""
+def test_the_first_invalid_value_is_named() -> None:
+    """Of several invalid values, the error names the first; a long value or id is shortened in its text."""
     with pytest.raises(DecodeError) as caught:
         structure_record({"rate": "x" * 1000, "baseCost": "y", "voiceId": "1" * 1000}, VoiceRecord)
 
@@ -119,16 +119,16 @@ def test_the_first_misfit_is_named() -> None:
     assert len(str(caught.value)) < 250
 
 
-def test_a_misfit_in_a_record_with_a_number_for_its_id() -> None:
-    """The error names the record by the id that the record would have had."""
+def test_an_error_names_a_record_with_a_numeric_id() -> None:
+    """The error has the id that the record would have had."""
     with pytest.raises(DecodeError) as caught:
         structure_record({"voiceId": 2203031113381000002, "cost": "x"}, VoiceRecord)
 
     assert "2203031113381000002" == caught.value.voice_id
 
 
-def test_unknown_fields() -> None:
-    """They are in `extra` under their wire names, as they came; another kind's fields are unknown, too."""
+def test_unknown_fields_are_kept_in_extra() -> None:
+    """Unknown fields are in `extra` under their wire names, unchanged; so are fields of another kind."""
     row = {"voiceId": "1", "newField": None, "voice_id": "2", "phoneName": "a", "extra": {"b": [1]}}
     record = structure_record(row, VoiceRecord)
 
@@ -137,7 +137,7 @@ def test_unknown_fields() -> None:
 
 
 REFUSED: Any = NotImplemented
-"""What a hook is expected to refuse; its name is the same in every process."""
+"""Marks a value that a hook should refuse; its name is the same in every process."""
 HUGE = "9" * 30
 
 
@@ -192,8 +192,8 @@ HUGE = "9" * 30
     ],
     ids=repr,
 )
-def test_numbers_and_text(value: Any, as_text: Any, as_amount: Any, as_integer: Any) -> None:
-    """Digits are numbers and numbers are digits where the field says which; what is neither is refused."""
+def test_numbers_and_text_are_converted(value: Any, as_text: Any, as_amount: Any, as_integer: Any) -> None:
+    """Text of digits is read as a number and numbers as text, by the field's type; other values are refused."""
     for hook, expected in ((text, as_text), (amount, as_amount), (integer, as_integer)):
         if expected is REFUSED:
             with pytest.raises(ValueError, match="is expected"):
@@ -208,7 +208,7 @@ def test_numbers_and_text(value: Any, as_text: Any, as_amount: Any, as_integer: 
     st.decimals(-(10**40), 10**40, allow_nan=False).filter(lambda number: abs(number.adjusted()) <= LARGEST_EXPONENT)
 )
 def test_amounts_are_exact(number: Decimal) -> None:
-    """An amount is the Decimal that its text reads as, digit for digit, and JSON-ready text gives it back."""
+    """An amount is the Decimal of its text, digit for digit, and JSON-ready text reproduces it."""
     record = structure_record({"cost": str(number), "rate": number}, VoiceRecord)
     plain = json.loads(json.dumps(record.to_dict()))
 
@@ -218,7 +218,7 @@ def test_amounts_are_exact(number: Decimal) -> None:
 
 @given(st.integers(-(10**18), 10**18))
 def test_whole_numbers_are_exact(number: int) -> None:
-    """A whole number is the same from its digits, from a number and from a number with a point."""
+    """An integer is the same from text, from a number and from a number with a decimal point."""
     assert [number] * 3 == [integer(number), integer(str(number)), integer(Decimal(f"{number}.0"))]
 
 
@@ -237,8 +237,8 @@ def test_whole_numbers_are_exact(number: int) -> None:
     ],
     ids=repr,
 )
-def test_numbers_of_things(value: Any, expected: Any) -> None:
-    """They are whole and from 0."""
+def test_counts_are_integers_from_0(value: Any, expected: Any) -> None:
+    """Counts are integers from 0."""
     if expected is REFUSED:
         with pytest.raises(ValueError, match="is expected"):
             non_negative_int(value)
@@ -267,8 +267,8 @@ def test_numbers_of_things(value: Any, expected: Any) -> None:
     ],
     ids=repr,
 )
-def test_times_that_are_none(value: Any) -> None:
-    """A time without an offset is refused, as is what is no time: which instant it names would be a guess."""
+def test_invalid_times_are_refused(value: Any) -> None:
+    """A time without an offset is refused, like other invalid times: its instant would be a guess."""
     with pytest.raises(DecodeError, match="a time with an offset") as caught:
         structure_record({"voiceId": "1", "hangupTime": value}, SipRecord)
 
@@ -281,7 +281,7 @@ def test_times_that_are_none(value: Any) -> None:
     )
 )
 def test_times_keep_their_offset(moment: datetime) -> None:
-    """A time comes back as the instant that it names, in the offset that it came with."""
+    """A time keeps its instant and its offset."""
     at = timestamp(moment.isoformat())
 
     assert at is not None
@@ -305,8 +305,8 @@ def test_times_keep_their_offset(moment: datetime) -> None:
         (True, REFUSED),
     ],
 )
-def test_milliseconds(value: Any, expected: Any) -> None:
-    """Unix milliseconds are a time in UTC; what lies outside the calendar is refused."""
+def test_milliseconds_are_read_as_utc(value: Any, expected: Any) -> None:
+    """Unix milliseconds are a time in UTC; values outside the calendar are refused."""
     if expected is REFUSED:
         with pytest.raises(ValueError, match="expected"):
             milliseconds(value)
@@ -315,8 +315,8 @@ def test_milliseconds(value: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize("leaf", ["1", "[]"])
-def test_how_deep_an_unknown_field_may_be(leaf: str) -> None:
-    """It is kept as it came up to 32 levels, which JSON text, copies and pickles can follow; deeper it is refused."""
+def test_the_depth_of_unknown_fields_is_limited(leaf: str) -> None:
+    """Values up to 32 levels deep are kept, which JSON, copies and pickles support; deeper ones are refused."""
     depth = 32 - leaf.count("[")
     opaque_json, refused = ({"voiceId": "1", "x": json.loads("[" * n + leaf + "]" * n)} for n in (depth, depth + 1))
 
@@ -329,8 +329,8 @@ def test_how_deep_an_unknown_field_may_be(leaf: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, "", 5, True, [], {}])
-def test_required_text(value: Any) -> None:
-    """Text that must be there is refused where it is not, and the error names its field."""
+def test_missing_required_text_is_refused(value: Any) -> None:
+    """Required text that is missing is refused, and the error names its field."""
     with pytest.raises(DecodeError) as caught:
         structure_field({"url": value}, "url", required)
 
@@ -344,8 +344,8 @@ WIRE_NAMES = sorted({wire for _, _, wire in FIELDS} | {"unknown"})
 
 
 @given(st.dictionaries(st.sampled_from(WIRE_NAMES), VALUES), st.sampled_from(KINDS))
-def test_a_record_or_an_error_that_is_true(row: dict[str, Any], of: type[CallRecord]) -> None:
-    """Whatever a row holds, it is a record of its kind, or an error that names one of its fields and that value."""
+def test_any_row_is_a_record_or_an_error_with_its_value(row: dict[str, Any], of: type[CallRecord]) -> None:
+    """Any row is read as a record of its kind, or raises an error with one of its fields and that value."""
     try:
         record = structure_record(row, of)
     except DecodeError as error:
@@ -373,15 +373,15 @@ PLAIN = "2022-01-18T14:42:40+08:00"
         ([PLAIN[:-1] + "\u0660", PLAIN + " "], False),
     ],
 )
-def test_plain_instants(texts: list[str], plain: bool) -> None:
-    """Times as the vendor's page writes them are plain; one that is not makes all of them others."""
+def test_plain_times_are_recognized(texts: list[str], plain: bool) -> None:
+    """Times in the vendor's notation are plain; one that is not makes none of them plain."""
     assert plain is plain_instants(texts)
 
 
 @settings(max_examples=2000)
 @given(st.lists(st.tuples(st.integers(0, 24), st.sampled_from("0569:.,+-ZTW \u0660")), max_size=4))
 def test_a_plain_instant_needs_no_hook(changes: list[tuple[int, str]]) -> None:
-    """Whatever else stands in a plain time, `fromisoformat` reads it as the hook does, or not at all."""
+    """For any characters in a plain time, `fromisoformat` agrees with the hook, or fails."""
     characters = list(PLAIN)
     for place, character in changes:
         characters[place] = character
@@ -398,14 +398,14 @@ def test_a_plain_instant_needs_no_hook(changes: list[tuple[int, str]]) -> None:
     assert (at, at.utcoffset()) == (read, read.utcoffset())
 
 
-def own(of: Any, default: Any = None, **options: Any) -> Any:
+def record_class(of: Any, default: Any = None, **options: Any) -> Any:
     """Return a record class with a field `tag` of a type."""
     field = attrs.field(type=of, **({"kw_only": True} if default is REFUSED else {"default": default}), **options)
     return attrs.make_class("Own", {"tag": field}, bases=(VoiceRecord,), frozen=True)
 
 
 def refused(row: dict[str, Any], of: type[CallRecord]) -> DecodeError:
-    """Return the error with which a row is refused, at full speed too."""
+    """Return the error that a row raises, which is the same in the fast reader."""
     assert read_rows(json.dumps({"status": "0", "data": {"records": [row]}}, default=str).encode(), of) is None
     with pytest.raises(DecodeError) as caught:
         structure_record(row, of)
@@ -434,13 +434,13 @@ class Place:
 
 @attrs.frozen
 class Node:
-    """A class that holds itself."""
+    """A class that contains itself."""
 
     children: "list[Node]"
 
 
 OF_TYPES: list[tuple[Any, Any, Any, list[tuple[Any, Any]], list[Any]]] = [
-    # The type, its default, what is read where the value is missing, values and what they are read as, misfits.
+    # The type, its default, the result for a missing value, valid values with their results, and invalid values.
     (
         bool | None,
         None,
@@ -484,8 +484,8 @@ OF_TYPES: list[tuple[Any, Any, Any, list[tuple[Any, Any]], list[Any]]] = [
         (["2022-01-18T24:00:00+08:00"], False),
     ],
 )
-def test_times_written_alike(others: list[str], alike: bool) -> None:
-    """Times of one offset that are the `isoformat` of their instants sort as text."""
+def test_times_of_one_notation_sort_as_text(others: list[str], alike: bool) -> None:
+    """Times with one offset that are the `isoformat` of their instants sort as text."""
     first = "2022-01-18T14:42:40+08:00"
 
     assert alike is written_alike([first, *others])
@@ -502,9 +502,9 @@ def test_times_written_alike(others: list[str], alike: bool) -> None:
     ],
     ids=repr,
 )
-def test_fields_of_ones_own(of: Any, default: Any, missing: Any, value: Any, expected: Any) -> None:
-    """A field of a type of a user's own is read exactly or refused by name, at full speed and with a close look."""
-    kind = own(of, default)
+def test_custom_fields_are_exact_or_refused(of: Any, default: Any, missing: Any, value: Any, expected: Any) -> None:
+    """A field of a user's own type is read exactly or refused by name, in both readers."""
+    kind = record_class(of, default)
     row = {"voiceId": "7", "tag": value}
     if expected is REFUSED:
         error = refused(row, kind)
@@ -525,13 +525,13 @@ def test_fields_of_ones_own(of: Any, default: Any, missing: Any, value: Any, exp
     assert expected == quick[1][0].tag
 
 
-def test_text_that_is_there() -> None:
-    """Text without None may be empty; where it is missing, it is the default, or the record is refused."""
-    assert ["", "5", "x"] == [structure_record({"tag": value}, own(str, "x")).tag for value in ("", 5, None)]
-    assert "tag is None, but a value is expected" in str(refused({}, own(str, REFUSED)))
+def test_required_text_may_be_empty() -> None:
+    """Text without None may be empty; if it is missing, it is the default, or the record is refused."""
+    assert ["", "5", "x"] == [structure_record({"tag": value}, record_class(str, "x")).tag for value in ("", 5, None)]
+    assert "tag is None, but a value is expected" in str(refused({}, record_class(str, REFUSED)))
 
 
-def test_a_name_with_an_underscore_before_it() -> None:
+def test_a_private_attribute_has_the_name_of_its_argument() -> None:
     """A private attribute has the wire name of its argument."""
 
     @attrs.frozen
@@ -542,7 +542,7 @@ def test_a_name_with_an_underscore_before_it() -> None:
 
 
 def fail_with(error: Exception) -> Callable[..., Any]:
-    """Return what raises an error, whatever it is called with."""
+    """Return a function that raises an error, for any arguments."""
 
     def fail(*_: Any) -> Any:
         raise error
@@ -552,7 +552,7 @@ def fail_with(error: Exception) -> Callable[..., Any]:
 
 @attrs.frozen
 class Refusing(VoiceRecord):
-    """A record class that refuses all records in its last step."""
+    """A record class that refuses all records in `__attrs_post_init__`."""
 
     def __attrs_post_init__(self) -> None:
         message = "no\x1b[0m"
@@ -560,7 +560,7 @@ class Refusing(VoiceRecord):
 
 
 class Unmade(VoiceRecord):
-    """A record class with an `__init__` that takes nothing."""
+    """A record class whose `__init__` has no arguments."""
 
     def __init__(self) -> None:
         pass
@@ -587,9 +587,9 @@ ERRORS += [RecursionError("no"), attrs.exceptions.FrozenInstanceError(), Runtime
     ],
     ids=["validator", "validators", "converter", "converter with the record"],
 )
-def test_what_a_class_of_ones_own_refuses(options: Any, error: Exception) -> None:
-    """Whatever a validator or a converter raises, it is a DecodeError that names record, field and value."""
-    caught = refused({"voiceId": "7", "tag": "a"}, own(str | None, **options(fail_with(error))))
+def test_errors_of_validators_and_converters_are_decode_errors(options: Any, error: Exception) -> None:
+    """Any error of a validator or a converter becomes a DecodeError with record, field and value."""
+    caught = refused({"voiceId": "7", "tag": "a"}, record_class(str | None, **options(fail_with(error))))
 
     assert ("7", "tag", "a") == (caught.voice_id, caught.field, caught.value)
     assert f"record 7: tag is 'a', but Own refuses it ({type(error).__name__}: " in str(caught)
@@ -597,8 +597,8 @@ def test_what_a_class_of_ones_own_refuses(options: Any, error: Exception) -> Non
 
 
 @pytest.mark.parametrize("of", [Refusing, Unmade])
-def test_a_record_that_its_class_refuses(of: type[CallRecord]) -> None:
-    """Where no single field is to blame, the DecodeError names the record and has all of it."""
+def test_a_record_refused_by_its_class_is_a_decode_error(of: type[CallRecord]) -> None:
+    """If no single field is the cause, the DecodeError has the record and all of it."""
     caught = refused({"voiceId": "7"}, of)
 
     assert ("7", "", {"voiceId": "7"}) == (caught.voice_id, caught.field, caught.value)
@@ -607,9 +607,9 @@ def test_a_record_that_its_class_refuses(of: type[CallRecord]) -> None:
 
 
 @pytest.mark.parametrize("hook", [*map(fail_with, ERRORS), lambda *_: None, lambda *_: VoiceRecord()])
-def test_a_hook_that_makes_no_record(hook: Any) -> None:
-    """A hook for a class that raises, or returns something else, is a DecodeError that names the record."""
-    kind = own(str | None)
+def test_a_failing_class_hook_is_a_decode_error(hook: Any) -> None:
+    """A hook for a class that raises, or returns another type, causes a DecodeError with the record."""
+    kind = record_class(str | None)
     converter.register_structure_hook(kind, hook)
     caught = refused({"voiceId": "7"}, kind)
 
@@ -618,17 +618,17 @@ def test_a_hook_that_makes_no_record(hook: Any) -> None:
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)
-def test_a_hook_of_a_type_that_fails(error: Exception) -> None:
-    """Whatever a hook for a type raises, it is a DecodeError that names record, field and value."""
+def test_a_failing_type_hook_is_a_decode_error(error: Exception) -> None:
+    """Any error of a hook for a type becomes a DecodeError with record, field and value."""
     kind = type("Kind", (), {})
     converter.register_structure_hook(kind, fail_with(error))
-    caught = refused({"voiceId": "7", "tag": "a"}, own(kind | None))
+    caught = refused({"voiceId": "7", "tag": "a"}, record_class(kind | None))
 
     assert ("7", "tag", "a") == (caught.voice_id, caught.field, caught.value)
 
 
-def test_text_of_a_server_in_an_error() -> None:
-    """Ids and names that a terminal would not show as text are escaped."""
+def test_server_text_in_errors_is_escaped() -> None:
+    """Ids and names that are not printable are escaped."""
     error = refused({"voiceId": "7\x1b[31m\n", "x\x1b": [[]] * 3, "cost": "\x1b"}, VoiceRecord)
     other = refused({"voiceId": "7", "\x1b": Oversized("1e99")}, VoiceRecord)
 

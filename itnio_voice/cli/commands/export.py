@@ -17,7 +17,7 @@ from ...outputs._journal import Journal
 from ...outputs.files import Writable, digest_of, export, format_of
 from ..messages import UsageError, collected
 from ..options import NOW, Range, ReadingOptions, has_user_names, usage
-from ..progress import Bar, tell_skipped, tell_unread
+from ..progress import Bar, print_skipped, print_unread
 from ..terminal import print_error
 
 __all__ = ["Target", "run"]
@@ -88,8 +88,8 @@ async def run(start: str, end: str, target: Target, reading: ReadingOptions) -> 
     with usage():
         journal = Journal(
             target.state if target.resume else None,
-            asked=_identity(start, end, target, accounts, reading),
-            settled=_settled(typed),
+            request=_identity(start, end, target, accounts, reading),
+            resolved=_resolved(typed),
         )
     with journal:
         if journal.finished:
@@ -103,7 +103,7 @@ async def run(start: str, end: str, target: Target, reading: ReadingOptions) -> 
             read = f"{journal.records:,} records for {target.output} have been read"
             _note(reading, f"{read}: continuing with {typed.start.isoformat()} to {until}")
         else:
-            journal.restart(_settled(typed))
+            journal.restart(_resolved(typed))
         await _export(target, accounts, journal, typed, reading)
 
 
@@ -130,10 +130,10 @@ async def _export(
                 csv_safe=target.csv_safe,
                 window=typed.window,
                 on_error=reading.on_error,
-                told=bar.show,
+                on_progress=bar.show,
             )
-        tell_skipped(streams)
-        tell_unread(streams.values(), typed.start, typed.until, continues=target.resume)
+        print_skipped(streams)
+        print_unread(streams.values(), typed.start, typed.until, continues=target.resume)
     of_this_run = f" ({journal.records - before:,} of this run)" if before else ""
     seconds = time.monotonic() - began
     _note(reading, f"{journal.records:,} records{of_this_run} in {seconds:.1f} s: {target.written()}")
@@ -162,13 +162,13 @@ def _identity(
     }
 
 
-def _settled(typed: Range) -> dict[str, str]:
+def _resolved(typed: Range) -> dict[str, str]:
     return {"start": typed.start.isoformat(), "end": typed.until.isoformat()}
 
 
 def _outdated(journal: Journal, typed: Range, output: Path) -> str | None:
     """Return in words why a finished output is not the one that is wanted now; None if it is."""
-    if journal.settled != _settled(typed):
+    if journal.resolved != _resolved(typed):
         return "has the records of an earlier range"
     digest = digest_of(output)
     if digest is None:
@@ -177,6 +177,6 @@ def _outdated(journal: Journal, typed: Range, output: Path) -> str | None:
 
 
 def _first_range(journal: Journal, end: str) -> Range:
-    """Return the range of an export as its first run settled it; an end of "now" is that of each run."""
-    start, until = (datetime.fromisoformat(journal.settled[name]) for name in ("start", "end"))
+    """Return the range of an export as its first run resolved it; "now" as the end is that of each run."""
+    start, until = (datetime.fromisoformat(journal.resolved[name]) for name in ("start", "end"))
     return Range(start, None if end == NOW else until, until)

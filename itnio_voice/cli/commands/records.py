@@ -15,7 +15,7 @@ from ..._wire.pages import Page
 from ...outputs.text import json_lines
 from ..messages import AccountsError
 from ..options import ReadingOptions, has_user_names, zone_of
-from ..progress import Bar, tell_skipped, tell_unread
+from ..progress import Bar, print_skipped, print_unread
 from ..tables import calls
 from ..terminal import OUTPUT, print_output, write_output
 
@@ -171,8 +171,8 @@ async def run(start: str, end: str, limit: int | None, reading: ReadingOptions) 
                         if output.is_full:
                             break
         output.end(streams, merged.failures)
-        tell_skipped(streams)
+        print_skipped(streams)
         if merged.failures:
             raise AccountsError(merged.failures.values())
         if not output.is_full:
-            tell_unread(streams.values(), typed.start, typed.until)
+            print_unread(streams.values(), typed.start, typed.until)

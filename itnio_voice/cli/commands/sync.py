@@ -9,25 +9,25 @@ from pathlib import Path
 from ..._model.windows import SECOND, whole_seconds
 from ...outputs.warehouse import SyncResult, sync
 from ..messages import message_of
-from ..options import AskingOptions, duration, has_user_names, moment, usage, zone_of
-from ..progress import Bar, tell_skipped, tell_unread
+from ..options import RequestOptions, duration, has_user_names, moment, usage, zone_of
+from ..progress import Bar, print_skipped, print_unread
 from ..terminal import print_error
 
 __all__ = ["run"]
 
 
-def run(*, since: str, destination: str, database: Path, dataset: str, lookback: str, asking: AskingOptions) -> bool:
+def run(*, since: str, destination: str, database: Path, dataset: str, lookback: str, requests: RequestOptions) -> bool:
     """Bring a destination up to date, and return whether all accounts could be read."""
-    accounts = asking.found()
+    accounts = requests.found()
     now = datetime.now(UTC)
-    bar = Bar(accounts=accounts, quiet=asking.quiet)
+    bar = Bar(accounts=accounts, quiet=requests.quiet)
 
     def show(synced: SyncResult) -> None:
         bar.streams = [stream for streams in synced.streams.values() for stream in streams.values()]
         bar.show()
 
     with usage():
-        first = moment(since, zone=zone_of(asking.timezone), now=now)
+        first = moment(since, zone=zone_of(requests.timezone), now=now)
         whole_seconds(first, now)  # raises for a start that is not before now
         back = duration(lookback, option="--lookback")
         with bar, _private_files() if destination == "duckdb" else nullcontext():
@@ -38,18 +38,18 @@ def run(*, since: str, destination: str, database: Path, dataset: str, lookback:
                 destination=destination,
                 database=database,
                 dataset=dataset,
-                expired=asking.expired,
+                expired=requests.expired,
                 on_progress=show,
-                **asking.options,
+                **requests.options,
             )
     for streams in synced.streams.values():
-        tell_skipped(streams)
+        print_skipped(streams)
     if not synced.failures:
         read = [stream for streams in synced.streams.values() for stream in streams.values()]
-        tell_unread(read, first, now - SECOND, continues=True)
+        print_unread(read, first, now - SECOND, continues=True)
     for account, errors in synced.failed.items():
         print_error(f"{account}: {_line(errors)}" if has_user_names(accounts) else _line(errors))
-    if not asking.quiet:
+    if not requests.quiet:
         rows = " and ".join(f"{rows:,} rows into {table}" for table, rows in synced.rows.items())
         place = f"duckdb file {database.absolute()}" if destination == "duckdb" else destination
         print_error(f"merged {rows}: {place}, dataset {synced.dataset}")

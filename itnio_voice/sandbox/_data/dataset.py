@@ -76,7 +76,7 @@ def generate(
 ) -> Iterator[dict[str, Any]]:
     """Yield `count` records submitted in `[start, end)`, oldest first, as the JSON objects of the wire.
 
-    The same arguments give the same records. `start` and `end` are aware and taken in whole seconds; `first` numbers
+    The same arguments return the same records. `start` and `end` are aware and rounded down to seconds; `first` numbers
     the first record: data sets with numbers of their own have `voiceId`s of their own.
 
     Raises:
@@ -97,7 +97,7 @@ def generate(
 
 
 def complete(partial: Mapping[str, Any], *, kind: Kind, number: int, now: float) -> dict[str, Any]:
-    """Return a whole record with the given wire fields and, for the others, those of a short answered call.
+    """Return a complete record with the given wire fields and, for the others, those of a short answered call.
 
     It was submitted at `now` (Unix seconds) if `submitTime` is not given. A field given as `...` is left out.
     """

@@ -19,7 +19,7 @@ from .heap import lowest
 
 __all__ = ["FILTERS", "Row", "Selection", "Store"]
 
-# Each record's wire JSON, and what can be asked about it: Unix seconds of its times, and two draws of 0 to 2^32 - 1
+# Each record's wire JSON, and the columns that queries use: Unix seconds of its times, and two draws of 0 to 2^32 - 1
 # from its id, which say whether it is among the late ones and among those held twice. `arrived` is when it was
 # inserted, 0 for the data set that a sandbox begins with.
 _TABLE = """
@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS records (
 """
 _ADD_ARRIVED = "ALTER TABLE records ADD COLUMN arrived REAL NOT NULL DEFAULT 0"
 
-# The first three are in the order of pages and hold every column that a range asks about, so that counting and
+# The first three are in the order of pages and hold every column that a range query uses, so that counting and
 # skipping never touch the records themselves.
 _INDEXES = (
     "CREATE INDEX IF NOT EXISTS by_submitted ON records (account, kind, submitted, id, finished, late)",
@@ -118,7 +118,7 @@ class Selection:
 
     @property
     def query(self) -> str:
-        """The query that gives the range's records, in no order."""
+        """The query for the range's records, in no order."""
         column = _COLUMN[self.behaviour.selects_by]
         # What the other orders sort by is selected only for them: it is in no index of times.
         more = ", voice_id, late, twice" if self.behaviour.order in {"by_id", "by_hash"} else ""
@@ -159,7 +159,7 @@ class Store:
 
     @property
     def unchanged(self) -> AbstractContextManager[object]:
-        """A `with` block in which nobody else changes the records."""
+        """A `with` block in which no other thread changes the records."""
         return self._lock
 
     def close(self) -> None:
@@ -226,7 +226,7 @@ class Store:
         )
 
     def find(self, selection: Selection) -> Row | None:
-        """Return a record that fits the selection's filters, None if there is none to be seen."""
+        """Return a record that fits the selection's filters, None if none is visible."""
         rows = self._all(f"SELECT wire, submitted FROM ({selection.query}) LIMIT 1", selection.values)
         return rows[0] if rows else None
 

@@ -91,17 +91,17 @@ class Page:
 
 
 def page_of(total: int, *, current: int, size: int, behaviour: Behaviour) -> Page:
-    """Return the page to serve where page `current` of `size` records was asked for and there are `total`."""
+    """Return the page to serve for a request for page `current` of `size` records, of `total`."""
     size = min(size, behaviour.max_size)
     last = _last_page(total, size)
-    told, served = current, current
+    claimed, served = current, current
     if behaviour.always_first_page:
-        told, served = 1, 1
+        claimed, served = 1, 1
     elif current > last and total and behaviour.endless != "never":
         return Page(total, size, current, None, extra=True)
     elif current > last and behaviour.past_last != "empty":
-        told, served = (1 if behaviour.past_last == "first" else current), 1
-    return Page(total, size, told, (served - 1) * size if total and served <= last else None)
+        claimed, served = (1 if behaviour.past_last == "first" else current), 1
+    return Page(total, size, claimed, (served - 1) * size if total and served <= last else None)
 
 
 def _last_page(total: int, size: int) -> int:

@@ -82,7 +82,7 @@ class _Visit:
 
 
 class _BrokenError(Exception):
-    """The request fails with a fault that depends on what it asks for."""
+    """A fault that depends on what is requested ends the request."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.kind)
@@ -144,7 +144,7 @@ class Service:
                 flying.pop().in_flight -= 1
 
         async def counted(message: Message) -> None:
-            # Before the last byte leaves: a client that has its answer may ask again at once, and is one, not two.
+            # Before the last byte is sent: a client with its answer may send the next request at once, and counts once.
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 land()
             await send(message)
@@ -199,7 +199,7 @@ class Service:
         canned = faults.canned(fault)
         assert canned is not None  # noqa: S101 - the caller has just seen to it
         self._note(visit, str(canned.status_code) if canned.status_code >= 400 else fault.kind)  # noqa: PLR2004 - HTTP's errors
-        return _canned(canned, headers, visit.behaviour, manner=faults.manner(fault))
+        return _canned(canned, headers, visit.behaviour, delivery=faults.delivery(fault))
 
     def _lag(self, behaviour: Behaviour) -> float:
         """Draw the replica that answers, and return how many seconds it is behind."""
@@ -207,7 +207,7 @@ class Service:
         return behaviour.replica_lag if late else 0.0
 
     def _checked(self, visit: _Visit, answer: Callable[[_Visit], Answer], fault: Fault | None) -> Answer:
-        """Check who asks before anything else, then answer."""
+        """Check the account before anything else, then answer."""
         client = visit.http.client.host if visit.http.client else ""
         if fault is not None and fault.kind == "system_error":
             return Answer(SYSTEM_ERROR)
@@ -220,15 +220,15 @@ class Service:
             return Answer(refusal.status)
 
     def _reply(self, visit: _Visit, answer: Answer, fault: Fault | None, headers: dict[str, str]) -> Response:
-        behaviour, manner = visit.behaviour, faults.manner(fault)
+        behaviour, delivery = visit.behaviour, faults.delivery(fault)
         cut_short = fault is not None and fault.kind == "truncated"
-        self._note(visit, fault.kind if fault and (cut_short or manner != "whole") else answer.status, answer.rows)
+        self._note(visit, fault.kind if fault and (cut_short or delivery != "whole") else answer.status, answer.rows)
         compress = behaviour.gzip and "gzip" in visit.http.headers.get("accept-encoding", "")
         if compress:
             headers["Content-Encoding"] = "gzip"
         body = encode(answer, behaviour, compress=compress, cut_short=cut_short)
         delay = behaviour.latency + behaviour.latency_per_row * answer.offset
-        return faults.Reply(body, headers=headers, manner=manner, delay=delay)
+        return faults.Reply(body, headers=headers, delivery=delivery, delay=delay)
 
     def _answer_page(self, visit: _Visit, kind: Kind) -> Answer:
         behaviour, now = visit.behaviour, visit.now
@@ -298,12 +298,12 @@ class Service:
         )
 
     def _note(self, visit: _Visit, answered: str, rows: int = 0) -> None:
-        asked: dict[str, Any] = {}
+        fields: dict[str, Any] = {}
         if visit.query is not None:
-            asked = {name: getattr(visit.query, name) for name in ("current", "size", "start", "end")}
+            fields = {name: getattr(visit.query, name) for name in ("current", "size", "start", "end")}
         method, path, at, account = visit.http.method, visit.path, visit.now, visit.account
         self.requests.append(
-            Request(method=method, path=path, at=at, account=account, answered=answered, rows=rows, **asked)
+            Request(method=method, path=path, at=at, account=account, answered=answered, rows=rows, **fields)
         )
 
     async def _not_found(self, http: HTTPRequest, error: Exception) -> Response:
@@ -327,14 +327,14 @@ _SOURCES: Mapping[str, Kind] = {"group": "group", "sip": "sip"}
 
 
 def _canned(
-    answer: faults.Canned, headers: dict[str, str], behaviour: Behaviour, *, manner: faults.Manner = "whole"
+    answer: faults.Canned, headers: dict[str, str], behaviour: Behaviour, *, delivery: faults.Delivery = "whole"
 ) -> Response:
     return faults.Reply(
         answer.body,
         status_code=answer.status_code,
         media_type=answer.media_type,
         headers=headers,
-        manner=manner,
+        delivery=delivery,
         delay=behaviour.latency,
     )
 

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..behaviour import Fault
 
-__all__ = ["HANG_UP", "WRITE", "Canned", "FaultPicker", "Manner", "RateLimit", "Reply", "canned"]
+__all__ = ["HANG_UP", "WRITE", "Canned", "Delivery", "FaultPicker", "RateLimit", "Reply", "canned"]
 
 HANG_UP = "itnio_voice.hang_up"
 """The name, in an ASGI scope's state, of the function that closes the connection."""
@@ -20,7 +20,7 @@ HANG_UP = "itnio_voice.hang_up"
 WRITE = "itnio_voice.write"
 """The name, in an ASGI scope's state, of the function that writes bytes to the connection."""
 
-Manner = Literal["whole", "half_body", "drop", "hang", "drip", "surplus"]
+Delivery = Literal["whole", "half_body", "drop", "hang", "drip", "surplus"]
 
 _SECONDS_PER_BYTE = 0.05
 _WEB_PAGE = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>"
@@ -53,7 +53,7 @@ _CANNED: Mapping[str, Canned] = {
     "hang": Canned(b"", 200),
 }
 
-_MANNER: Mapping[str, Manner] = {
+_DELIVERY: Mapping[str, Delivery] = {
     "half_body": "half_body",
     "drop": "drop",
     "hang": "hang",
@@ -63,13 +63,13 @@ _MANNER: Mapping[str, Manner] = {
 
 
 def canned(fault: Fault | None) -> Canned | None:
-    """Return the answer that a fault gives whatever was asked, None if it gives the real one."""
+    """Return the answer of a fault that does not depend on the request; None if the answer is the real one."""
     return _CANNED.get(fault.kind) if fault else None
 
 
-def manner(fault: Fault | None) -> Manner:
+def delivery(fault: Fault | None) -> Delivery:
     """Return how a fault has an answer sent."""
-    return _MANNER.get(fault.kind, "whole") if fault else "whole"
+    return _DELIVERY.get(fault.kind, "whole") if fault else "whole"
 
 
 class FaultPicker:
@@ -102,7 +102,7 @@ class RateLimit:
         self._at = -math.inf
 
     def seconds_to_wait(self, limit: float | None, window: float, now: float) -> int:
-        """Take a request out of the bucket: 0 if it held one, else the whole seconds until it does."""
+        """Take a token from the bucket; return 0 if there was one, else the seconds until the next, rounded up."""
         if limit is None:
             self._left = math.inf
             return 0
@@ -126,7 +126,7 @@ async def _left(receive: Receive, within: float = math.inf) -> bool:
 async def _end_connection(scope: Scope, receive: Receive) -> None:
     hang_up: Callable[[], None] | None = scope.get("state", {}).get(HANG_UP)
     if hang_up is None:
-        # In-process there is no connection to end: the caller sees what its socket would have told.
+        # In-process there is no connection to end: the caller sees what its socket would have reported.
         message = "the sandbox dropped the connection"
         raise ConnectionResetError(message)
     hang_up()
@@ -144,11 +144,11 @@ class Reply(Response):
         status_code: int = 200,
         media_type: str = "application/json",
         headers: Mapping[str, str],
-        manner: Manner = "whole",
+        delivery: Delivery = "whole",
         delay: float = 0.0,
     ) -> None:
         super().__init__(body, status_code, headers, media_type)
-        self._manner: Manner = manner
+        self._manner: Delivery = delivery
         self._delay = delay
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -200,7 +200,7 @@ class Reply(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
 
 
-_SENDERS: Mapping[Manner, Callable[[Reply, Scope, Receive, Send], Awaitable[None]]] = {
+_SENDERS: Mapping[Delivery, Callable[[Reply, Scope, Receive, Send], Awaitable[None]]] = {
     "whole": Reply.whole,
     "half_body": Reply.half,
     "drop": Reply.drop,

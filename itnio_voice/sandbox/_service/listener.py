@@ -34,7 +34,7 @@ class _Protocol(H11Protocol):
 
     def __init__(self, config: Config, server_state: ServerState) -> None:
         super().__init__(config, server_state, app_state={})
-        # What is wrong with the application itself is told, under our name.
+        # Errors of the application itself are logged, under the sandbox's name.
         self.logger = _LOGGER
         self.access_log = False
 

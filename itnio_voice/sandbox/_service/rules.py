@@ -52,7 +52,7 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault of the st
 
 @attrs.frozen
 class Query:
-    """What a page was asked for: `start` and `end` are aware, `params` is as it came."""
+    """The arguments of a page request: `start` and `end` are aware, `params` is as it was received."""
 
     current: int
     size: int
@@ -103,9 +103,9 @@ def authenticate(
 def read_query(content_type: str, body: bytes, time_offset: TimeOffset = "honoured") -> Query:
     """Read the body of a query; where `time_offset` is ignored, its times are read as the vendor's local time.
 
-    It is a JSON object, told to be JSON. `current` is 1 or more (1 where it is missing) and `size` 1–100 (25), as
-    numbers or digits; neither may be empty. `params` holds `strTime` and `endTime`, ISO 8601 with an offset and whole
-    seconds, not in reverse.
+    It is a JSON object, with the content type of JSON. `current` is 1 or more (1 if it is missing) and `size` is 1 to
+    100 (25 if it is missing), as numbers or digits; neither may be empty. `params` holds `strTime` and `endTime`, ISO
+    8601 with an offset and whole seconds, in order.
 
     Raises:
         Refusal: -22.

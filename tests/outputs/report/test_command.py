@@ -1,4 +1,4 @@
-"""The command `report`: what it prints, what it returns, and what it leaves alone."""
+"""The command `report`: its output, its exit codes, and the files that it does not touch."""
 
 import os
 import subprocess
@@ -33,8 +33,10 @@ def test_command_prints_the_headline(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("write", WRITE)
-def test_default_output(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page is written into the working folder, and nothing else is."""
+def test_the_page_is_written_into_the_working_folder(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page is written into the working folder, and no other file is."""
     source = write(tmp_path, CALLS)
     monkeypatch.chdir(tmp_path)
 
@@ -42,7 +44,7 @@ def test_default_output(write: Write, tmp_path: Path, monkeypatch: pytest.Monkey
     assert {source.name, "report.html"} == {path.name for path in tmp_path.iterdir()}
 
 
-def test_two_commands_at_once(tmp_path: Path) -> None:
+def test_two_commands_may_write_one_page(tmp_path: Path) -> None:
     """Two processes report one database into one page, and both succeed."""
     source = as_duckdb(tmp_path, CALLS)
     command = [sys.executable, "-m", "itnio_voice", "report", source.name]
@@ -55,7 +57,7 @@ def test_two_commands_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("write", WRITE)
 def test_input_is_never_the_output(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whichever name the output has, it does not replace the input."""
+    """The output does not replace the input, under any name."""
     source = write(tmp_path, CALLS)
     before = source.read_bytes()
     (tmp_path / "link").symlink_to(source)
@@ -72,8 +74,8 @@ def test_input_is_never_the_output(write: Write, tmp_path: Path, capsys: pytest.
     assert {source.name, "link", "hard", "folder"} == {path.name for path in tmp_path.iterdir()}
 
 
-def test_output_that_is_not_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder, a missing folder and a device are errors before the source is read, and stay as they are."""
+def test_an_output_that_is_not_a_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder, a missing folder and a device are errors before the source is read, and are unchanged."""
     source = tmp_path / "missing.parquet"
     os.mkfifo(tmp_path / "fifo")
     cases = [(tmp_path, "Is a directory"), (tmp_path / "none" / "x", "Not a directory"), (tmp_path / "fifo", "regular")]
@@ -89,8 +91,8 @@ def test_output_that_is_not_a_file(tmp_path: Path, capsys: pytest.CaptureFixture
     assert (tmp_path / "fifo").is_fifo()
 
 
-def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Wrong usage is 2, a file that cannot be opened is 1; each prints one line, and writes no page."""
+def test_errors_exit_with_1_or_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wrong usage exits with 2, a file that cannot be opened with 1; each prints one line and writes no page."""
     source, output = str(as_parquet(tmp_path, CALLS)), str(tmp_path / "report.html")
     (tmp_path / "empty.parquet").touch()
     cases = [
@@ -137,7 +139,7 @@ def test_reports_of_what_the_commands_write(
     assert "Cost in USD" in printed.pop()
 
 
-def test_database_of_a_sync_that_failed(
+def test_database_of_a_failed_sync_has_no_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A sync that read no account leaves a database without figures; one of an account without calls has zeros."""

@@ -1,4 +1,4 @@
-"""The page and the terminal table, when texts of records and names of files are an attacker's."""
+"""The page and the terminal table, with hostile record texts and file names."""
 
 import html
 import io
@@ -103,14 +103,14 @@ def test_page_loads_nothing(tmp_path: Path) -> None:
     assert ["calls.parquet", "report.html"] == sorted(path.name for path in tmp_path.iterdir())
 
 
-def test_source_name_that_is_not_unicode(tmp_path: Path) -> None:
+def test_source_name_that_is_not_unicode_is_escaped(tmp_path: Path) -> None:
     """A file name with bytes that are not UTF-8 is shown with escapes."""
     assert r"caf\udce9" in page_of(read_figures(as_parquet(tmp_path, [])), tmp_path, source="caf\udce9")
 
 
 @pytest.mark.parametrize("text", EVIL, ids=range(len(EVIL)))
 def test_terminal_shows_texts_as_text(text: str, tmp_path: Path) -> None:
-    """A currency neither steers the terminal nor is read as rich's markup."""
+    """A currency neither controls the terminal nor is read as rich's markup."""
     output = io.StringIO()
     figures = read_figures(as_parquet(tmp_path, [evil_call(text)]))
     Console(file=output, width=200, force_terminal=True, color_system=None).print(headline_table(figures.headline))
@@ -181,7 +181,7 @@ def test_rows_with_the_same_label_stay_apart(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["constructor", "__proto__", "plain"])
 def test_names_of_javascript_are_drawn_as_texts(text: str, tmp_path: Path) -> None:
-    """A text that every JavaScript object has a property of draws its bars, as any text does."""
+    """A text that is also a property of every JavaScript object draws its bars as any other text."""
     figures = read_figures(as_csv(tmp_path, [evil_call(text)]))
     drawn = [vl_convert.vegalite_to_svg(chart) for chart in charts(figures).values()]
 
@@ -190,14 +190,14 @@ def test_names_of_javascript_are_drawn_as_texts(text: str, tmp_path: Path) -> No
         assert 1 == len(re.findall('aria-roledescription="(?:bar|rect mark)"', picture))
 
 
-def test_labels() -> None:
-    """A label is short and printable, and different texts have different ones."""
+def test_labels_are_short_and_distinct() -> None:
+    """A label is short and printable, and different texts have different labels."""
     assert r"a\nb" == label("a\nb")
     assert LONGEST == len(label("\x00" * 99)) == len(label("x" * 10**7))
     assert ["A", "A (2)", "B", "A (3)"] == labels(["A", "A", "B", "A"])
 
 
-def test_digits() -> None:
+def test_all_digits_of_amounts_are_shown() -> None:
     """All digits of an amount are shown, where a context of 28 digits would round."""
     assert "99,999,999,999,999,999,999.999999999999999999" == digits(Decimal("9" * 20 + "." + "9" * 18), ",")
     assert ["0", "100", "0.1", "-0.000000000000000002", "1,000"] == [

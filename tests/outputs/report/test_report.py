@@ -58,7 +58,7 @@ CALLS = [
 
 
 @pytest.mark.parametrize("write", WRITE)
-def test_figures_computed_by_hand(write: Write, tmp_path: Path) -> None:
+def test_figures_match_those_computed_by_hand(write: Write, tmp_path: Path) -> None:
     """The figures of a few calls are exact, in every format."""
     figures = read_figures(write(tmp_path, CALLS))
     headline = figures.headline
@@ -88,8 +88,8 @@ def test_figures_computed_by_hand(write: Write, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["group", "sip"])
 @pytest.mark.parametrize("write", WRITE)
-def test_figures_computed_by_python(write: Write, kind: Any, tmp_path: Path) -> None:
-    """The figures of thousands of calls, in another time zone than UTC."""
+def test_figures_match_those_computed_by_python(write: Write, kind: Any, tmp_path: Path) -> None:
+    """The figures of thousands of calls equal Python's, in another time zone than UTC."""
     of: type[Any] = VoiceRecord if kind == "group" else SipRecord
     made = generate(3000, start=START, end=START + timedelta(days=20), seed=7, kind=kind)
     records = [structure_record(json.loads(json.dumps(wire)), of) for wire in made]
@@ -117,7 +117,7 @@ def test_figures_computed_by_python(write: Write, kind: Any, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("write", WRITE)
-def test_file_without_calls(write: Write, tmp_path: Path) -> None:
+def test_a_file_without_calls_is_reported_as_such(write: Write, tmp_path: Path) -> None:
     """The page says that there are no calls."""
     write_page(read_figures(write(tmp_path, [])), tmp_path / "report.html", source="calls")
 

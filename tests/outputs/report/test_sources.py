@@ -1,4 +1,4 @@
-"""The files that a report reads: by exact path, with checked columns, and never another one."""
+"""The files that a report reads: by exact path, with checked columns, and no other file."""
 
 import json
 import os
@@ -30,7 +30,7 @@ THREE = ONE * 3
 @pytest.mark.parametrize("name", ["calls[1]", "*", "call?", "{calls,call}", 'it\'s "quoted"', "~", "a b\n", "ü"])
 @pytest.mark.parametrize("write", WRITE)
 def test_file_is_read_by_its_exact_path(write: Write, name: str, tmp_path: Path) -> None:
-    """A name with the characters of a pattern reads no other file."""
+    """A name with glob characters reads no other file."""
     path = write(tmp_path, THREE)
     path = path.rename(path.with_stem(name))
     for decoy in ("calls1", "call1", "calls"):
@@ -52,7 +52,7 @@ def test_folder_names_are_not_values(write: Write, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("write", WRITE)
 def test_duckdb_opens_no_connection_and_no_other_file(write: Write, tmp_path: Path) -> None:
-    """Neither an extension nor an address is loaded from the network, nor can a query read another file."""
+    """No extension and no URL is loaded from the network, and no query can read another file."""
     source = write(tmp_path, ONE)
     other = tmp_path / "other.csv"
     other.write_text("a\n1\n")
@@ -102,7 +102,7 @@ def test_columns_are_checked(change: Callable[[pa.Table], pa.Table], words: str,
 
 
 def test_equivalent_types_are_read(tmp_path: Path) -> None:
-    """A file that other tools have written again is read: plain or large text, other precisions, empty columns."""
+    """A file rewritten by other tools is read: plain or large text, other precisions, empty columns."""
     path = as_parquet(tmp_path, THREE)
     table = parquet.read_table(path)
     for name, kind in (
@@ -141,7 +141,7 @@ OTHER_FILES = {
 
 @pytest.mark.parametrize("name", OTHER_FILES)
 def test_other_files_are_errors(name: str, tmp_path: Path) -> None:
-    """A file without call records is an error of one line, which says how to make one."""
+    """A file without call records is a one-line error that says how to create one."""
     content, words = OTHER_FILES[name]
     (tmp_path / name).write_bytes(content)
 
@@ -154,7 +154,7 @@ def test_other_files_are_errors(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("write", EXPORTS)
 def test_cut_file_is_an_error(write: Write, tmp_path: Path) -> None:
-    """A file without its last bytes is not a report of fewer calls."""
+    """A file without its last bytes is not reported as fewer calls."""
     path = write(tmp_path, THREE)
     path.write_bytes(path.read_bytes()[:-9])
 
@@ -201,14 +201,14 @@ TEXTS = ["a,b;c", 'say "hi"', "two\r\nlines\nand\rmore", "\x00", "NULL", "NA", "
 
 @pytest.mark.parametrize("write", WRITE)
 def test_texts_are_read_as_they_are(write: Write, tmp_path: Path) -> None:
-    """Quotes, line ends, NUL, words for missing values and long texts come back as they were written."""
+    """Quotes, line ends, NUL, words for missing values and long texts are read back unchanged."""
     figures = read_figures(write(tmp_path, [VoiceRecord(submit_time=AT, code=text) for text in TEXTS]))
 
     assert {*TEXTS} == {row["destination"] for row in figures.by_destination}
 
 
 def test_sip_records_have_no_keys(tmp_path: Path) -> None:
-    """The columns of voice messages alone are optional."""
+    """The columns that only voice messages have are optional."""
     for write in WRITE:
         assert [] == read_figures(write(tmp_path, [SipRecord(submit_time=AT)], SipRecord)).by_key
 
@@ -223,8 +223,8 @@ def test_sums_are_exact_to_38_digits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".csv", ".jsonl", ".duckdb"])
-def test_what_is_not_a_file_is_an_os_error(suffix: str, tmp_path: Path) -> None:
-    """A missing file, a folder and a FIFO are named, and none is waited for."""
+def test_a_source_that_is_not_a_file_is_an_os_error(suffix: str, tmp_path: Path) -> None:
+    """A missing file, a folder and a FIFO are errors with the name, without waiting."""
     folder, fifo, missing = (tmp_path / f"{name}{suffix}" for name in ("folder", "fifo", "missing"))
     folder.mkdir()
     os.mkfifo(fifo)
@@ -236,7 +236,7 @@ def test_what_is_not_a_file_is_an_os_error(suffix: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
 @pytest.mark.parametrize("write", WRITE)
-def test_file_without_permission(write: Write, tmp_path: Path) -> None:
+def test_file_without_permission_is_an_error(write: Write, tmp_path: Path) -> None:
     """A file that may not be read is a PermissionError."""
     path = write(tmp_path, ONE)
     path.chmod(0)
@@ -245,7 +245,7 @@ def test_file_without_permission(write: Write, tmp_path: Path) -> None:
         read_figures(path)
 
 
-def test_unknown_time_zone(tmp_path: Path) -> None:
+def test_unknown_time_zone_is_an_error(tmp_path: Path) -> None:
     """A time zone that DuckDB does not know is an error of the argument."""
     with pytest.raises(ValueError, match="'Mars' is not a time zone"):
         read_figures(as_arrow(tmp_path, ONE), timezone="Mars")
@@ -254,13 +254,13 @@ def test_unknown_time_zone(tmp_path: Path) -> None:
 # Databases
 
 
-def test_database_without_completed_load(tmp_path: Path) -> None:
+def test_database_without_completed_load_is_not_reported(tmp_path: Path) -> None:
     """The tables of a sync that has been killed are not reported."""
     with pytest.raises(ValueError, match="no sync has been completed"):
         read_figures(as_duckdb(tmp_path, ONE, finished=False))
 
 
-def test_database_of_a_failed_sync(tmp_path: Path) -> None:
+def test_database_of_a_failed_sync_is_not_reported(tmp_path: Path) -> None:
     """A load that read no account is not a report of zero calls; one that found no calls is."""
     failed, empty = tmp_path / "failed", tmp_path / "empty"
     failed.mkdir()
@@ -271,8 +271,8 @@ def test_database_of_a_failed_sync(tmp_path: Path) -> None:
     assert 0 == read_figures(as_duckdb(empty, [])).headline.calls
 
 
-def test_database_without_tables(tmp_path: Path) -> None:
-    """A database of something else is an error."""
+def test_database_without_tables_is_an_error(tmp_path: Path) -> None:
+    """A database of another program is an error."""
     with duckdb.connect(str(tmp_path / "other.duckdb")) as connection:
         connection.execute("CREATE TABLE other (a INTEGER)")
         connection.execute("CREATE VIEW voice_records AS FROM read_csv('/etc/passwd')")
@@ -281,8 +281,8 @@ def test_database_without_tables(tmp_path: Path) -> None:
         read_figures(tmp_path / "other.duckdb")
 
 
-def test_several_datasets(tmp_path: Path) -> None:
-    """Two datasets are not added up: one is chosen. A dataset without a completed load does not count."""
+def test_several_datasets_are_not_added_up(tmp_path: Path) -> None:
+    """Two datasets are not added up: one is selected. A dataset without a completed load does not count."""
     as_duckdb(tmp_path, ONE, dataset='first"; --')
     as_duckdb(tmp_path, ONE, dataset="unfinished", finished=False)
     assert 1 == read_figures(tmp_path / "calls.duckdb").headline.calls
@@ -318,8 +318,8 @@ os._exit(0)
 """
 
 
-def test_database_that_another_process_writes_to(tmp_path: Path) -> None:
-    """It is an error while the writer runs; afterwards its log is read too, and no file is changed."""
+def test_database_in_use_is_an_error(tmp_path: Path) -> None:
+    """It is an error while the writer runs; afterwards its write-ahead log is read too, and no file is changed."""
     path = as_duckdb(tmp_path, ONE)
     command = [sys.executable, "-c", WRITER, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:  # noqa: S603
@@ -336,8 +336,8 @@ def test_database_that_another_process_writes_to(tmp_path: Path) -> None:
     assert before == {file.name: file.read_bytes() for file in tmp_path.iterdir()}
 
 
-def test_state_that_is_damaged(tmp_path: Path) -> None:
-    """An unreadable state of dlt's is an error of one line."""
+def test_damaged_state_is_an_error(tmp_path: Path) -> None:
+    """An unreadable state of dlt is a one-line error."""
     path = as_duckdb(tmp_path, [])
     for state in ("!", json.dumps({}), ""):
         with duckdb.connect(str(path)) as connection:

@@ -57,9 +57,9 @@ def as_duckdb(
     finished: bool = True,
     accounts: Sequence[str] = ("default",),
 ) -> Path:
-    """Write a database as `sync` does: each kind in a table of its own, which its staging area has too.
+    """Write a database like `sync`: each kind in its own table, also in the staging area.
 
-    `finished` is whether the load has been completed, and `accounts` are those that have been read.
+    `finished` is whether the load has completed; `accounts` are those that have been read.
     """
     path = folder / "calls.duckdb"
     dataset = dataset.replace('"', '""')
