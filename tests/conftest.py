@@ -1,4 +1,4 @@
-"""What all tests share: the sandbox's own pytest plugin, the two event loops, and a session on a sandbox."""
+"""Shared by all tests: the sandbox's own pytest plugin, the two event loops, and a session on a sandbox."""
 
 import os
 from typing import Any
@@ -11,7 +11,7 @@ from itnio_voice.sandbox import Sandbox
 
 pytest_plugins = ["itnio_voice.sandbox.fixtures"]
 
-# How long an example takes says more of what else the machine does.
+# The duration of an example depends mostly on the load of the machine.
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("busy")
 

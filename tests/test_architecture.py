@@ -15,9 +15,9 @@ from itnio_voice._model import errors
 PACKAGE = Path(itnio_voice.__file__).parent
 PAGE = PACKAGE.parent / "docs" / "architecture.md"
 LAYERS = {"cli": 6, "outputs": 5, "_client": 4, "_walk": 3, "_http": 2, "_wire": 2, "_model": 1}
-"""The folders of the package and the height of each. A layer imports those below it, `_walk` none of `_http`."""
+"""The package's folders and their heights. A layer imports those below it; `_walk` does not import `_http`."""
 ALONE = {"sandbox": {"_extras", "_model"}, "_extras": set[str](), "__main__": {"cli", "_extras"}}
-"""What stands beside the layers, and what of the package it may import."""
+"""The modules beside the layers, and what they may import from the package."""
 ALSO = {"cli": {"sandbox", "_extras"}, "outputs": {"_extras"}}
 """What a layer may import beside the layers below it."""
 NEVER = {("_walk", "_http")}
@@ -67,19 +67,19 @@ def may_import(one: str, other: str) -> bool:
 
 
 def test_every_folder_is_a_layer_or_stands_alone() -> None:
-    """Nothing in the package is without a place."""
+    """Every folder of the package is in the table."""
     assert {*LAYERS, *ALONE, ""} == set(map(folder, MODULES))
 
 
 def test_imports_point_down() -> None:
-    """No folder imports one above it or beside it, nor the package root."""
+    """No folder imports one above or beside it, nor the package root."""
     arrows = {(folder(name), folder(other), name) for name in GRAPH if name for other in GRAPH[name]}
 
     assert set() == {arrow for arrow in arrows if arrow[0] != arrow[1] and not may_import(*arrow[:2])}
 
 
 def test_imports_have_no_cycle() -> None:
-    """Not within a folder either."""
+    """There is no cycle within a folder either."""
     parts = {name: {other for other in others if not name.startswith(f"{other}.")} for name, others in GRAPH.items()}
 
     assert set(MODULES) == set(TopologicalSorter(parts).static_order())
@@ -100,12 +100,12 @@ def described() -> str:
 
 
 def test_the_documentation_lists_every_module() -> None:
-    """If a module is new or its job has changed: `python -m tests.test_architecture` writes the list."""
+    """After a change, `python -m tests.test_architecture` writes the list."""
     assert described() in PAGE.read_text()
 
 
 def test_the_core_imports_no_extra() -> None:
-    """`import itnio_voice` needs nothing but the core's own dependencies."""
+    """`import itnio_voice` needs only the core's own dependencies."""
     script = "import sys, json, itnio_voice; print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
 
     def loaded_by(names: str) -> set[str]:
@@ -121,7 +121,7 @@ def test_the_core_imports_no_extra() -> None:
     assert "starlette" in loaded_by("itnio_voice.sandbox")
 
 
-def test_public_names() -> None:
+def test_public_names_are_sorted_and_complete() -> None:
     """`__all__` of the root is sorted and complete, and has every error."""
     names = itnio_voice.__all__
     public = {name for name in vars(itnio_voice) if not name.startswith("_") and name not in {*LAYERS, *ALONE}}
@@ -140,7 +140,7 @@ def test_public_classes_name_the_root_as_their_module() -> None:
 
 
 def test_no_name_hides_a_module() -> None:
-    """A module of the package can be imported by its name, for no function or class at its place is called so."""
+    """Each module can be imported by its name, because no function or class at its place has the same name."""
     for name in MODULES:
         parent, _, last = name.rpartition(".")
         package = importlib.import_module(f"itnio_voice.{parent}".rstrip("."))
@@ -149,7 +149,7 @@ def test_no_name_hides_a_module() -> None:
 
 
 def test_folders_and_modules_are_small_and_say_their_job() -> None:
-    """A folder has few entries. A module begins with a sentence on its job, and has few lines."""
+    """A folder has few entries. A module starts with a sentence about its job, and has few lines."""
     for path in PACKAGE.rglob("*.py"):
         text = path.read_text()
         assert text.startswith('"""'), path

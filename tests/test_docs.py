@@ -1,4 +1,4 @@
-"""Every Python and shell block of the README and the documentation runs as it is shown, page by page, on a sandbox."""
+"""Every Python and shell block of the README and the documentation runs as shown, page by page, on a sandbox."""
 
 import ast
 import inspect
@@ -44,7 +44,7 @@ CREDENTIALS = 'Credentials(api_key="…", api_secret="…")'
 
 @attrs.define
 class Reader:
-    """A reader who types the blocks of a page in order, in one folder and one shell session.
+    """A reader who types a page's blocks in order, in one folder and one shell session.
 
     Python blocks run on asyncio, and then once more on trio. A block marked as `second terminal` runs until the page's
     end. A block marked as `not run` says why.
@@ -78,7 +78,7 @@ class Reader:
         return ran
 
     def run_python(self, text: str) -> None:
-        """Run Python code, in which the placeholders of credentials are filled in, on both event loops."""
+        """Run Python code, with credentials in place of the placeholders, on both event loops."""
         account = [os.environ[name] for name in ("ITNIO_API_KEY", "ITNIO_API_SECRET", "ITNIO_BASE_URL")]
         text = text.replace(CREDENTIALS, "Credentials({!r}, {!r}), base_url={!r}".format(*account))
         for backend in ("asyncio", "trio"):
@@ -114,7 +114,7 @@ class Reader:
             self.export(line)
 
     def start(self, text: str) -> None:
-        """Run a shell command until the page's end, and paste the variables that it prints."""
+        """Run a shell command until the end of the page, and export the variables that it prints."""
         process = subprocess.Popen(  # noqa: S603
             ["bash", "-ec", text],  # noqa: S607
             cwd=self.folder,
@@ -139,7 +139,7 @@ class Reader:
             self.monkeypatch.setenv(name, value)
 
     def close(self) -> None:
-        """End what runs in the second terminal."""
+        """End the processes of the second terminal."""
         for process in self.running:
             os.killpg(process.pid, signal.SIGTERM)
             process.communicate()
@@ -175,7 +175,7 @@ def reader(
 
 @contextmanager
 def _levels() -> Iterator[None]:
-    """Leave loggers at the levels at which they were."""
+    """Restore the levels of loggers."""
     loggers = [logging.getLogger(name) for name in ("itnio_voice", "httpx")]
     levels = [logger.level for logger in loggers]
     yield
@@ -185,7 +185,7 @@ def _levels() -> Iterator[None]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_of_a_page_runs(page: Path, reader: Reader) -> None:
-    """Each block of a page works as it is shown; each Python block works a second time, in the same folder."""
+    """Each block of a page works as shown; each Python block works a second time, in the same folder."""
     if page.name == "data-job.md":
         shutil.copy(DOCS / "examples" / "data_job.py", reader.folder)  # the page shows it
     reader.read(page)
@@ -196,7 +196,7 @@ def test_every_block_of_a_page_runs(page: Path, reader: Reader) -> None:
         assert rows == records > 0
 
 
-def test_the_tutorial(reader: Reader) -> None:
+def test_the_tutorial_works(reader: Reader) -> None:
     """The tutorial works from its first step to its last."""
     for name in ("ITNIO_API_KEY", "ITNIO_API_SECRET", "ITNIO_BASE_URL"):
         reader.monkeypatch.delenv(name)
@@ -209,7 +209,7 @@ def test_the_tutorial(reader: Reader) -> None:
 
 
 def test_blocks_that_do_not_run_say_why() -> None:
-    """Each mark of a block is one that the tests know, and a block that does not run has a reason; it compiles, too."""
+    """Each mark of a block is known, and a block that does not run has a reason; it compiles, too."""
     blocks = [block for page in [*PAGES, TUTORIAL] for block in BLOCK.finditer(page.read_text())]
     marks = [block["mark"] for block in blocks if block["mark"]]
 
@@ -220,8 +220,8 @@ def test_blocks_that_do_not_run_say_why() -> None:
     assert [] == [mark for mark in marks if mark != SECOND_TERMINAL and not re.fullmatch(f"{NOT_RUN}.{{10,}}", mark)]
 
 
-def test_no_page_has_a_date_that_grows_old() -> None:
-    """No page shows a date of a call: it would be older than what the server keeps one day."""
+def test_no_page_has_a_date_that_expires() -> None:
+    """No page shows the date of a call: one day it would be older than the retention."""
     dated = re.compile(r"datetime\(20[0-9]{2}|\b20[0-9]{2}-[01][0-9]-[0-3][0-9]")
 
     shown = [(page, block["text"]) for page in [*PAGES, TUTORIAL] for block in BLOCK.finditer(page.read_text())]
@@ -239,3 +239,20 @@ def test_the_page_of_errors_lists_every_error() -> None:
 
     assert errors
     assert [] == [name for name in errors if f"| `{name}` |" not in page]
+
+
+def test_the_page_of_fields_lists_every_field() -> None:
+    """It has a row for each field of the two kinds of records, and names what streams and calls return."""
+    from itnio_voice import Page, Progress, RecordingURL, SipRecord, VoiceRecord, Window, WindowBatch
+
+    page = (DOCS / "fields.md").read_text()
+    fields = {field.name for kind in (VoiceRecord, SipRecord) for field in attrs.fields(kind)} - {"extra"}
+    returned = {
+        kind: {field.name for field in attrs.fields(kind)} for kind in (WindowBatch, Progress, RecordingURL, Window)
+    }
+    returned[Page] = {"records", "total", "size", "current", "pages"}
+
+    assert fields == set(re.findall(r"^\| `([a-z_]+)` \| `", page, re.MULTILINE))
+    for kind, names in returned.items():
+        (row,) = re.findall(rf"^\| `{kind.__name__}` \|.*$", page, re.MULTILINE)
+        assert [] == [name for name in names if f"`{name}`" not in row]

@@ -79,7 +79,7 @@ def test_a_module_names_its_missing_extra(module: str, extra: str) -> None:
 
 
 def test_another_missing_module_is_not_explained() -> None:
-    """A missing module that belongs to no extra is reported as it is."""
+    """A missing module that belongs to no extra is reported unchanged."""
     done = run_without({"sqlite3"}, COMMAND_LINE, "export", "1d", "-o", "calls.csv")
 
     assert "ModuleNotFoundError: import of sqlite3 halted" in done.stderr

@@ -1,4 +1,4 @@
-"""What is built and what it brings with it: the files of the wheel and the source archive, and licences."""
+"""The built archives: the files of the wheel and the source archive, and licences."""
 
 import re
 import subprocess
@@ -31,19 +31,19 @@ BESIDE = {
     ".gitignore",
 }
 LICENCES = {"MIT": "MIT", "BSD": "BSD", "Apache": "Apache", "MPL|Mozilla": "MPL", "PSF": "PSF"}
-"""How a kind of licence is known by the words of a package."""
+"""The words by which a kind of licence is recognized."""
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return where wheel and source archive have been built, by the backend itself and so without network."""
+    """Return the folder of the wheel and the source archive, built by the backend itself and so without network."""
     folder = tmp_path_factory.mktemp("built")
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-d", str(folder)], check=True, cwd=ROOT)  # noqa: S603
     return folder
 
 
 def ours() -> set[str]:
-    """Return the project's files: those that git knows or would take in."""
+    """Return the project's files: those that git tracks or would add."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     files = subprocess.check_output(command, cwd=ROOT, text=True).splitlines()  # noqa: S603
     return {file for file in files if (ROOT / file).exists()}
@@ -53,8 +53,8 @@ needs_git = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no 
 
 
 @needs_git
-def test_the_wheel(built: Path) -> None:
-    """It holds the package, typed, with its licence and its command, and nothing else."""
+def test_the_wheel_contains_only_the_package(built: Path) -> None:
+    """The wheel contains the package, typed, with its licence and its command, and nothing else."""
     (wheel,) = built.glob("*.whl")
     about = {
         f"{NAME}.dist-info/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
@@ -70,8 +70,8 @@ def test_the_wheel(built: Path) -> None:
 
 
 @needs_git
-def test_the_source_archive(built: Path) -> None:
-    """It holds what is needed to build, test and document the package, and nothing else; a wheel of it is the same."""
+def test_the_source_archive_builds_the_same_wheel(built: Path) -> None:
+    """The source archive has what is needed to build, test and document the package; a wheel from it is the same."""
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as opened:
         names = {Path(name).relative_to(NAME).as_posix() for name in opened.getnames()}
@@ -111,10 +111,10 @@ def licences(text: str) -> set[str]:
 
 
 def licences_of(name: str) -> set[str]:
-    """Return the kinds of licences that a package says it is under."""
-    told = distribution(name).metadata.json
-    classifiers = [item for item in told.get("classifier", []) if item.startswith("License")]
-    return licences(f"{told.get('license_expression')} {classifiers} {told.get('license', '')!s:.60}")
+    """Return the kinds of licences in a package's metadata."""
+    metadata = distribution(name).metadata.json
+    classifiers = [item for item in metadata.get("classifier", []) if item.startswith("License")]
+    return licences(f"{metadata.get('license_expression')} {classifiers} {metadata.get('license', '')!s:.60}")
 
 
 @pytest.mark.parametrize(("name", "version"), [("httpx", "1.0.dev6"), ("httpx", "1.0"), ("httpcore2", "3.0")])
@@ -126,7 +126,7 @@ def test_next_majors_are_excluded(name: str, version: str) -> None:
 
 
 def test_licences_are_listed() -> None:
-    """Each package of the core, and each that an extra names, is in the documentation with its licence."""
+    """Each package of the core and of an extra is in the documentation, with its licence."""
     rows = re.findall(r"^\| ([a-z0-9-]+) \| ([^|]+) \|", (ROOT / "docs" / "licences.md").read_text(), re.MULTILINE)
     table = {name: licences(licence) for name, licence in rows if name != "package"}
     extras = [text for texts in PROJECT["optional-dependencies"].values() for text in texts]
@@ -138,8 +138,8 @@ def test_licences_are_listed() -> None:
     assert {name: licences_of(name) for name in {*core, *named}} == table
 
 
-def test_no_other_kind_of_licence() -> None:
-    """Nothing that is installed, by whatever extra, has a licence of another kind."""
+def test_all_licences_are_of_known_kinds() -> None:
+    """No installed package, of any extra, has a licence of another kind."""
     seen: set[str] = set()
     extras = [text for texts in PROJECT["optional-dependencies"].values() for text in texts]
     names = [name for text in [*PROJECT["dependencies"], *extras] for name in needed(text, seen)]

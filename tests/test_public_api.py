@@ -1,4 +1,4 @@
-"""The public face as `public_api.txt` records it: whoever changes a name or a signature sees that it is one."""
+"""The public interface as recorded in `public_api.txt`: a change of a name or signature fails here."""
 
 import importlib
 import inspect
@@ -17,7 +17,7 @@ MODULES = (
     "itnio_voice.outputs.warehouse",
     "itnio_voice.sandbox",
 )
-"""What the reference shows, and what users may import."""
+"""The names that the reference shows, and that users may import."""
 RETURNED = {"MergedStreams", "RecordStream"}
 """The classes that users do not construct: functions and methods return them."""
 RECORD = Path(__file__).parent / "public_api.txt"
@@ -44,7 +44,7 @@ def of_module(module: Any) -> Iterator[str]:
 
 
 def of_class(path: str, cls: type) -> Iterator[str]:
-    """Describe how a class is made, and its public members, also those that it inherits from ours."""
+    """Describe a class's constructor and its public members, including those inherited from our classes."""
     if inspect.isfunction(inspect.getattr_static(cls, "__init__")) and cls.__name__ not in RETURNED:
         yield f"    {path}{signature(cls)}"
     members = {name for base in cls.__mro__ if base.__module__.startswith("itnio_voice") for name in vars(base)}
@@ -59,12 +59,12 @@ def of_class(path: str, cls: type) -> Iterator[str]:
 
 
 def kind(function: Any) -> str:
-    """Tell whether a function is awaited."""
+    """Return whether a function is awaited, as text."""
     return "async def" if inspect.iscoroutinefunction(function) else "def"
 
 
 def signature(function: Any) -> str:
-    """Return a signature as its author would read it."""
+    """Return a signature as its author would write it."""
     return brief(str(inspect.signature(function)))
 
 
@@ -74,19 +74,19 @@ def annotation(of: Any) -> str:
 
 
 def brief(text: str) -> str:
-    """Leave out of a text what its reader knows, and what differs from process to process and Python to Python."""
+    """Remove obvious parts from a text, and parts that differ between processes and versions of Python."""
     text = re.sub(r"itnio_voice\.|typing\.|(?<=pathlib\.)_local\.| at 0x[0-9a-f]+", "", text)
     text = re.sub(r"<class '([^']*)'>", r"\1", text)
     return re.sub(r"Unpack\[([^]]*)\]", r"*\1", text)  # as Python 3.11 writes it
 
 
-def test_the_public_face_is_as_recorded() -> None:
-    """If it is meant to change: `python -m tests.test_public_api` writes the record anew, and the changelog says it."""
+def test_the_public_interface_is_as_recorded() -> None:
+    """After an intended change, `python -m tests.test_public_api` writes the record, and the changelog mentions it."""
     assert RECORD.read_text().splitlines() == described().splitlines()
 
 
-def test_the_record_sees_a_change() -> None:
-    """Names, arguments, defaults, types and results are all in it."""
+def test_the_record_contains_all_parts_of_a_signature() -> None:
+    """The record contains names, arguments, defaults, types and results."""
     text = described()
 
     for telling in (

@@ -1,4 +1,4 @@
-"""What type checkers make of the public face: checked, never run."""
+"""The types that checkers infer for the public interface: checked, never run."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -28,7 +28,7 @@ from itnio_voice import (
 
 @attrs.frozen
 class Own(VoiceRecord):
-    """A record class of one's own."""
+    """A user's own record class."""
 
     campaign_id: int | None = None
 
@@ -78,7 +78,7 @@ async def stream(session: VoiceSession, start: datetime) -> None:
 
 
 def record(voice: VoiceRecord, sip: SipRecord) -> None:
-    """Read what records hold."""
+    """Read the attributes of records."""
     assert_type(voice.cost, Decimal | None)
     assert_type(voice.submit_time, datetime | None)
     assert_type(voice.call_duration, int | None)

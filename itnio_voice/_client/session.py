@@ -287,6 +287,6 @@ def _same_query(resume: Checkpoint, checkpoint: Checkpoint) -> Checkpoint:
         message = f"resume must be a Checkpoint (Checkpoint.parse returns one from text), not {resume!r:.80}"
         raise ValueError(message)  # noqa: TRY004 -- a wrong argument like any other
     if resume.query != checkpoint.query:
-        message = "resume is the checkpoint of another query: account, of, filters, start and end must be the same"
+        message = "resume is the checkpoint of another query: account, kind, filters, start and end must be the same"
         raise ValueError(message)
     return resume

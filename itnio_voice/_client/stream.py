@@ -122,7 +122,7 @@ class RecordStream(Generic[R]):
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The completed windows: the caller has received all their records, and has requested more."""
+        """The completed windows. The caller has received all their records, and has requested more."""
         return self._delivery.checkpoint
 
     @property

@@ -14,19 +14,19 @@ from .._model.errors import ProtocolError
 __all__ = ["ENCODING", "LARGEST", "Body", "receive", "receive_body"]
 
 LARGEST = 16 * 2**20
-"""The bytes of a body, compressed and decompressed: 160 kB for each record of the largest page, which has 100.
+"""The maximum size of a body in bytes, both compressed and decompressed. It bounds the memory and time for one answer.
 
-The vendor's records have about 1 kB. The limit bounds what one answer can cost in memory and time.
+That is 160 kB for each of the 100 records of the largest page. The vendor's records have about 1 kB.
 """
 ENCODING = "gzip"
-"""The only content encoding that is requested. zlib can stop in the middle of a body, at any compression ratio."""
+"""The only content encoding that is requested: zlib can stop within a body at the limit, at any compression ratio."""
 
 _GZIP = zlib.MAX_WBITS + 16
 
 
 @attrs.frozen
 class Body:
-    """A body as it was sent, and its content encoding. A server may echo secrets in it, so it is not shown."""
+    """A body as it was sent, and its content encoding. A server may echo secrets in it, so neither is in the repr."""
 
     content: bytes = attrs.field(repr=False)
     encoding: str = attrs.field(default="", repr=False)
@@ -35,7 +35,8 @@ class Body:
         """Return the body without its content encoding.
 
         Raises:
-            ProtocolError: if the encoding is not gzip, the data are damaged, or they decompress to more than `LARGEST`.
+            ProtocolError: if the encoding is not gzip, the data are damaged, or they decompress to more than `LARGEST`
+                bytes.
         """
         encoding = self.encoding.lower()
         if encoding in {"", "identity"}:
@@ -60,7 +61,7 @@ class Body:
 async def receive_body(response: Any) -> Body:
     """Return the body of an httpx or httpx2 response that was sent with `stream=True`, and close the response.
 
-    A body that was read before, such as by an event hook of the caller's client, is already decompressed.
+    If the body was read before, for example by an event hook of the caller's client, it is already decompressed.
 
     Raises:
         ProtocolError: if it has more than `LARGEST` bytes.
@@ -75,10 +76,10 @@ async def receive_body(response: Any) -> Body:
 
 
 async def receive(response: Any, parts: AsyncIterable[bytes], headers: Mapping[str, str]) -> bytes:
-    """Return the parts of a response's body as one. The response is closed early if it is too large.
+    """Join the parts of a response's body. If it is too large, the response is closed early.
 
     Raises:
-        ProtocolError: if its Content-Length or its parts have more than `LARGEST` bytes. Nothing more is received.
+        ProtocolError: if its Content-Length or its parts exceed `LARGEST` bytes. No more of it is received then.
     """
     length = 0
     with suppress(ValueError):
@@ -97,10 +98,10 @@ async def receive(response: Any, parts: AsyncIterable[bytes], headers: Mapping[s
 
 
 async def _end(iterator: AsyncIterator[bytes], response: Any) -> None:
-    """Close a response, and cancel the next read, so that the HTTP library ends its body at the innermost generator.
+    """Close a response, and cancel the next read, so that the HTTP library's innermost generator ends too.
 
-    httpx 0.28 leaves its inner generators to the garbage collector if the outer one is closed. The connection is closed
-    first since anyio cancels no task on asyncio that always has data to read.
+    If only the outer generator is closed, httpx 0.28 leaves the inner ones to the garbage collector. The connection is
+    closed first because anyio, on asyncio, does not cancel a task that always has data to read.
     """
     await response.aclose()
     with suppress(Exception), anyio.CancelScope() as scope:  # libraries raise different errors for a closed connection
@@ -110,6 +111,6 @@ async def _end(iterator: AsyncIterator[bytes], response: Any) -> None:
 
 
 def _too_large(length: int | None = None, verb: str = "has") -> ProtocolError:
-    """Return the error of a body above the limit. It is not transient: each attempt could cost as much again."""
+    """Return the error for a body above the limit. It is not transient: each attempt could cost as much again."""
     size = f"more than {LARGEST:,}" if length is None else f"{length:,}"
     return ProtocolError(f"the answer {verb} {size} bytes, the limit is {LARGEST:,}: check base_url or lower page_size")

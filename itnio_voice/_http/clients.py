@@ -1,4 +1,4 @@
-"""What a session uses of an HTTP client: `httpx`, `httpx2`, or the caller's own."""
+"""The part of the interface of `httpx` and `httpx2` clients that a session uses."""
 
 import sys
 from contextlib import suppress
@@ -9,7 +9,7 @@ __all__ = ["HTTPClient", "forget_cookies", "library_of", "remove_cookies"]
 
 
 class HTTPClient(Protocol):
-    """What is used of an `httpx.AsyncClient` or an `httpx2.AsyncClient`."""
+    """The methods and properties of `httpx.AsyncClient` and `httpx2.AsyncClient` that are used."""
 
     def build_request(
         self, method: str, url: Any, *, content: Any = ..., params: Any = ..., headers: Any = ..., timeout: Any = ...
@@ -17,7 +17,7 @@ class HTTPClient(Protocol):
         """Build a request."""
 
     async def send(self, request: Any, *, stream: Any = ..., follow_redirects: Any = ...) -> Any:
-        """Send it, and return the answer, whose body is not received yet if `stream` is true."""
+        """Send a request, and return the response; with `stream`, its body is not received yet."""
 
     @property
     def headers(self) -> Any:
@@ -25,14 +25,14 @@ class HTTPClient(Protocol):
 
     @property
     def cookies(self) -> Any:
-        """The cookies that answers have set."""
+        """The cookies that responses have set."""
 
     async def aclose(self) -> None:
         """Close every connection."""
 
 
 def library_of(client: HTTPClient) -> ModuleType:
-    """Return httpx or httpx2, whichever the client's class comes from: its errors are there."""
+    """Return the module of the client's class, httpx or httpx2, which also has the errors that it raises."""
     for cls in type(client).__mro__:
         module = sys.modules[cls.__module__.partition(".")[0]]
         if getattr(module, "AsyncClient", None) is cls:
@@ -42,16 +42,16 @@ def library_of(client: HTTPClient) -> ModuleType:
 
 
 def remove_cookies(request: Any, client: HTTPClient) -> None:
-    """Remove from a request the cookies of its client's jar, which may be another account's.
+    """Remove from a request the cookies of its client's jar, which may belong to another account.
 
-    A Cookie header among the client's own headers is kept.
+    A Cookie header that is set in the client's own headers is kept.
     """
     if "Cookie" in request.headers and "Cookie" not in client.headers:
         del request.headers["Cookie"]
 
 
 def forget_cookies(response: Any, client: HTTPClient) -> None:
-    """Remove from a client's jar the cookies that a response has set: httpx cannot keep them out of it."""
+    """Remove from a client's jar the cookies that a response has set: httpx has no option to ignore them."""
     if "Set-Cookie" in response.headers:
         for cookie in response.cookies.jar:
             with suppress(KeyError):

@@ -13,8 +13,8 @@ def _fits_a_header(value: str) -> bool:
 
 
 def is_utf8(value: str) -> bool:
-    """Return whether text can be written as UTF-8: it has no half of a surrogate pair."""
-    # Not by encoding it: the error of that would hold the secret.
+    """Return whether text can be encoded as UTF-8: it has no half of a surrogate pair."""
+    # The text is not encoded to find out, because the error would hold the secret.
     return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
@@ -29,7 +29,7 @@ _SECRET_RULES = (*_RULES, (is_utf8, "is not UTF-8 text"))
 
 
 def credentials_problem(api_key: str, api_secret: str, names: tuple[str, str] = _NAMES) -> str | None:
-    """Return what is wrong with a key or a secret, under the names that the caller has for them; None if nothing is."""
+    """Return what is wrong with a key or a secret; None if both are valid. `names` are the caller's names for them."""
     key_name, secret_name = names
     for name, value, rules in ((key_name, api_key, _KEY_RULES), (secret_name, api_secret, _SECRET_RULES)):
         for holds, problem in rules:
@@ -43,7 +43,8 @@ class Credentials:
     """An account's API key and secret; the secret is in no repr.
 
     Raises:
-        ValueError: for an empty key or secret, or one with spaces around it; for a key that is not plain ASCII.
+        ValueError: if the key or the secret is empty, has spaces around it, or is invalid: a key must be printable
+            ASCII, a secret UTF-8 text.
     """
 
     api_key: str
@@ -53,7 +54,7 @@ class Credentials:
         problem = credentials_problem(api_key, api_secret)
         object.__setattr__(self, "api_key", api_key)
         object.__setattr__(self, "api_secret", api_secret)
-        # Error reporters record the variables of the frame that raises, so these must not be among them.
+        # Error reporters record the variables of the frame that raises, so these are deleted.
         del api_key, api_secret
         if problem:
             del self
@@ -62,7 +63,7 @@ class Credentials:
 
 @attrs.frozen
 class Signature:
-    """What proves a request ours: the key, the time in Unix seconds, and a digest, which is in no repr."""
+    """The signature of a request: the key, the time in Unix seconds, and a digest, which is in no repr."""
 
     api_key: str
     timestamp: str
@@ -72,8 +73,8 @@ class Signature:
 def sign(credentials: Credentials, at: float) -> Signature:
     """Sign a request that is sent at `at`, in Unix seconds.
 
-    The vendor's rule: the MD5 of key, secret and timestamp, joined as UTF-8 text, in 32 hexadecimal digits. It covers
-    neither path nor body, so only TLS protects those.
+    The vendor's rule: the MD5 of key, secret and timestamp, joined as UTF-8 text, in 32 hexadecimal digits. It does not
+    cover path and body, which only TLS protects.
     """
     timestamp = str(int(at))
     text = credentials.api_key + credentials.api_secret + timestamp

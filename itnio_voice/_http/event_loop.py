@@ -1,4 +1,4 @@
-"""The one event loop that a session belongs to."""
+"""The single event loop that a session may be used in."""
 
 import anyio.lowlevel
 
@@ -6,7 +6,7 @@ __all__ = ["OneEventLoop"]
 
 
 class OneEventLoop:
-    """The first event loop in which `check` is called; `check` refuses any other."""
+    """A check that an object is used in one event loop only: the one of the first call of `check`."""
 
     __slots__ = ("_first", "_what")
 
@@ -15,14 +15,14 @@ class OneEventLoop:
         self._first: list[anyio.lowlevel.EventLoopToken] = []
 
     def check(self) -> None:
-        """Refuse a call in another event loop than the first.
+        """Refuse a call in another event loop than that of the first call.
 
         Raises:
-            RuntimeError: if it is another, be it in another thread or in a later `asyncio.run`.
+            RuntimeError: if the event loop is another one, in another thread or in a later `asyncio.run`.
         """
         loop = anyio.lowlevel.current_token()
         if not self._first:
-            self._first.append(loop)  # of two threads that come here at once, the first in the list is served
+            self._first.append(loop)  # if two threads append at the same time, the first item of the list counts
         if self._first[0] != loop:
             message = (
                 f"this {self._what} belongs to another event loop: make one in each asyncio.run() or trio.run(), and "

@@ -18,7 +18,7 @@ class FairSlots:
 
     @asynccontextmanager
     async def taken(self, caller: Hashable) -> AsyncGenerator[None]:
-        """Take a slot, and release it at the end."""
+        """Hold a slot within an `async with` block."""
         await self.acquire(caller)
         try:
             yield
@@ -26,7 +26,7 @@ class FairSlots:
             self.release()
 
     async def acquire(self, caller: Hashable) -> None:
-        """Take a slot; whoever takes one releases it."""
+        """Wait for a slot and take it; the caller must call `release`."""
         if self._free:
             self._free -= 1
         else:
@@ -45,7 +45,7 @@ class FairSlots:
             raise
 
     def release(self) -> None:
-        """Hand a slot on to the first request of the caller whose turn it is."""
+        """Release a slot: it goes to the first waiting request of the next caller."""
         if not self._waiting:
             self._free += 1
             return

@@ -12,11 +12,11 @@ from .retry import Retry
 __all__ = ["Pace"]
 
 _STEP = 0.05
-"""What each answer adds to the requests per second, as a share of the first limited rate."""
+"""Each answer adds this share of the first limited rate to the requests per second."""
 _UNLIMITED = 0.01
-"""A gap that is shorter than this share of the first gap is dropped."""
+"""A gap that is shorter than this share of the first gap is removed."""
 _SHORTEST = 0.01
-"""The shortest pause after a 429, in seconds: a server's `Retry-After: 0` must not become a busy loop."""
+"""The shortest pause after a 429, in seconds: a server's `Retry-After: 0` must not cause a busy loop."""
 _LONGEST = 86400.0
 """The longest pause after a 429, in seconds."""
 
@@ -25,13 +25,14 @@ _LONGEST = 86400.0
 class Pace:
     """The pace of a session's requests, with additive increase and multiplicative decrease after HTTP 429.
 
-    After a 429, no request is sent for as long as its `Retry-After` says. Without the header, the session waits for
-    `Retry.backoff`, which grows with each 429 in a row. Then one request at a time is sent, until one of them is
+    After a 429, no request is sent for the duration of its `Retry-After`. Without the header, the session waits for
+    `Retry.backoff`, which grows with each 429 in a row. Then requests are sent one at a time, until one of them is
     answered. From then on there is a gap between requests. The first 429 sets it to `wait_initial` seconds, and each
-    later run of 429s doubles it, up to `wait_max`. Each answer adds `_STEP / wait_initial` to the requests per second.
+    later series of 429s doubles it, up to `wait_max`. Each answer adds `_STEP / wait_initial` to the requests per
+    second.
 
-    A 429 counts once for all requests that were in flight: an answer to a request that was sent before the last 429
-    says nothing about the pace since then.
+    All 429s for requests that were in flight together count once. An answer to a request that was sent before the last
+    429 does not change the pace.
     """
 
     rate: float | None
@@ -39,7 +40,7 @@ class Pace:
     refusals: int = attrs.field(default=0, init=False)
     """The number of 429s since the last answer."""
     refused_since: float = attrs.field(default=inf, init=False)
-    """When the first of them was received."""
+    """The time at which the first of them was received."""
     _gap: float = attrs.field(default=0.0, init=False)
     _next: float = attrs.field(default=-inf, init=False)
     _pause_end: float = attrs.field(default=-inf, init=False)
@@ -47,14 +48,14 @@ class Pace:
     _probe: tuple[int, anyio.Event] | None = attrs.field(default=None, init=False)
 
     async def turn(self, began: float, left: float) -> int:
-        """Wait until a request may be sent, and return the turn's number; one caller may wait at a time.
+        """Wait until a request may be sent, and return the turn's number; only one caller may wait at a time.
 
-        A turn is taken at the moment of sending. So a cancelled call leaves no turn behind. The call began at `began`,
-        and has `left` seconds for its attempts and their waits.
+        A turn is taken immediately before sending, so a cancelled call does not use one up. The call began at `began`,
+        and has `left` seconds for its remaining attempts and waits.
 
         Raises:
-            HTTPStatusError: if the server's `Retry-After` ends later than the call may last, or if since `began` the
-                server will have answered with nothing but 429 for `total` seconds.
+            HTTPStatusError: if the server's `Retry-After` ends later than the call may last, or if at the end of the
+                pause the server will have answered only with 429 for `total` seconds since `began`.
         """
         await anyio.lowlevel.checkpoint_if_cancelled()
         if self._is_unlimited:
@@ -82,21 +83,21 @@ class Pace:
 
     @property
     def _is_unlimited(self) -> bool:
-        """Whether there is no `rate`, and the server has not answered with a 429 of late."""
+        """Whether there is no `rate` and no limit from a 429."""
         return self.rate is None and not self._gap and not self.refusals and self._pause_end == -inf
 
     def refused_for(self, began: float) -> float:
-        """Return for how many seconds since `began` the server has answered with nothing but 429."""
+        """Return the number of seconds since `began` in which the server has answered only with 429."""
         return max(0.0, anyio.current_time() - max(began, self.refused_since))
 
     def end(self, turn: int) -> None:
-        """Note that the request of a turn has ended, however it did."""
+        """Record that the request of a turn has ended, with or without an answer."""
         if self._probe is not None and self._probe[0] == turn:
             self._probe[1].set()
             self._probe = None
 
     def answered(self, turn: int) -> None:
-        """Note that the request of a turn was answered, and send faster."""
+        """Record that the request of a turn was answered, and increase the pace."""
         if turn == self._series:
             self.refusals, self.refused_since = 0, inf
             if self._gap:
@@ -105,7 +106,7 @@ class Pace:
                 self._gap *= self._gap >= _UNLIMITED * first
 
     def refused(self, turn: int, retry_after: float | None) -> float:
-        """Note that the request of a turn was answered with a 429, and return the seconds until the next attempt."""
+        """Record that the request of a turn was answered with a 429, and return the seconds until the next attempt."""
         now = anyio.current_time()
         if turn == self._series:
             self._series += 1

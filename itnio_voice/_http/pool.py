@@ -1,7 +1,7 @@
 """The session's own HTTP client: httpx over the connection pool of httpcore2.
 
-httpx 0.28 sits on httpcore 1.0, whose pool loses the connections of cancelled requests (its issue 1093); httpcore2's
-does not. Giving httpx a transport turns its own handling of proxies off, so those of the environment are mounted here.
+httpx 0.28 uses httpcore 1.0, whose pool loses the connections of cancelled requests (its issue 1093); the pool of
+httpcore2 does not. With a custom transport, httpx ignores the proxies of the environment, so they are mounted here.
 """
 
 import os
@@ -53,11 +53,11 @@ _ERRORS: Mapping[type[Exception], type[httpx.TransportError]] = {
 def make_client(connections: int, base_url: str | None = None) -> httpx.AsyncClient:
     """Return a client for one API, with a pool of at most `connections`, certificates checked, and no cookies.
 
-    Requests go through the environment's proxies, but never to this machine, where a base URL may be `http://`: a proxy
-    would see the signature and the records.
+    Requests use the environment's proxies, except requests to this machine: there a base URL may be `http://`, so a
+    proxy would see the signature and the records.
 
     Raises:
-        ValueError: if a proxy of the environment has a scheme that is not known.
+        ValueError: if a proxy of the environment has an unknown scheme.
     """
     context = _context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
     proxies = getproxies()
@@ -71,21 +71,21 @@ def make_client(connections: int, base_url: str | None = None) -> httpx.AsyncCli
 
 @cache
 def _context(*_: str | None) -> ssl.SSLContext:
-    """Return what checks certificates by the environment's variables for it: one for all, as making it takes 20 ms."""
+    """Return the context that checks certificates, by environment variables; cached, as creating one takes 20 ms."""
     return httpx.create_ssl_context()
 
 
 class NoCookies(CookieJar):
-    """A cookie jar that stays empty, and does not parse what a server sets."""
+    """A cookie jar that stays empty, and does not parse the cookies that a server sets."""
 
     def extract_cookies(self, response: Any, request: Any) -> None:
-        """Keep no cookie of a response."""
+        """Ignore the cookies of a response."""
 
 
 def is_direct(host: str, proxies: Mapping[str, str]) -> bool:
     """Return whether a host is this machine, or an address in a network that `NO_PROXY` lists.
 
-    httpx does not read networks. `proxies` are as for `proxy_mounts`.
+    httpx itself does not support networks. `proxies` has the same form as for `proxy_mounts`.
     """
     if is_loopback(host):
         return True
@@ -103,11 +103,11 @@ def _networks(hosts: str) -> Generator[IPv4Network | IPv6Network]:
 
 
 def proxy_mounts(proxies: Mapping[str, str]) -> dict[str, str | None]:
-    """Return the proxy of each httpx URL pattern, None where there is to be none.
+    """Return the proxy for each httpx URL pattern, None for a direct connection.
 
-    `proxies` is as `urllib.request.getproxies` tells it: a URL by scheme, and under `no` the hosts that are asked
-    directly. They are read as httpx reads them: `example.com` is that host and those below it, `.example.com` only
-    those below it, `*` every host.
+    `proxies` is the result of `urllib.request.getproxies`: a URL for each scheme, and under `no` the hosts without a
+    proxy. Their names mean the same as in httpx: `example.com` is that host and its subdomains, `.example.com` only its
+    subdomains, `*` every host.
     """
     direct = [host.strip() for host in proxies.get("no", "").split(",") if host.strip()]
     if "*" in direct:
@@ -135,12 +135,13 @@ def _pattern(host: str) -> str:
 class PooledTransport(httpx.AsyncBaseTransport):
     """An httpx transport over httpcore2's pool of at most `connections`. It reads each answer completely.
 
-    A connection with unread data is not reused: a server, or a proxy before it, may send an answer twice, and the
-    second would be read as the answer to the next request. The first answer of a connection is always its own. A later
-    one is an error if unread data follow it. A copy may also arrive only when the next request has been sent. So a
-    success with the same body as the answer before it on the connection is returned only if no data follow for about as
-    long as an answer takes. That is checked until one such answer was found to be no copy. Once a copy was found, no
-    connection is reused.
+    A connection with unread data is not reused. A server, or a proxy in front of it, may send an answer twice, and the
+    copy would be read as the answer to the next request. The first answer on a connection always belongs to its
+    request. A later answer is an error if unread data follow it.
+
+    A copy may also arrive after the next request has been sent. So if an answer with status 200 has the same body as
+    the previous one on the connection, it is returned only if no data follow for about the duration of one answer. This
+    check ends once such an answer turned out not to be a copy. After a copy was found, no connection is reused.
     """
 
     def __init__(self, connections: int, context: ssl.SSLContext, proxy: httpx.Proxy | None = None) -> None:
@@ -170,7 +171,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
             headers = httpx.Headers(response.headers)
             try:
                 body = await receive(response, response.aiter_stream(), headers)
-                # Before the pool gets the connection back, which may hand it on at once.
+                # Checked before the pool gets the connection back: the pool may reuse it at once.
                 await self._check(response, body, anyio.current_time() - began)
             finally:
                 await response.aclose()
@@ -182,7 +183,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         )
 
     async def _check(self, response: httpcore2.Response, body: bytes, seconds: float) -> None:
-        """End a connection that has unread data, and refuse an answer that may be another request's."""
+        """End a connection that has unread data, and refuse an answer that may belong to another request."""
         stream = response.extensions["network_stream"]
         digest = hash(body)
         last = self._last.get(stream)
@@ -208,10 +209,11 @@ class PooledTransport(httpx.AsyncBaseTransport):
 
 
 def end_connection(stream: Any) -> None:
-    """End the connection of a response's `network_stream` extension, so that no pool of httpcore's reuses it.
+    """End the connection of a response's `network_stream` extension, so that httpcore's pools do not reuse it.
 
-    Pools close a connection whose socket is readable, as one that was shut down is. Closing the stream itself makes
-    httpcore's check fail on trio. The socket is a copy, since uvloop's cannot be shut down.
+    The socket is shut down: that makes it readable, and pools close a connection whose socket is readable. If the
+    stream itself were closed, httpcore's check would fail on trio. The socket is a copy, since uvloop's own socket
+    cannot be shut down.
     """
     with (
         suppress(AttributeError, OSError),
@@ -221,7 +223,7 @@ def end_connection(stream: Any) -> None:
 
 
 class Unread(Enum):
-    """What a connection has received after an answer."""
+    """The kind of data that a connection has received after an answer."""
 
     NOTHING = ""
     DATA = "data"
@@ -233,13 +235,13 @@ class Unread(Enum):
 
 
 def _unread(response: httpcore2.Response) -> Unread:
-    """Return what a connection has received after an answer: in h11's buffer, in that of TLS, or in the socket.
+    """Return what a connection has received after an answer: in h11's buffer, in the TLS buffer, or in the socket.
 
-    What arrives later is seen by httpcore2 when it reuses the connection.
+    Data that arrive later are noticed by httpcore2 when it reuses the connection.
     """
     stream = response.extensions["network_stream"]
     try:
-        # httpcore2 has no public way to h11's buffer.
+        # httpcore2 has no public access to h11's buffer.
         trailing, _ = attrgetter("stream._stream._connection._h11_state.trailing_data")(response)
     except AttributeError:
         return Unread.UNKNOWN
@@ -259,7 +261,7 @@ def _unread(response: httpcore2.Response) -> Unread:
 
 
 def _peek(stream: Any) -> Unread:
-    """Return what a readable socket holds."""
+    """Return what a readable socket has received."""
     try:
         with socket.fromfd(stream.get_extra_info("socket").fileno(), *_TCP) as connection:
             return Unread.DATA if connection.recv(1, socket.MSG_PEEK) else Unread.END
@@ -269,7 +271,7 @@ def _peek(stream: Any) -> Unread:
 
 @contextmanager
 def _as_httpx(request: httpx.Request) -> Generator[None]:
-    """Raise httpcore2's errors as httpx's of the same name."""
+    """Raise httpcore2's errors as the errors of httpx with the same names."""
     try:
         yield
     except tuple(_ERRORS) as error:

@@ -1,6 +1,6 @@
 """Redaction of secrets, signatures and passwords in errors, and removal of the frames that hold them. Pure.
 
-A secret is searched for without `re`, whose cache would keep it.
+Secrets are searched for without `re`, because its cache would keep them.
 """
 
 import json
@@ -18,9 +18,9 @@ E = TypeVar("E", bound=BaseException)
 
 _REDACTED = "***"
 _PART = 6
-"""The number of characters in a row of a secret that must not be shown: a text that is cut may end inside a secret."""
+"""This many consecutive characters of a secret are redacted too: a text that was cut may end within a secret."""
 _LONGEST = 10_000
-"""The number of characters that remain of a text in which something is redacted."""
+"""The maximum length of a text after redaction."""
 _WORD = re.compile(r"[^\s\"'<>]+")
 
 
@@ -36,15 +36,15 @@ def _redact_user(word: re.Match[str]) -> str:
 
 
 def redact_secrets(text: str, secrets: Iterable[str]) -> str:
-    """Return text with `***` for each secret in it, and for each part of one that is long enough to matter.
+    """Return text with `***` for each secret in it, and for each part of a secret of at least `_PART` characters.
 
-    A secret is found in upper and lower case, and as Python, JSON and URLs spell it.
+    Secrets are found in upper and lower case, and as Python, JSON and URLs write them.
     """
     return _redacted(text, _parts(secrets))
 
 
 def redact_error(error: ItnioError, secrets: Iterable[str]) -> None:
-    """Redact an error's message and what it carries; it stays the error that it is."""
+    """Redact the message and the attributes of an error, in place."""
     parts = _parts(secrets)
 
     def redact(text: str) -> str:
@@ -59,14 +59,14 @@ def redact_error(error: ItnioError, secrets: Iterable[str]) -> None:
 
 
 def _changed(argument: object, change: Callable[[str], str]) -> str:
-    """Return an argument of an error with the foreign text in it changed: the quotes of a message of ours, or all."""
+    """Return an argument of an error with its foreign text changed: the quotes of a `Message`, else all of it."""
     return argument.with_quotes(change) if isinstance(argument, Message) else change(str(argument))
 
 
 def without_frames(error: E, secrets: Iterable[str], until: BaseException | None) -> E:
-    """Remove the frames of an error and of those behind it, up to `until`, and the secrets in their texts.
+    """Remove the frames of an error and of its causes, up to `until`, and the secrets in their texts.
 
-    The frames of an HTTP library hold the request and so the signature. A note says where the error was raised.
+    The frames of an HTTP library hold the request, and so the signature. A note says where the error was raised.
     """
     parts = _parts(secrets)
     for each in _chain(error, until):
@@ -98,7 +98,7 @@ def _chain(error: BaseException, until: BaseException | None) -> Iterator[BaseEx
 
 
 def _parts(secrets: Iterable[str]) -> set[str]:
-    """Return the parts of secrets that must not be shown, in lower case; a secret that is shorter is its own part."""
+    """Return the parts of secrets that must not be shown, in lower case; a secret shorter than a part is one part."""
     parts: set[str] = set()
     for secret in secrets:
         for spelling in {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], quote(secret, safe="")}:
@@ -129,5 +129,5 @@ def _places(text: str, part: str) -> Iterator[int]:
 
 
 def _folded(text: str) -> str:
-    """Return text in lower case, character by character: the length stays, and the end of a word changes nothing."""
+    """Return text in lower case, character by character: the length stays the same, and word ends do not matter."""
     return text.replace("İ", "i").lower().replace("ς", "σ")

@@ -25,7 +25,7 @@ _PORTS = range(1, 65536)
 
 @attrs.frozen
 class APIRequest:
-    """What is requested of the API, before it is signed."""
+    """A request to the API that is not signed yet."""
 
     method: str
     path: str
@@ -37,15 +37,15 @@ class APIRequest:
 
 
 def check_base_url(url: str, name: str = "base_url", library: ModuleType | None = None) -> None:
-    """Refuse a base URL that is invalid, or that would send the signature over an open network.
+    """Refuse a base URL that is invalid, or that would send the signature unencrypted over a network.
 
-    `name` is what the caller calls it, and `library` the HTTP library that will send to it, by default httpx.
+    `name` is the caller's name for it, and `library` the HTTP library that will send the requests, by default httpx.
 
     Raises:
         ValueError: if it is refused.
     """
     problem = base_url_problem(url, library)
-    # Raised here, so that it has no context.
+    # Raised here, so that the error has no context.
     if problem:
         message = f"{name} {problem}"
         raise ValueError(message)
@@ -54,26 +54,24 @@ def check_base_url(url: str, name: str = "base_url", library: ModuleType | None 
 def base_url_problem(url: str, library: ModuleType | None = None) -> str | None:
     """Return what is wrong with a base URL; None if it is accepted.
 
-    The HTTP library itself reads it: two parsers may see two hosts in one URL.
+    The HTTP library itself parses it: another parser might find another host in the same URL.
     """
     shown = printable(redact_users(str(url)), 200)
     expected = f"must be like https://api.itniotech.com/voice, not {shown}"
-    # A host that is invalid is an InvalidURL, but some are an error of the idna library.
+    # For most invalid hosts an InvalidURL is raised, for some an error of the idna library.
     try:
         parsed = (library or import_module("httpx")).URL(url)
         host, port = parsed.host, parsed.port
-    except Exception as error:  # noqa: BLE001 -- whatever it is, the URL cannot be used
+    except Exception as error:  # noqa: BLE001 -- with any error, the URL cannot be used
         return f"{expected} ({type(error).__name__})"
-    # httpx writes some of these characters as %20 and the like. In a base URL they are a mistake in copying it.
+    # httpx would escape some of these characters, for example as %20. In a base URL they are copying mistakes.
     if len(url) > _LONGEST_BASE_URL or not url.isprintable() or re.search(r"[\s\\?#@]", url):
         return f"{expected} (spaces, control characters, @, ?, # and \\ are not accepted)"
     named = _HOST.fullmatch(parsed.raw_host.decode("ascii")) or _is_address(host)
     if parsed.scheme not in {"http", "https"} or not named or not (port is None or port in _PORTS):
         return expected
     if parsed.scheme == "http" and not is_loopback(host):
-        return (
-            f"must be https, for plain http shows the signature to others: {printable(host, 200)} is not this machine"
-        )
+        return f"must be https, as plain http shows the signature to others: {printable(host, 200)} is not this machine"
     return None
 
 
@@ -90,7 +88,7 @@ def is_loopback(host: str) -> bool:
 
 
 def build_request(client: HTTPClient, base_url: str, question: APIRequest, signature: Signature) -> Any:
-    """Return a signed request of the client's own class. Its frame holds the signature."""
+    """Return a signed request of the client's own class. The frame of this function holds the signature."""
     headers = {
         "Api-Key": signature.api_key,
         "Timestamp": signature.timestamp,

@@ -15,19 +15,19 @@ _RESOLUTION = 1.0
 """A `Date` header has whole seconds, rounded down."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MARGIN = 1.0
-"""Seconds by which a `Date` must contradict the offset before the offset changes: so it does not jitter."""
+"""The offset changes only if a `Date` contradicts it by more than this many seconds, so it does not jitter."""
 
 
 @attrs.define
 class ServerClock:
-    """How far the server's clock is ahead of this machine's, in seconds.
+    """The offset of the server's clock from this machine's, in seconds; it is positive if the server's is ahead.
 
-    `offset` is what is reported. It changes only when a `Date` contradicts it.
-    `least` is the smallest offset that agrees with every `Date` since it was last contradicted. A time by it is never
-    ahead of the server, so a second that is over by it is over on the server, too.
-    `signing` is the offset of timestamps. It changes only when the server refuses one, because a proxy that writes
-    `Date` may have another clock than the server that checks signatures.
-    `known` is whether any usable `Date` was received.
+    - `offset` is the offset that is reported. It changes only when a `Date` contradicts it.
+    - `least` is the smallest offset that agrees with every `Date` since it was last contradicted. A time computed with
+      it is never ahead of the server, so a second that is over by that time is also over on the server.
+    - `signing` is the offset of timestamps. It changes only when the server refuses one, because a proxy that writes
+      `Date` may have another clock than the server that checks signatures.
+    - `known` is whether any usable `Date` was received.
     """
 
     offset: float = 0.0
@@ -36,9 +36,9 @@ class ServerClock:
     known: bool = False
 
     def observe(self, headers: Mapping[str, str], sent: float, received: float) -> bool:
-        """Compare the offset with an answer's `Date`, and return whether it changed.
+        """Update the offset from an answer's `Date`, and return whether it changed.
 
-        `sent` and `received` are this machine's times. The server wrote the `Date` between the two.
+        `sent` and `received` are times of this machine. The server wrote the `Date` between the two.
         """
         date = _usable_date(headers, received)
         if date is None:
@@ -52,9 +52,9 @@ class ServerClock:
         return True
 
     def correct(self, headers: Mapping[str, str], signed_with: float, received: float) -> bool:
-        """Learn from a refused timestamp, and return whether signing again makes a difference.
+        """Correct the offsets after a refused timestamp, and return whether signing again would make a difference.
 
-        `signed_with` is the offset of the refused timestamp. Without a usable `Date` nothing changes.
+        `signed_with` is the offset of the refused timestamp. Without a usable `Date`, no offset changes.
         """
         date = _usable_date(headers, received)
         if date is not None:
@@ -64,7 +64,7 @@ class ServerClock:
 
     @staticmethod
     def advice(headers: Mapping[str, str], received: float) -> str:
-        """Return what to do about a refused timestamp that cannot be corrected, with both clocks' times."""
+        """Return the advice for a refused timestamp that cannot be corrected, with the times of both clocks."""
         date = http_date(headers.get("date"))
         server = "the server does not say its time" if date is None else f"the server says {_shown(date)}"
         return f"{server}, this machine says {_shown(received)}: set this machine's clock"

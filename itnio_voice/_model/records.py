@@ -79,12 +79,12 @@ class CallRecord:
 
     @property
     def answered(self) -> bool:
-        """Whether the call was answered: the record has an answer time."""
+        """Whether the call was answered, so that the record has an answer time."""
         return self.answer_time is not None
 
     @property
     def finished(self) -> bool:
-        """Whether the call is over: the record has a termination code."""
+        """Whether the call is over, so that the record has a termination code."""
         return self.termination_code is not None
 
     @property

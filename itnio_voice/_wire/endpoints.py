@@ -12,9 +12,10 @@ __all__ = ["ENDPOINTS", "RECORDING_URL", "Endpoint", "endpoint_of"]
 
 @attrs.frozen
 class Endpoint:
-    """Where a kind of record is read.
+    """The paths and filters of a kind of record.
 
-    `query` answers pages, `single` with an id appended one record; `filters` maps Python names to the wire's.
+    `query` is the path for pages, and `single` the path for one record, to which its id is appended. `filters` maps
+    Python names to wire names.
     """
 
     query: str
@@ -25,7 +26,7 @@ class Endpoint:
         """Return a caller's filters under their wire names.
 
         Raises:
-            ValueError: for a filter that the endpoint does not have, or a value that is not text or is empty.
+            ValueError: if the endpoint does not have a filter, or its value is not text or is empty.
         """
         params = {}
         for name, value in (where or {}).items():
@@ -51,10 +52,10 @@ RECORDING_URL = "/getRecordingFileUrl"
 
 
 def endpoint_of(record: type[CallRecord]) -> Endpoint:
-    """Return the row of a record class, or of the nearest class that it extends.
+    """Return the endpoint of a record class, or of the nearest class that it extends.
 
     Raises:
-        ValueError: for a class that has none, or of which a field cannot be read.
+        ValueError: if the class has no endpoint, or one of its fields has a type that cannot be read.
     """
     for kind in record.__mro__ if isinstance(record, type) else ():
         if kind in ENDPOINTS:

@@ -17,7 +17,7 @@ LARGEST_PAGE = 100
 
 @attrs.frozen
 class PageRequest:
-    """The request for page `current`, counted from 1, of `size` records, of a window and its filters."""
+    """The request for page `current` (from 1), of `size` records, of a window with filters."""
 
     window: Window
     current: int
@@ -25,7 +25,7 @@ class PageRequest:
     filters: Mapping[str, str] = attrs.field(factory=dict)
 
     def body(self) -> bytes:
-        """Return the JSON of the request."""
+        """Return the JSON body of the request."""
         start, end = (at.astimezone(WIRE_ZONE).isoformat() for at in (self.window.start, self.window.end))
         params = {"strTime": start, "endTime": end, **self.filters}
         return json.dumps({"current": self.current, "size": self.size, "params": params}).encode()
@@ -33,12 +33,12 @@ class PageRequest:
 
 @attrs.frozen
 class Page(Generic[R]):
-    """One answer: its records in the server's order, and what the server says of the complete result.
+    """One answer: its records in the server's order, and the server's numbers for the complete result.
 
-    `total` is the number of records and `pages` the number of pages, None where the server does not send them; `size`
-    and `current` are those of the request where the server does not send them. `submit_times` are the records' submit
-    times as text where the texts sort as the times do, else None: texts are quicker to compare. `is_substitute`: the
-    server sent another page instead, and by its own numbers there is no such page.
+    `total` is the number of records and `pages` the number of pages, or None if the server does not send them. `size`
+    and `current` are those of the request if the server does not send them. `submit_times` are the records' submit
+    times as text if the texts sort like the times, else None: texts are faster to compare. `is_substitute`: the server
+    sent another page instead, and according to its own numbers the requested page does not exist.
     """
 
     records: tuple[R, ...]

@@ -1,8 +1,8 @@
-"""From the bytes of an answer to a page, a record or a URL, or to the error in it. Pure, but for one warning.
+"""From the bytes of an answer to a page, a record or a URL, or to the error in it. Pure, except for one warning.
 
-Text in a record can hold what JSON does not allow: bytes that are not UTF-8, half a surrogate pair, a raw control
-character. Such an answer is read a second time, leniently, and not requested again: the record keeps its text. An
-answer that is cut off, or broken in another way, is not JSON in the second reading either. It is requested again.
+The text of a record may contain what JSON does not allow: bytes that are not UTF-8, half a surrogate pair, or a raw
+control character. Such an answer is not requested again but parsed a second time, leniently, so the record keeps its
+text. An answer that is cut off, or broken in another way, is invalid for the lenient parser too. It is requested again.
 """
 
 import json
@@ -46,15 +46,15 @@ _SPACES = dict.fromkeys(range(32), " ")
 def read_page(body: bytes, request: PageRequest, of: type[R], range_advice: str = TimeRangeError.advice) -> Page[R]:
     """Read the answer to a page request.
 
-    An answer whose `current` or `size` does not fit the request may belong to an earlier request on its connection. Its
-    error is transient, so that the request is repeated. Two differences are allowed: a smaller `size` is the server's
-    limit, and another `current` is the end if the answer's own numbers say that there are fewer pages.
-    `range_advice` is what the caller can do about a range that is refused.
+    An answer whose `current` or `size` does not match the request may belong to an earlier request on its connection.
+    The error is transient, so the request is repeated. Two differences are allowed: a smaller `size` is the server's
+    limit, and with another `current` the page is empty if the answer's own numbers say that there are fewer pages.
+    `range_advice` is the advice in the error for a range that is refused.
 
     Raises:
-        APIError: if the vendor refused; `TimeRangeError` names the request's window.
-        ProtocolError: if it is not the vendor's JSON, or is not the requested page.
-        DecodeError: if a value is not what its field holds.
+        APIError: if the vendor refused the request; `TimeRangeError` has the request's window.
+        ProtocolError: if the answer is not the vendor's JSON, or not the requested page.
+        DecodeError: if a value is invalid for its field.
     """
     read = read_rows(body.removeprefix(_BYTE_ORDER_MARK), of)
     data, records, times = read or (_page(body, request, range_advice), None, None)
@@ -101,7 +101,7 @@ def _page(body: bytes, request: PageRequest, range_advice: str) -> Mapping[str, 
 
 
 def read_record(body: bytes, voice_id: str, of: type[R]) -> R:
-    """Read the answer to a question for one record.
+    """Read the answer to a request for one record.
 
     Raises:
         RecordNotFoundError: if there is none.
@@ -119,7 +119,7 @@ def read_record(body: bytes, voice_id: str, of: type[R]) -> R:
 
 
 def read_recording_url(body: bytes, recording_file_id: str) -> RecordingURL:
-    """Read the answer to a question for a recording's URL.
+    """Read the answer to a request for a recording's URL.
 
     Raises:
         RecordNotFoundError: if there is none.
@@ -144,7 +144,7 @@ def _record(row: Any, place: str, of: type[R]) -> R:
 
 
 def _data(body: bytes) -> tuple[Any, Any]:
-    """Open the envelope, and return its data as `_decoded` does; what the vendor refuses is raised."""
+    """Return the data in the envelope of an answer, twice as in `_decoded`; raise the error of a refused request."""
     answer, other = _decoded(body)
     status = answer.get("status") if isinstance(answer, dict) else None
     if not isinstance(status, str | int) or isinstance(status, bool):
@@ -155,10 +155,10 @@ def _data(body: bytes) -> tuple[Any, Any]:
 
 
 def _decoded(body: bytes) -> tuple[Any, Any]:
-    """Return an answer twice: as one object if it is JSON, and as two if only the lenient reading reads it.
+    """Return an answer twice: the same object if it is valid JSON, two objects if only the lenient parser reads it.
 
-    In the second, spaces stand for control characters, and bytes that are not UTF-8 are left out. So text that is the
-    same in both was sent as JSON allows it, unless it has half a surrogate pair.
+    In the second object, control characters are replaced by spaces, and bytes that are not UTF-8 are left out. So text
+    that is equal in both is valid JSON, unless it has half a surrogate pair.
     """
     body = body.removeprefix(_BYTE_ORDER_MARK)
     try:
@@ -167,7 +167,7 @@ def _decoded(body: bytes) -> tuple[Any, Any]:
         problem = str(error)
     else:
         return answer, answer
-    # Out here there is no context: a UnicodeDecodeError holds the complete body.
+    # Outside the except block the error has no context: a UnicodeDecodeError would hold the complete body.
     found = _leniently(body)
     if found is None:
         _raise_protocol_error("the answer is not JSON ({problem})", body, transient=True, problem=f"{problem:.200}")
@@ -175,7 +175,7 @@ def _decoded(body: bytes) -> tuple[Any, Any]:
 
 
 def _leniently(body: bytes) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Return what `_decoded` does of an answer with damaged text; None if more than the text of its data is damaged."""
+    """Return the two objects of an answer with damaged text; None if more than the text of its data is damaged."""
     try:
         answer = _loads(body.decode("utf-8", "replace"))
         other = _loads(body.decode("utf-8", "ignore").translate(_SPACES))
@@ -199,7 +199,7 @@ def _no_number(constant: str) -> NoReturn:
 
 
 def _same_names(value: Any, other: Any) -> bool:
-    """Return whether all names in a value are sound: the same in both readings, without half a surrogate pair."""
+    """Return whether all names in a value are undamaged: equal in both objects, and without half a surrogate pair."""
     if isinstance(value, dict):
         return (
             isinstance(other, dict)
@@ -222,10 +222,10 @@ def _replaced(value: Any) -> Any:
 
 
 def _mended(row: Any, other: Any, place: str) -> Any:
-    """Return the row of a record with U+FFFD for what is not text in it, and log a warning if there is any.
+    """Return the row of a record with U+FFFD for each invalid character, and log a warning if there is any.
 
-    Records are deduplicated by their ids. So U+FFFD may replace characters in any text of a record but its id, and in
-    no name.
+    U+FFFD is accepted in any text of a record except its id, because records are deduplicated by their ids. It is not
+    accepted in names.
 
     Raises:
         DecodeError: if the record's id is damaged or missing, or a name is damaged.
@@ -251,19 +251,19 @@ def _mended(row: Any, other: Any, place: str) -> Any:
         raise _damage(mended, names[0], f"record {voice_id!s:.40}", "a name without damage is expected", str(voice_id))
     extra = {"itnio.voice_id": str(voice_id), "itnio.fields": texts}
     shown = f"record {voice_id!s:.40}: {', '.join(texts):.200}"
-    _LOGGER.warning("%s: text that JSON does not allow; U+FFFD stands for what is no character", shown, extra=extra)
+    _LOGGER.warning("%s: text that JSON does not allow; U+FFFD replaces invalid characters", shown, extra=extra)
     return mended
 
 
 def _damage(row: Mapping[str, Any], name: str, whose: str, why: str, voice_id: str | None = None) -> DecodeError:
-    """Return the error for a damaged field of a record that cannot be read without it."""
+    """Return the error for a damaged field without which the record cannot be read."""
     value = row.get(name)
     message = Message(f"{{whose}}: {{name}} is {{value}}, but {why}", whose=whose, name=name[:80], value=brief(value))
     return DecodeError(message, voice_id=voice_id, field=_replaced(name), value=value)
 
 
 def _refusal(status: str, answer: Mapping[str, Any]) -> APIError:
-    """Return the error of a status that is not success."""
+    """Return the error for a status that is not success."""
     kind = REFUSALS.get(status, APIError)
     sent = answer.get("reason") or "no reason given"
     reason = _replaced(brief(sent) if isinstance(sent, dict | list) else str(sent))
@@ -271,7 +271,7 @@ def _refusal(status: str, answer: Mapping[str, Any]) -> APIError:
 
 
 def _raise_protocol_error(what: str, body: bytes, *, transient: bool = False, **quotes: str) -> NoReturn:
-    """Raise the error of an answer, with an excerpt of it in which words with many digits are left out."""
+    """Raise the error for an invalid answer, with an excerpt in which words with many digits are left out."""
     excerpt = server_words(body[:300].decode("utf-8", "replace"))[:120]
     message = Message(f"{what}: {{excerpt}}", excerpt=repr(excerpt), **quotes)
     raise ProtocolError(message, excerpt=excerpt, transient=transient)

@@ -1,7 +1,7 @@
 """The values of fields: JSON to text, amounts, integers, booleans and times.
 
-JSON has no dates and no exact decimals, and the API sends "" and null alike for what is missing. Each function here is
-a hook of a type of field: it returns the value of the field, or raises a ValueError that says what is expected.
+JSON has no dates and no exact decimals, and the API sends either "" or null for a missing value. Each function here is
+the hook for one type of field: it returns the value of the field, or raises a ValueError that says what is expected.
 """
 
 import re
@@ -38,14 +38,14 @@ __all__ = [
 H = TypeVar("H", bound=Callable[..., Any])
 
 LARGEST_EXPONENT = 40
-"""The largest power of ten, up or down, that the first digit of an amount may stand for.
+"""The largest exponent, positive or negative, of the first digit of an amount.
 
-`1e100000000` is eleven characters, and a gigabyte as an integer or as plain digits. With this bound, the digits of an
-amount are about as many as the characters that were sent. Money needs less: a column of 38 digits has 18 decimals.
+`1e100000000` has eleven characters, but takes a gigabyte as an integer or as plain digits. With this limit, an amount
+has about as many digits as the characters that were sent. Money needs less: a column of 38 digits has 18 decimals.
 """
 
 LARGEST_COUNT = 10**12
-"""The largest number of things that is believed: more than records that an account can have."""
+"""The largest number that is accepted as a count: more than the records of any account."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BOOLEANS = {"true": True, "false": False}
@@ -54,23 +54,23 @@ _TOO_LARGE = 10 ** (_LONGEST_INTEGER + 1)
 _NO_NUMBER = Decimal("NaN")
 _DEEPEST = 32
 
-_read_time = datetime.fromisoformat  # bound once: a record has five times
-# It reads +08:99 as +09:39, and reads over what is too much before the offset. So there are seconds and one
-# of these offsets where they should be, which is quick to see, or the whole text is as below.
+_read_time = datetime.fromisoformat  # looked up once: a record has five times
+# fromisoformat reads +08:99 as +09:39, and ignores extra characters before the offset. So the text must have seconds
+# and one of these offsets in the usual place, which is checked fast, or match _TIME completely.
 _OFFSETS = frozenset(f"{sign}{hour:02}:{minute:02}" for sign in "+-" for hour in range(24) for minute in range(60))
 _TIME = re.compile(
     r"[-0-9W]{7,10}[T ][0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2}(?:[.,][0-9]+)?)?)? ?(?:Z|[+-][0-9]{2}(?::?[0-5][0-9]){0,2})"
 )
 
 INLINE: dict[Callable[..., Any], str] = {}
-"""For some hooks, an expression that reads the most common values without a call of the hook.
+"""For some hooks, an expression that converts the most common values without a call of the hook.
 
-It reads the variable `value`. For other values it calls the hook, under the name `read`, so that both return the same.
+It uses the variable `value`. For other values it calls the hook, under the name `read`, so both have the same result.
 """
 
 
 def _inline(expression: str) -> Callable[[H], H]:
-    """Decorate a hook with the expression that reads its most common values."""
+    """Return a decorator that registers a hook's expression for its most common values."""
 
     def register(hook: H) -> H:
         INLINE[hook] = expression
@@ -85,7 +85,7 @@ _brief.maxstring = _brief.maxother = 80
 
 
 def brief(value: Any) -> str:
-    """Return a value as an error's text shows it: short, however large or deep it is."""
+    """Return a short text for a value in an error message, for a value of any size or depth."""
     return f"{_brief.repr(value):.80}"
 
 
@@ -99,7 +99,7 @@ class Oversized:
         return self.digits
 
     def __sizeof__(self) -> int:
-        """Return the size with the digits, by which errors bound what they carry."""
+        """Return the size including the digits: errors limit the size of their values by it."""
         return super().__sizeof__() + len(self.digits)
 
 
@@ -113,7 +113,7 @@ def number(digits: str) -> Decimal | Oversized:
 
 
 def whole_number(digits: str) -> int | Oversized:
-    """Return the digits of a whole JSON number as an `int`; Python reads some thousand at most."""
+    """Return the digits of a whole JSON number as an `int`; Python accepts a few thousand digits at most."""
     try:
         return int(digits)
     except ValueError:
@@ -122,7 +122,7 @@ def whole_number(digits: str) -> int | Oversized:
 
 @_inline("(value or None) if value.__class__ is str or value is None else read(value, None)")
 def text(value: Any, _: Any = None) -> str | None:
-    """Return text as it came, a number as its digits; None for "" and null."""
+    """Return text unchanged, and a number as its digits; None for "" and null."""
     if isinstance(value, str):
         return value or None
     if value is None:
@@ -140,12 +140,12 @@ def text(value: Any, _: Any = None) -> str | None:
     " and '_' not in value and value.isascii() else read(value, None)"
 )
 def amount(value: Any, _: Any = None) -> Decimal | None:
-    """Return money or a rate, exactly as its digits read; None for "" and null."""
+    """Return money or a rate, exactly as its digits say; None for "" and null."""
     digits = value if type(value) is str else text(value)
     if not digits:
         return None
     exact = number(digits)
-    # Decimal also reads "1_000" and the digits of other scripts; neither is an amount.
+    # Decimal also accepts "1_000" and the digits of other scripts; neither is an amount.
     if isinstance(exact, Oversized) or "_" in digits or not digits.isascii():
         message = "an amount such as 0.15 is expected"
         raise ValueError(message)
@@ -160,7 +160,7 @@ def amount(value: Any, _: Any = None) -> Decimal | None:
     " else read(value, None)"
 )
 def integer(value: Any, _: Any = None) -> int | None:
-    """Return a whole number, from its digits too; None for "" and null."""
+    """Return a whole number, also from text; None for "" and null."""
     if value is None or (type(value) is int and abs(value) < _TOO_LARGE):
         return value
     exact = amount(value)
@@ -191,7 +191,7 @@ def floating(value: Any, _: Any = None) -> float | None:
 
 
 def timestamp(value: Any, _: Any = None) -> datetime | None:
-    """Return an aware datetime in the offset that it came with; None for "" and null."""
+    """Return an aware datetime with the offset that was sent; None for "" and null."""
     if value is None or value == "":
         return None
     try:
@@ -205,9 +205,9 @@ def timestamp(value: Any, _: Any = None) -> datetime | None:
 
 
 def plain_instants(texts: Collection[str]) -> bool:
-    """Tell whether all are times as the vendor's page writes them, of which `fromisoformat` alone makes an instant.
+    """Return whether all texts are times in the vendor's form, for which `fromisoformat` needs no further check.
 
-    They are looked at together, character by character: `2022-01-18T14:42:40+08:00` has its last colon at 22.
+    All texts are checked together, by position: the last colon of `2022-01-18T14:42:40+08:00` is at 22.
     """
     joined = "".join(texts)
     marks = ((16, ":"), (19, "+-"), (22, ":"), (23, "012345"))
@@ -215,9 +215,9 @@ def plain_instants(texts: Collection[str]) -> bool:
 
 
 def written_alike(texts: Sequence[str]) -> bool:
-    """Return whether plain times are all the `isoformat` of their instants, with one offset: then they sort as text.
+    """Return whether plain times are all in `isoformat` with the same offset: then they sort as text.
 
-    A plain time may also have a space for the T, a week instead of a month, or the hour 24.
+    A plain time may also have a space instead of the T, a week instead of a month, or the hour 24.
     """
     joined = "".join(texts)
     offset = joined[19:25]
@@ -231,7 +231,7 @@ def written_alike(texts: Sequence[str]) -> bool:
 
 
 def milliseconds(value: Any, _: Any = None) -> datetime | None:
-    """Return the UTC time so many milliseconds after 1970; None for "" and null."""
+    """Return the UTC time for a number of milliseconds since 1970; None for "" and null."""
     count = integer(value)
     try:
         return None if count is None else _EPOCH + timedelta(milliseconds=count)
@@ -241,7 +241,7 @@ def milliseconds(value: Any, _: Any = None) -> datetime | None:
 
 
 def non_negative_int(value: Any, _: Any = None) -> int | None:
-    """Return a number of things, from its digits too; None for "" and null."""
+    """Return a count, also from text; None for "" and null."""
     try:
         count = integer(value)
     except ValueError:
@@ -253,7 +253,7 @@ def non_negative_int(value: Any, _: Any = None) -> int | None:
 
 
 def required(value: Any, _: Any = None) -> str:
-    """Return text that must be there."""
+    """Return text that must not be missing or empty."""
     if not isinstance(value, str) or not value:
         message = "text is expected"
         raise ValueError(message)
@@ -264,8 +264,8 @@ _NOT_PLAIN = (dict, list, Oversized)
 
 
 def opaque_json(value: Any, _: Any = None, room: int = _DEEPEST) -> Any:
-    """Return what no field names, as it came: JSON that is no deeper than a copy or a pickle of it can follow."""
-    if isinstance(value, _NOT_PLAIN):  # one check for what is most common
+    """Return a value of an unknown field unchanged. Its depth is limited, so that it can be copied and pickled."""
+    if isinstance(value, _NOT_PLAIN):  # most values are none of these: one check is enough
         if isinstance(value, Oversized):
             message = "a number that a Decimal can hold is expected"
             raise ValueError(message)  # noqa: TRY004 -- a wrong value like any other

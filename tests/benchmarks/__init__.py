@@ -1,1 +1,1 @@
-"""What the library costs, against what its users would pick instead: `python -m tests.benchmarks`."""
+"""The cost of the library, compared with its alternatives: `python -m tests.benchmarks`."""

@@ -1,4 +1,4 @@
-"""Measure the library against what its users would pick instead, and print one table: ratios, all from this run.
+"""Measure the library against its alternatives, and print one table with ratios, all from this run.
 
 Give names of sections to run only those.
 """
@@ -38,7 +38,7 @@ MICRO = 1e6
 def reading(
     make: Callable[[], Any], read: Callable[[Any], Awaitable[int]], run: Callable[[Any], int] = asyncio.run
 ) -> int:
-    """Make a client and read with it, in an event loop of its own; return how many records there were."""
+    """Create a client and read with it, in a new event loop; return the number of records."""
 
     async def main() -> int:
         async with make() as client:
@@ -47,17 +47,19 @@ def reading(
     return run(main())
 
 
-async def stream(client: httpx.AsyncClient | None, base_url: str, start: datetime, end: datetime, most: int) -> int:
-    """Read a range with the library, record by record; return how many there were."""
+async def stream(
+    client: httpx.AsyncClient | None, base_url: str, start: datetime, end: datetime, concurrency: int
+) -> int:
+    """Read a range with the library, record by record; return the number of records."""
     count = 0
-    async with VoiceSession(ACCOUNT, base_url=base_url, http_client=client, concurrency=most) as session:
+    async with VoiceSession(ACCOUNT, base_url=base_url, http_client=client, concurrency=concurrency) as session:
         async for _ in session.records(start, end):
             count += 1
     return count
 
 
 def decoding() -> Iterator[Line]:
-    """Read bytes to typed records."""
+    """Convert bytes to typed records."""
     pages, window = 30, Window(START, END)
 
     def library(bodies: Sequence[bytes]) -> None:
@@ -98,8 +100,8 @@ def memory() -> Iterator[Line]:
     def loop(read: Any) -> Callable[[Sequence[bytes]], None]:
         return partial(run, lambda client: peers.one_by_one(client, url, START, END, read))
 
-    def library(most: int) -> Callable[[Sequence[bytes]], None]:
-        return partial(run, lambda client: stream(client, url, START, END, most))
+    def library(concurrency: int) -> Callable[[Sequence[bytes]], None]:
+        return partial(run, lambda client: stream(client, url, START, END, concurrency))
 
     ways = {
         "httpx loop, json.loads": loop(peers.plain),
@@ -117,7 +119,7 @@ def memory() -> Iterator[Line]:
 
 
 def walking() -> Iterator[Line]:
-    """Plan, check and drop duplicates: what a walk costs on top of its pages."""
+    """Plan, check and deduplicate: the cost of a walk in addition to its pages."""
     window, pages = Window(START, END), 50
 
     def read(bodies: Sequence[bytes], current: int) -> Page[VoiceRecord]:
@@ -130,21 +132,23 @@ def walking() -> Iterator[Line]:
 
         asyncio.run(main())
 
-    def walked(most: int, bodies: Sequence[bytes]) -> None:
+    def walked(concurrency: int, bodies: Sequence[bytes]) -> None:
         nothing: Page[VoiceRecord] = Page((), 0, PAGE, 1, 0)
 
         async def fetch(window: Window, current: int, _: int) -> Page[VoiceRecord]:
             return nothing if window.end == START else read(bodies, current)
 
         async def main() -> None:
-            walk = Walk(WalkPlan(fetch=fetch, gaps=[window], now=END.timestamp, concurrency=most))
+            walk = Walk(WalkPlan(fetch=fetch, gaps=[window], now=END.timestamp, concurrency=concurrency))
             while await walk.advance():
                 pass
             assert rows(pages) == walk.records
 
         asyncio.run(main())
 
-    ways = {"the pages alone": alone} | {f"concurrency={most}": partial(walked, most) for most in (1, 8)}
+    ways = {"the pages alone": alone} | {
+        f"concurrency={concurrency}": partial(walked, concurrency) for concurrency in (1, 8)
+    }
     times = by_turns(timed(ways), [answers(pages, seed=seed) for seed in range(300, 341)])
     base = times.pop("the pages alone")
     for name, spent in times.items():
@@ -155,21 +159,21 @@ def walking() -> Iterator[Line]:
 def loopback() -> Iterator[Line]:
     """Stream over HTTP on loopback, from another process."""
     start, rounds, days, each = datetime(2026, 9, 1, tzinfo=UTC), 5, timedelta(days=9), 9000
-    with service("cheap", rounds * each, start, start + rounds * days) as served:
-        query = served.base_url + "/recordGroupQuery"
+    with service("cheap", rounds * each, start, start + rounds * days) as server:
+        query = server.base_url + "/recordGroupQuery"
 
         def by_hand(read: Any, loop: Any, first: datetime) -> None:
             reading(httpx.AsyncClient, lambda client: loop(client, query, first, first + days, read))
 
-        def library(most: int, first: datetime, run: Any = asyncio.run, make: Any = nullcontext) -> None:
-            reading(make, lambda client: stream(client, served.base_url, first, first + days, most), run)
+        def library(concurrency: int, first: datetime, run: Any = asyncio.run, make: Any = nullcontext) -> None:
+            reading(make, lambda client: stream(client, server.base_url, first, first + days, concurrency), run)
 
         ways: dict[str, Callable[[datetime], object]] = {
             "httpx loop, json.loads": partial(by_hand, peers.plain, peers.one_by_one),
             "httpx loop, pydantic": partial(by_hand, peers.modelled, peers.one_by_one),
             "eight workers, httpx, json.loads": partial(by_hand, peers.plain, peers.by_workers),
             "eight workers, httpx, msgspec structs": partial(by_hand, peers.structs, peers.by_workers),
-            "dlt's REST client": lambda first: peers.dlt_client(served.base_url, first, first + days),
+            "dlt's REST client": lambda first: peers.dlt_client(server.base_url, first, first + days),
             "itnio_voice, concurrency=1": partial(library, 1),
             "itnio_voice, concurrency=8": partial(library, 8),
             "… with an httpx.AsyncClient": partial(library, 8, make=httpx.AsyncClient),
@@ -189,14 +193,14 @@ def loopback() -> Iterator[Line]:
 def latency() -> Iterator[Line]:
     """Wait 50 ms for each answer: wall time."""
     start, day, dense = datetime(2026, 9, 1, tzinfo=UTC), timedelta(days=1), 1200
-    with service("cheap", 80 * dense, start, start + 80 * day, latency=0.05) as served:
-        query = served.base_url + "/recordGroupQuery"
+    with service("cheap", 80 * dense, start, start + 80 * day, latency=0.05) as server:
+        query = server.base_url + "/recordGroupQuery"
 
         def by_hand(loop: Any, days: int, _: int) -> None:
             reading(httpx.AsyncClient, lambda client: loop(client, query, start, start + days * day))
 
-        def library(most: int, days: int, _: int, make: Any = nullcontext) -> None:
-            reading(make, lambda client: stream(client, served.base_url, start, start + days * day, most))
+        def library(concurrency: int, days: int, _: int, make: Any = nullcontext) -> None:
+            reading(make, lambda client: stream(client, server.base_url, start, start + days * day, concurrency))
 
         for days, rounds in ((20, 5), (80, 3)):
             pages = days * dense // PAGE
@@ -212,8 +216,11 @@ def latency() -> Iterator[Line]:
             yield Line("… the workers' time against the same client's", "", workers / ours, 0.9, least=True)
         slow: dict[str, Callable[[int], object]] = {
             "httpx loop, json.loads": partial(by_hand, peers.one_by_one, 20),
-            "dlt's REST client": lambda _: peers.dlt_client(served.base_url, start, start + 20 * day),
-            **{f"itnio_voice, concurrency={most}": partial(library, most, 20) for most in (1, 2, 4, 8, 16)},
+            "dlt's REST client": lambda _: peers.dlt_client(server.base_url, start, start + 20 * day),
+            **{
+                f"itnio_voice, concurrency={concurrency}": partial(library, concurrency, 20)
+                for concurrency in (1, 2, 4, 8, 16)
+            },
         }
         times = by_turns(timed(slow, time.perf_counter), range(2))
     for name, spent in times.items():
@@ -224,32 +231,32 @@ def latency() -> Iterator[Line]:
 
 
 def long() -> Iterator[Line]:
-    """Stream a million records, and a hundred thousand as dense."""
+    """Stream a million records, and a hundred thousand at the same density."""
     start, day, dense = datetime(2026, 9, 1, tzinfo=UTC), timedelta(days=1), 20_000
-    with service("sandbox", 50 * dense, start, start + 50 * day) as served:
+    with service("sandbox", 50 * dense, start, start + 50 * day) as server:
         walks = {}
         for days in (5, 50):
-            command = [sys.executable, "-m", "tests.benchmarks.walker", served.base_url]
+            command = [sys.executable, "-m", "tests.benchmarks.walker", server.base_url]
             command += [start.isoformat(), (start + days * day).isoformat()]
-            walks[days] = json.loads(subprocess.check_output(command)) | {"asked": served.asked()}
+            walks[days] = json.loads(subprocess.check_output(command)) | {"requested": server.requested()}
     small, large = walks[5], walks[50]
-    asked = large["asked"]
+    requested = large["requested"]
     for walk in (small, large):
         yield Line(
-            f"{walk['records']:,} records, {walk['asked'].requests:,} requests, {walk['windows']} windows",
+            f"{walk['records']:,} records, {walk['requested'].requests:,} requests, {walk['windows']} windows",
             f"{walk['wall'] / walk['records'] * MICRO:.1f} µs/record",
         )
     yield Line("… time per record", "", large["wall"] / large["records"] / small["wall"] * small["records"], 1.25)
     yield Line("… CPU time per record", "", large["cpu"] / large["records"] / small["cpu"] * small["records"], 1.25)
     yield Line("… peak memory of the process", f"{large['peak']:.0f} MB", large["peak"] / small["peak"], 1.1)
-    yield Line("… deepest offset, in thousands of records", f"{asked.deepest:,}", asked.deepest / 1000, 12)
-    thrown = asked.windows - large["windows"] - 1
-    yield Line("… first pages thrown away, % of requests", f"{thrown}", 100 * thrown / asked.requests, 3)
+    yield Line("… deepest offset, in thousands of records", f"{requested.deepest:,}", requested.deepest / 1000, 12)
+    thrown = requested.windows - large["windows"] - 1
+    yield Line("… first pages thrown away, % of requests", f"{thrown}", 100 * thrown / requested.requests, 3)
 
 
 def importing() -> Iterator[Line]:
     """Import, in a new process."""
-    # As users have it, with the bytecode written.
+    # As for users, with compiled bytecode.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
     def run(modules: str, _: int) -> float:
@@ -273,7 +280,7 @@ SECTIONS: dict[str, Callable[[], Iterator[Line]]] = {
 
 
 def main(names: Sequence[str]) -> None:
-    """Print the table, each section from a process of its own: what one leaves behind is not the next one's."""
+    """Print the table, each section from its own process, so that none affects the next."""
     if len(names) == 1:
         section = SECTIONS[names[0]]
         print(f"\n{section.__doc__}")

@@ -1,4 +1,4 @@
-"""How ways of doing the same are measured: by turns, each round on values that were not seen before."""
+"""Measurement of alternatives: in turns, each round on new values."""
 
 import gc
 import statistics
@@ -15,7 +15,7 @@ T = TypeVar("T")
 def timed(
     ways: Mapping[str, Callable[[T], object]], clock: Callable[[], float] = time.process_time
 ) -> dict[str, Callable[[T], float]]:
-    """Return what does the same, and returns how many seconds that took."""
+    """Return a function that does the same, and returns its duration in seconds."""
 
     def run(way: Callable[[T], object], work: T) -> float:
         began = clock()
@@ -26,7 +26,7 @@ def timed(
 
 
 def by_turns(ways: Mapping[str, Callable[[T], float]], rounds: Sequence[T]) -> dict[str, float]:
-    """Return the median of the seconds that each way tells; each does each round's work once.
+    """Return the median of the seconds of each way; each does each round's work once.
 
     The machine is not the same from one minute to the next, so all ways take their turn in each round, and each round
     begins with another one. What has been imported for others is kept out of the garbage collector's sight.
@@ -44,14 +44,14 @@ def by_turns(ways: Mapping[str, Callable[[T], float]], rounds: Sequence[T]) -> d
 
 @attrs.frozen
 class Line:
-    """A line of the table: what was measured, in which unit, and as a ratio to what; `goal` is the ratio's limit."""
+    """A line of the table: the measured operation, its figure with unit, and a ratio; `goal` is the ratio's limit."""
 
     what: str
     figure: str
     ratio: float | None = None
     goal: float | None = None
     least: bool = False
-    """Whether the goal is the least that the ratio should be, not the most."""
+    """Whether the goal is a minimum of the ratio, not a maximum."""
 
     @property
     def verdict(self) -> str:

@@ -1,4 +1,4 @@
-"""Pages for benchmarks: as the sandbox sends them, each with records of its own; and a transport that holds them."""
+"""Pages for benchmarks, as the sandbox sends them, each with its own records; and a transport that holds them."""
 
 import json
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _NOTHING = b'{"status":"0","reason":"success","data":{"total":0,"size":100,"curr
 
 
 def rows(pages: int) -> int:
-    """Return the number of records on a number of pages: the last is half full, as a full one costs a request more."""
+    """Return the number of records on a number of pages: the last is half full, as a full one costs another request."""
     return pages * PAGE - PAGE // 2
 
 
@@ -38,14 +38,14 @@ def answers(pages: int, *, seed: int, **others: Any) -> list[bytes]:
 
 
 class Held(httpx.AsyncBaseTransport):
-    """A transport that answers from memory: there is nothing before the range, and in it are these pages."""
+    """A transport that answers from memory: no records before the range, and these pages in it."""
 
     def __init__(self, bodies: Sequence[bytes]) -> None:
         self.bodies = bodies
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer."""
-        asked = json.loads(request.content)
-        if datetime.fromisoformat(asked["params"]["endTime"]) == START:
+        query = json.loads(request.content)
+        if datetime.fromisoformat(query["params"]["endTime"]) == START:
             return httpx.Response(200, content=_NOTHING)
-        return httpx.Response(200, content=self.bodies[asked["current"] - 1])
+        return httpx.Response(200, content=self.bodies[query["current"] - 1])

@@ -1,4 +1,4 @@
-"""What users would write or pick instead: each as well as they would do it."""
+"""The alternatives that users would write or choose, each implemented as well as possible."""
 
 import asyncio
 import hashlib
@@ -33,7 +33,7 @@ def question(start: datetime, end: datetime, current: int) -> dict[str, Any]:
     return {"current": current, "size": 100, "params": params}
 
 
-# Records: the vendor's fields, "" and null alike for what is missing.
+# Records: the vendor's fields, with "" and null for missing values.
 
 Text = Annotated[str | None, pydantic.BeforeValidator(lambda value: value or None)]
 Time = Annotated[datetime | None, pydantic.BeforeValidator(lambda value: value or None)]
@@ -116,7 +116,7 @@ def structs(body: bytes) -> tuple[int, Iterable[Any]]:
 
 
 async def one_by_one(client: httpx.AsyncClient, url: str, start: datetime, end: datetime, read: Any = plain) -> int:
-    """Read page by page; return how many records there were."""
+    """Read page by page; return the number of records."""
     current, pages, count = 0, 1, 0
     while current < pages:
         current += 1
@@ -129,7 +129,7 @@ async def one_by_one(client: httpx.AsyncClient, url: str, start: datetime, end: 
 
 
 async def by_workers(client: httpx.AsyncClient, url: str, start: datetime, end: datetime, read: Any = plain) -> int:
-    """Read the first page, and the others with eight workers; return how many records there were."""
+    """Read page 1, and the others with eight workers; return the number of records."""
     counts = []
 
     async def page(current: int) -> int:
@@ -157,7 +157,7 @@ def sign(request: PreparedRequest) -> PreparedRequest:
 
 
 def dlt_client(base_url: str, start: datetime, end: datetime) -> int:
-    """Read with dlt's REST client; return how many records there were."""
+    """Read with dlt's REST client; return the number of records."""
     paginator = PageNumberPaginator(
         base_page=1, page_body_path="current", total_path="data.pages", stop_after_empty_page=False
     )

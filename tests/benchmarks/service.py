@@ -1,4 +1,4 @@
-"""A vendor in a process of its own, so that its time is not counted: the sandbox, or one that costs next to nothing."""
+"""A vendor in its own process, whose time is not counted: the sandbox, or one that costs next to nothing."""
 
 import asyncio
 import json
@@ -19,8 +19,8 @@ from itnio_voice.sandbox._service.listener import HOST, Listener
 
 
 @attrs.frozen
-class Asked:
-    """What a sandbox was asked: requests, different windows, and the deepest offset, in records."""
+class Requested:
+    """The requests of a sandbox: their number, the different windows, and the deepest offset in records."""
 
     requests: int
     windows: int
@@ -29,23 +29,23 @@ class Asked:
 
 @attrs.frozen
 class Service:
-    """A service that runs."""
+    """A running service."""
 
     base_url: str
     process: "subprocess.Popen[str]"
 
-    def asked(self) -> Asked:
-        """Return what it was asked since the last time; only a sandbox tells."""
+    def requested(self) -> Requested:
+        """Return its requests since the last call; only a sandbox reports them."""
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        return Asked(**json.loads(self.process.stdout.readline()))
+        return Requested(**json.loads(self.process.stdout.readline()))
 
 
 @contextmanager
 def service(kind: str, records: int, start: datetime, end: datetime, latency: float = 0.0) -> Iterator[Service]:
-    """Run a `sandbox`, or a `cheap` one, with so many records in a range, whose answers take `latency` seconds."""
+    """Run a `sandbox` or a `cheap` service with a number of records in a range; answers take `latency` seconds."""
     command = [sys.executable, "-m", __name__, kind, str(records), start.isoformat(), end.isoformat(), str(latency)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
@@ -55,7 +55,7 @@ def service(kind: str, records: int, start: datetime, end: datetime, latency: fl
 
 
 class Cheap:
-    """The vendor's pages out of memory, nothing checked: rows are JSON already, and a range is two bisections."""
+    """The vendor's pages from memory, without checks: rows are JSON already, and a range is two bisections."""
 
     def __init__(self, records: int, start: datetime, end: datetime, latency: float) -> None:
         rows = [
@@ -67,8 +67,8 @@ class Cheap:
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         """Answer a page."""
-        asked = json.loads((await receive())["body"])
-        current, size, params = asked["current"], asked["size"], asked["params"]
+        query = json.loads((await receive())["body"])
+        current, size, params = query["current"], query["size"], query["params"]
         first = bisect_left(self.times, datetime.fromisoformat(params["strTime"]))
         last = bisect_right(self.times, datetime.fromisoformat(params["endTime"]))
         total, offset = last - first, first + (current - 1) * size
@@ -82,7 +82,7 @@ class Cheap:
 
 
 def main(kind: str, records: str, start: str, end: str, latency: str) -> None:
-    """Serve until standard input ends; the sandbox tells for each line of it what was asked."""
+    """Serve until standard input ends; the sandbox reports its requests for each line of it."""
     first, last = map(datetime.fromisoformat, (start, end))
     if kind == "cheap":
         listener = Listener(Cheap(int(records), first, last, float(latency)))

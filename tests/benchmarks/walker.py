@@ -1,4 +1,4 @@
-"""One walk in a process of its own: how long it takes and how much memory, as a line of JSON."""
+"""One walk in its own process: its duration and memory, as a line of JSON."""
 
 import asyncio
 import json

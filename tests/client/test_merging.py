@@ -33,16 +33,16 @@ class Counting:
     def __init__(self, count: int, failure: Exception | None = None) -> None:
         self.count = count
         self.failure = failure
-        self.given = 0
+        self.returned = 0
 
     def __aiter__(self) -> AsyncIterator[int]:
         return self
 
     async def __anext__(self) -> int:
         await anyio.lowlevel.checkpoint()
-        if self.given < self.count:
-            self.given += 1
-            return self.given
+        if self.returned < self.count:
+            self.returned += 1
+            return self.returned
         if self.failure:
             raise self.failure
         raise StopAsyncIteration
@@ -127,7 +127,7 @@ async def test_a_slow_consumer_pauses_reading_ahead() -> None:
             taken += 1
             await anyio.wait_all_tasks_blocked()
 
-            assert taken + 10 <= sum(stream.given for stream in streams.values()) <= taken + 10 + len(streams)
+            assert taken + 10 <= sum(stream.returned for stream in streams.values()) <= taken + 10 + len(streams)
             if taken == 12:
                 break
 
@@ -170,10 +170,10 @@ class Delayed(Counting):
     async def __anext__(self) -> int:
         for _ in range(self.chance.choice([0, 0, 1, 2, 5, 20])):
             await anyio.lowlevel.checkpoint()
-        if self.given == self.count:
+        if self.returned == self.count:
             raise StopAsyncIteration
-        self.given += 1
-        return self.given
+        self.returned += 1
+        return self.returned
 
 
 def test_cancelled_calls_lose_no_item(anyio_backend: str, record_property: Any) -> None:
@@ -248,7 +248,7 @@ async def test_an_item_is_returned_as_soon_as_it_is_read() -> None:
     stream = Counting(1000)
     async with merge({"a": stream}, buffer=500) as merged:
         await anext(merged)
-        assert stream.given < 5
+        assert stream.returned < 5
 
 
 # Readers that are cancelled
@@ -334,10 +334,10 @@ async def test_the_first_failure_is_raised_unchanged() -> None:
         with pytest.raises(ValueError, match="broken") as caught:
             async for _ in merged:
                 await anyio.lowlevel.checkpoint()
-        given = other.given
+        returned = other.returned
         await anyio.wait_all_tasks_blocked()
 
-        assert given == other.given
+        assert returned == other.returned
         assert [] == [item async for item in merged]
     assert failure is caught.value
     assert ["while reading 'bad'"] == failure.__notes__

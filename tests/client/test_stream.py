@@ -198,16 +198,16 @@ async def test_resuming_after_any_window_returns_each_record_once(
 async def test_a_window_counts_when_the_next_record_is_requested(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
     """A window is in the checkpoint when the caller requests the next record after its last one, not before."""
     itnio_sandbox.behaviour = Behaviour(max_span=timedelta(days=5))
-    given: list[str | None] = []
+    returned: list[str | None] = []
     stream = session.records(START, END)
     async for record in stream:
-        given.append(record.voice_id)
-        if len(given) == 1000:
+        returned.append(record.voice_id)
+        if len(returned) == 1000:
             break
     resumed = session.records(START, END, resume=stream.checkpoint)
     rest = [record.voice_id async for record in resumed]
 
-    assert itnio_sandbox.ids(START, END) == {*given, *rest}
+    assert itnio_sandbox.ids(START, END) == {*returned, *rest}
     assert stream.checkpoint.done
     assert len(rest) < 3000
 
@@ -346,10 +346,10 @@ async def test_a_short_stream_is_not_delayed_by_a_long_one(itnio_sandbox: Sandbo
 async def test_a_refused_connection_is_a_transport_error() -> None:
     """A refused connection is a TransportError that names the request, without the signature."""
     with Sandbox() as sandbox:
-        gone = session_on(sandbox)
+        session = session_on(sandbox)
     with pytest.raises(TransportError, match="POST /recordGroupQuery: ConnectError") as caught:
-        await gone.records(START, END).collect()
-    await gone.aclose()
+        await session.records(START, END).collect()
+    await session.aclose()
 
     assert caught.value.__cause__ is None is caught.value.__context__
 

@@ -1,4 +1,4 @@
-"""The examples as they stand in the documentation, as modules."""
+"""The documentation's examples as modules."""
 
 import importlib.util
 from pathlib import Path

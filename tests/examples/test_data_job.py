@@ -1,4 +1,4 @@
-"""The data job of the documentation: killed, run twice, run at once; each record is in the table once."""
+"""The documentation's data job: killed, repeated or concurrent, it stores each record once."""
 
 import os
 import random
@@ -36,7 +36,7 @@ LONG = "12345678901234567890.123456789012345678"
 
 @pytest.fixture
 def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """Run a sandbox that serves a day at a time, with its account in the environment; there are days without calls."""
+    """Run a sandbox with a limit of one day, with its account in the environment; some days have no calls."""
     with Sandbox(
         records=900, start=START + timedelta(days=5), end=END, behaviour=Behaviour(max_span=timedelta(days=1))
     ) as sandbox:
@@ -58,7 +58,7 @@ def connect(address: str) -> Any:
 
 
 async def check(address: str) -> None:
-    """Compare the table with what the sandbox has, to the last digit."""
+    """Compare the table with the sandbox's records, to the last digit."""
     async with VoiceSession.from_env() as session:
         records = await session.records(START, END).collect()
     with closing(connect(address)) as connection:
@@ -79,8 +79,8 @@ async def check(address: str) -> None:
         pytest.param("postgresql", marks=pytest.mark.skipif(PROGRAMS is None, reason="PostgreSQL is not installed")),
     ],
 )
-async def test_killed(sandbox: Sandbox, tmp_path: Path, kind: str) -> None:
-    """Killed at random instants and run to the end, and once more: each record is there once."""
+async def test_a_killed_job_can_be_repeated(sandbox: Sandbox, tmp_path: Path, kind: str) -> None:
+    """After being killed at random times and run again, twice, each record is stored once."""
     if kind == "sqlite":
         await _kill(sandbox, str(tmp_path / "calls.db"))
     else:
@@ -105,13 +105,13 @@ async def _kill(sandbox: Sandbox, address: str) -> None:
     await check(address)
 
 
-async def test_an_end_in_the_future(
+async def test_an_end_in_the_future_is_reported(
     sandbox: Sandbox, tmp_path: Path, data_job: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is not over yet is reported, and read by a later run of the same command."""
+    """The part that is not over yet is reported, and a later run of the same command reads it."""
     address, end = str(tmp_path / "calls.db"), datetime.now(UTC) + timedelta(hours=1)
     first = await data_job.run(address, START, end)
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     sandbox.insert({"submitTime": (datetime.now(UTC) + timedelta(seconds=1)).isoformat()})
     found = 0
     while not found:
@@ -119,18 +119,18 @@ async def test_an_end_in_the_future(
         found = await data_job.run(address, START, end)
 
     assert (len(sandbox.ids(START, END)), 1) == (first, found)
-    assert told.startswith("read up to ")
-    assert told.endswith(f"; run the command again after {end.replace(microsecond=0)} for the rest\n")
+    assert output.startswith("read up to ")
+    assert output.endswith(f"; run the command again after {end.replace(microsecond=0)} for the rest\n")
     assert 0 == await data_job.run(address, START + timedelta(seconds=0.2), START + timedelta(seconds=0.7))
 
 
-async def test_two_at_once(sandbox: Sandbox, tmp_path: Path, data_job: ModuleType) -> None:
-    """Of two runs one gives up, and what it had read is not there twice."""
+async def test_one_of_two_concurrent_jobs_gives_up(sandbox: Sandbox, tmp_path: Path, data_job: ModuleType) -> None:
+    """One of two concurrent runs gives up, and its records are not stored twice."""
     address = str(tmp_path / "calls.db")
     other: list[int] = []
 
     class Late(data_job.Database):  # type: ignore[name-defined, misc]  # of a module that is loaded by its path
-        """A database that another run writes to, between this one's first window and its writing."""
+        """A database into which another run writes between this one's first window and its writing."""
 
         def write(self, *arguments: Any) -> None:
             if not other:

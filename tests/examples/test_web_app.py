@@ -1,4 +1,4 @@
-"""The web app of the documentation, under a real uvicorn and against the sandbox: bounded, fair, and nothing left."""
+"""The documentation's web app, under uvicorn and against the sandbox: bounded, fair, and cleaned up."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ START = END - timedelta(days=20)
 RANGE = {"start": START.isoformat(), "end": END.isoformat()}
 EU = "/accounts/eu/calls"
 CONCURRENCY = 8
-"""What the app asks of an account at once."""
+"""The app's `concurrency` for each account."""
 SMALL = 16 * 1024
 LONG_AGO = (END - timedelta(days=70)).isoformat()
 SECOND = timedelta(seconds=1)
@@ -51,7 +51,7 @@ class Server:
     url: str = attrs.field(init=False)
 
     def __enter__(self) -> Self:
-        # Small buffers: what a client does not read holds the app up soon.
+        # Small buffers: a client that does not read blocks the app soon.
         listening = socket.socket()
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
         listening.bind(("127.0.0.1", 0))
@@ -75,7 +75,7 @@ class Server:
         self._thread.join()
 
     def tasks(self) -> int:
-        """Return how many tasks there are on its loop."""
+        """Return the number of tasks on the server's loop."""
 
         async def count() -> int:
             return len(asyncio.all_tasks()) - 1
@@ -83,7 +83,7 @@ class Server:
         return asyncio.run_coroutine_threadsafe(count(), self._loop).result()
 
     def idle(self) -> bool:
-        """Tell whether nothing is being answered."""
+        """Return whether no request is being answered."""
         return not self._uvicorn.server_state.tasks
 
 
@@ -109,7 +109,7 @@ def account(name: str, key: str, secret: str, vendor: Sandbox) -> str:
 
 @pytest.fixture
 def accounts(vendor: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Write the file of the sandbox's accounts, `eu` and `us`, where the app looks for it."""
+    """Write an accounts file with the sandbox's accounts, `eu` and `us`, where the app reads it."""
     path = tmp_path / "accounts.toml"
     path.touch(mode=0o600)
     path.write_text("".join(account(key[:2], key, secret, vendor) for key, secret in vendor.accounts.items()))
@@ -142,8 +142,8 @@ async def until(condition: Callable[[], bool]) -> None:
         await anyio.sleep(0.01)
 
 
-async def let_work_go_on(server: Server) -> None:
-    """Make the app and the sandbox handle many other requests, in which time they would do what they must not do."""
+async def handle_other_requests(server: Server) -> None:
+    """Make the app and the sandbox handle many other requests, so that wrong extra work would show."""
     async with client_of(server) as client:
         for _ in range(50):
             await client.get("/health")
@@ -154,8 +154,8 @@ def ids(body: str) -> list[str]:
     return [json.loads(line)["voice_id"] for line in body.splitlines()]
 
 
-async def test_answers(sandbox: Sandbox, server: Server) -> None:
-    """A page, all records, the totals of all accounts, and that the app is there."""
+async def test_each_path_is_answered(sandbox: Sandbox, server: Server) -> None:
+    """The app returns a page, all records, the totals of all accounts, and its health."""
     expected = sandbox.ids(START, END)
     async with client_of(server) as client:
         health = await client.get("/health")
@@ -177,8 +177,8 @@ async def test_answers(sandbox: Sandbox, server: Server) -> None:
     assert ({}, {}) == (totals["failed"], totals["partial"])
 
 
-async def test_a_range_that_is_not_over(sandbox: Sandbox, server: Server) -> None:
-    """A client cannot take the records up to now for those of a range that ends later."""
+async def test_a_range_that_is_not_over_is_marked(sandbox: Sandbox, server: Server) -> None:
+    """A client cannot mistake the records up to now for those of a range that ends later."""
     end = END + timedelta(days=30)
     later = RANGE | {"end": end.isoformat()}
     async with client_of(server) as client:
@@ -222,8 +222,10 @@ async def test_a_range_that_is_not_over(sandbox: Sandbox, server: Server) -> Non
         ("/totals", RANGE | {"start": "2026-10-01T08:00:00"}, "with an offset"),
     ],
 )
-async def test_wrong_arguments(sandbox: Sandbox, server: Server, path: str, params: dict[str, str], words: str) -> None:
-    """The client is told what was wrong, and nobody is asked."""
+async def test_wrong_arguments_send_no_request(
+    sandbox: Sandbox, server: Server, path: str, params: dict[str, str], words: str
+) -> None:
+    """The error describes the argument, and no request is sent."""
     async with client_of(server) as client:
         answer = await client.get(path, params=params)
         unknown = await client.get("/accounts/nobody/calls", params=params)
@@ -234,8 +236,8 @@ async def test_wrong_arguments(sandbox: Sandbox, server: Server, path: str, para
     assert [] == sandbox.requests
 
 
-async def test_page_size(sandbox: Sandbox, server: Server) -> None:
-    """A page has as many records as the client chooses."""
+async def test_a_page_has_the_requested_size(sandbox: Sandbox, server: Server) -> None:
+    """A page has the requested number of records."""
     async with client_of(server) as client:
         page = (await client.get(EU, params=RANGE | {"size": "7", "page": "3"})).json()
 
@@ -243,8 +245,8 @@ async def test_page_size(sandbox: Sandbox, server: Server) -> None:
 
 
 @pytest.mark.parametrize("path", [EU, f"{EU}.ndjson", "/totals"])
-async def test_expired_range(sandbox: Sandbox, server: Server, path: str) -> None:
-    """A range that is older than the vendor's records is an error of the client, with a text."""
+async def test_an_expired_range_is_a_client_error(sandbox: Sandbox, server: Server, path: str) -> None:
+    """A range older than the retention is a client error, with a text."""
     sandbox.behaviour = Behaviour(retention=timedelta(days=5))
     async with client_of(server) as client:
         answer = await client.get(path, params=RANGE)
@@ -254,8 +256,8 @@ async def test_expired_range(sandbox: Sandbox, server: Server, path: str) -> Non
 
 
 @pytest.mark.parametrize("path", [EU, f"{EU}.ndjson", "/totals", "/health"])
-async def test_foreign_host(sandbox: Sandbox, server: Server, path: str) -> None:
-    """A page of another site, whose name leads to this machine, gets no records."""
+async def test_a_foreign_host_gets_no_records(sandbox: Sandbox, server: Server, path: str) -> None:
+    """A page of another site whose name resolves to this machine gets no records."""
     async with client_of(server) as client:
         answer = await client.get(path, params=RANGE, headers={"Host": "example.com"})
 
@@ -263,8 +265,10 @@ async def test_foreign_host(sandbox: Sandbox, server: Server, path: str) -> None
     assert [] == sandbox.requests
 
 
-async def test_chosen_hosts(sandbox: Sandbox, accounts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The app answers to the host names that it is given, and to no other."""
+async def test_only_configured_hosts_are_answered(
+    sandbox: Sandbox, accounts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The app answers only to the configured host names."""
     monkeypatch.setenv("WEB_APP_HOSTS", "calls.example.com,*.example.org")
     with Server(load("web_app").app) as server:
         async with client_of(server) as client:
@@ -279,8 +283,10 @@ async def test_chosen_hosts(sandbox: Sandbox, accounts: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("path", [EU, f"{EU}.ndjson", "/totals", "/accounts/nobody/calls"])
-async def test_token(sandbox: Sandbox, accounts: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    """With a token, only a request that carries it is answered; whether the app runs needs none."""
+async def test_a_token_is_required_if_configured(
+    sandbox: Sandbox, accounts: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """With a token, only requests that carry it are answered; the health check needs none."""
     monkeypatch.setenv("WEB_APP_TOKEN", "right")
     with Server(load("web_app").app) as server:
         async with client_of(server) as client:
@@ -299,8 +305,8 @@ async def test_token(sandbox: Sandbox, accounts: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For"])
-async def test_proxy_without_a_token(sandbox: Sandbox, server: Server, header: str) -> None:
-    """Without a token, a request that a proxy on this machine passes on is refused."""
+async def test_a_proxy_without_a_token_is_refused(sandbox: Sandbox, server: Server, header: str) -> None:
+    """Without a token, a request forwarded by a proxy on this machine is refused."""
     async with client_of(server) as client:
         answer = await client.get(EU, params=RANGE, headers={header: "127.0.0.1"})
 
@@ -320,8 +326,8 @@ async def test_proxy_without_a_token(sandbox: Sandbox, server: Server, header: s
         (None, False),
     ],
 )
-async def test_only_this_machine_without_a_token(client: tuple[str, int] | None, expected: bool) -> None:
-    """Without a token, the address of a client is a loopback address."""
+async def test_only_loopback_is_answered_without_a_token(client: tuple[str, int] | None, expected: bool) -> None:
+    """Without a token, the client's address must be a loopback address."""
     module = load("web_app")
     scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/totals", "headers": [], "client": client}
 
@@ -336,10 +342,10 @@ async def test_only_this_machine_without_a_token(client: tuple[str, int] | None,
         (Behaviour(faults=(Fault("status_429", retry_after=1000),)), (502, "HTTPStatusError", "1000")),
     ],
 )
-async def test_errors_of_the_vendor(
+async def test_vendor_errors_become_statuses(
     sandbox: Sandbox, server: Server, behaviour: Behaviour, expected: tuple[int, str, str | None]
 ) -> None:
-    """Each becomes a status, for a page and for a stream that has not begun; a client sees its name and no more."""
+    """Each error has a status, for a page and for a stream that has not started; the client sees only its name."""
     sandbox.behaviour = behaviour
     async with client_of(server) as client:
         answers = [await client.get(path, params=RANGE) for path in (EU, f"{EU}.ndjson")]
@@ -350,7 +356,7 @@ async def test_errors_of_the_vendor(
 
 
 async def test_every_error_has_a_status() -> None:
-    """Whatever the library raises, the table has something for it."""
+    """The table has a status for every error of the library."""
     import itnio_voice
 
     module = load("web_app")
@@ -359,13 +365,13 @@ async def test_every_error_has_a_status() -> None:
     assert len(errors) > 10
     for kind in errors:
         answer = await module.answer_error(
-            module.Request({"type": "http", "method": "GET", "path": "/", "headers": []}), kind("told")
+            module.Request({"type": "http", "method": "GET", "path": "/", "headers": []}), kind("text")
         )
         assert 400 < answer.status_code < 600
 
 
-async def test_one_account_fails(sandbox: Sandbox, accounts: Path) -> None:
-    """The totals are those of the others, and say who is missing; if all fail, it is an error."""
+async def test_totals_name_a_failed_account(sandbox: Sandbox, accounts: Path) -> None:
+    """The totals are those of the other accounts, and name the missing one; if all fail, it is an error."""
     with accounts.open("a") as file:
         file.write(account("old", "gone-key", "gone-secret", sandbox))
     with Server(load("web_app").app) as server:
@@ -379,8 +385,8 @@ async def test_one_account_fails(sandbox: Sandbox, accounts: Path) -> None:
     assert 502 == none.status_code
 
 
-async def test_an_error_in_the_middle(sandbox: Sandbox, server: Server) -> None:
-    """A stream that fails does not end as one that is whole does."""
+async def test_a_failed_stream_is_recognizable(sandbox: Sandbox, server: Server) -> None:
+    """The end of a failed stream differs from that of a complete one."""
 
     def lock(sandbox: Sandbox, number: int) -> None:
         if number == 8:
@@ -395,8 +401,8 @@ async def test_an_error_in_the_middle(sandbox: Sandbox, server: Server) -> None:
         sandbox.on_request = None
 
 
-async def test_two_hundred_clients(sandbox: Sandbox, server: Server) -> None:
-    """Requests in flight are bounded; clients who read slowly hold up none of the others, and get all in the end."""
+async def test_two_hundred_clients_are_served_fairly(sandbox: Sandbox, server: Server) -> None:
+    """Requests in flight are bounded; slow clients delay no others, and receive everything in the end."""
     sandbox.behaviour = Behaviour(latency=0.01)
     expected = sandbox.ids(START, END)
     answers: list[httpx2.Response] = []
@@ -409,10 +415,10 @@ async def test_two_hundred_clients(sandbox: Sandbox, server: Server) -> None:
         await until(server.idle)
         tasks, connections = server.tasks(), sandbox.connections
 
-        async def ask(path: str) -> None:
+        async def request(path: str) -> None:
             answers.append(await client.get(path, params=RANGE))
 
-        async def dawdle() -> None:
+        async def read_slowly() -> None:
             nonlocal reading
             async with client.stream("GET", f"{EU}.ndjson", params=RANGE) as answer:
                 chunks = answer.aiter_text()
@@ -423,16 +429,16 @@ async def test_two_hundred_clients(sandbox: Sandbox, server: Server) -> None:
 
         async with anyio.create_task_group() as all_clients:
             for _ in range(30):
-                all_clients.start_soon(dawdle)
+                all_clients.start_soon(read_slowly)
             async with anyio.create_task_group() as others:
                 for index in range(170):
-                    others.start_soon(ask, EU if index % 10 else f"{EU}.ndjson")
+                    others.start_soon(request, EU if index % 10 else f"{EU}.ndjson")
             await until(lambda: reading == 30)
-            # The slow ones have been sent a little, and the app has stopped asking for them.
+            # The slow clients have received a little, and the app has stopped reading for them.
             await until(lambda: sandbox.in_flight == 0)
-            asked = len(sandbox.requests)
-            await let_work_go_on(server)
-            assert asked == len(sandbox.requests)
+            requests = len(sandbox.requests)
+            await handle_other_requests(server)
+            assert requests == len(sandbox.requests)
             assert [] == slow
             others_done.set()
 
@@ -449,8 +455,8 @@ async def test_two_hundred_clients(sandbox: Sandbox, server: Server) -> None:
 
 
 @pytest.mark.parametrize("path", [EU, f"{EU}.ndjson", "/totals"])
-async def test_clients_who_leave(sandbox: Sandbox, server: Server, path: str) -> None:
-    """What was being fetched for them is ended: at the first request as well as half-way, and nothing is left."""
+async def test_disconnected_clients_leave_nothing_behind(sandbox: Sandbox, server: Server, path: str) -> None:
+    """Fetching for a disconnected client ends, at the first request or half-way, and nothing is left."""
     async with client_of(server) as client:
         await client.get("/totals", params=RANGE)
     await until(server.idle)
@@ -469,9 +475,9 @@ async def test_clients_who_leave(sandbox: Sandbox, server: Server, path: str) ->
         await until(server.idle)
         await until(lambda: sandbox.in_flight == 0)
 
-    asked = len(sandbox.requests)
-    await let_work_go_on(server)
-    assert asked == len(sandbox.requests)
+    requests = len(sandbox.requests)
+    await handle_other_requests(server)
+    assert requests == len(sandbox.requests)
     assert tasks == server.tasks()
     assert sandbox.connections <= connections
     sandbox.behaviour = Behaviour()
@@ -480,13 +486,13 @@ async def test_clients_who_leave(sandbox: Sandbox, server: Server, path: str) ->
 
 
 async def _begin(client: httpx2.AsyncClient, path: str) -> None:
-    """Ask again and again."""
+    """Request repeatedly."""
     while True:
         await client.get(path, params=RANGE)
 
 
-async def test_shutdown_while_streams_run(sandbox: Sandbox, accounts: Path, tmp_path: Path) -> None:
-    """The app ends after SIGTERM although no client reads on. A stream that is cut off is an error to its client."""
+async def test_the_app_shuts_down_while_streams_run(sandbox: Sandbox, accounts: Path, tmp_path: Path) -> None:
+    """The app ends after SIGTERM although no client reads. A truncated stream is an error to its client."""
     script = (
         "import socket, sys, uvicorn; sys.path.insert(0, sys.argv[1]); import web_app;"
         "server = uvicorn.Server(uvicorn.Config(web_app.app, timeout_graceful_shutdown=1));"
@@ -494,7 +500,7 @@ async def test_shutdown_while_streams_run(sandbox: Sandbox, accounts: Path, tmp_
     )
     environment = environment_of(sandbox) | {"ITNIO_ACCOUNTS": str(accounts), "PYTHONDEVMODE": "1"}
     log = tmp_path / "log"
-    # Connections wait in this socket until the app accepts them, and small buffers hold the app up until it is stopped.
+    # Connections wait in this socket until the app accepts them, and small buffers block the app until it is stopped.
     with socket.create_server(("127.0.0.1", 0)) as listening, log.open("wb") as output:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"

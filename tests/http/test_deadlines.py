@@ -139,7 +139,6 @@ async def test_a_call_ends_after_total_seconds(kind: str) -> None:
 
     # A hanging attempt ends after 0.25 s, the next one when `total` is over. A wait that would end later is
     # not started: 0.1 s and 0.2 s fit, the next 0.4 s do not.
-    # begun: 0.1 s and 0.2 s fit, the next 0.4 s do not.
     assert (0.3 if kind == "status_503" else 0.6) == watch.seconds
 
 

@@ -151,16 +151,16 @@ async def test_no_secret_in_an_error(
 
     session = session_with(answer, secret)
     shown = ""
-    asks: list[Callable[[], Any]] = [
+    calls: list[Callable[[], Any]] = [
         lambda: session.page(START, END),
         lambda: session.records(START, END).collect(),
         lambda: session.record("7"),
         lambda: session.recording_url("7", source="sip"),
     ]
     failures = 0
-    for ask in asks:
+    for call in calls:
         try:
-            await ask()
+            await call()
         except ItnioError as error:
             failures += 1
             shown += full_text(error)

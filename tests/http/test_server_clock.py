@@ -173,10 +173,10 @@ async def test_a_refusal_with_an_unusable_date_is_raised(text: str | None) -> No
     """-16 is raised after one request, with advice; the clock stays this machine's, and the range is unchanged."""
     sent: list[int] = []
     session = session_with([("-16", {} if text is None else {"Date": text})], sent)
-    says = (
+    message = (
         r"-16: why \(the server (says .*|does not say its time), this machine says 2026-\S*: set this machine's clock\)"
     )
-    with pytest.raises(TimestampExpiredError, match=says):
+    with pytest.raises(TimestampExpiredError, match=message):
         await session.page(START, END)
 
     transport = session._transport

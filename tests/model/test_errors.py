@@ -80,7 +80,7 @@ def test_every_error_has_an_example_and_is_exported() -> None:
 
 @pytest.mark.parametrize(("error", "carries"), EXAMPLES, ids=lambda value: type(value).__name__)
 def test_errors_keep_their_data_when_pickled(error: ItnioError, carries: dict[str, Any]) -> None:
-    """An error carries data beside its text, and loses neither when it is pickled or copied."""
+    """An error has data beside its text, and keeps both when it is pickled or copied."""
     for twin in (error, copy.copy(error), pickle.loads(pickle.dumps(error))):  # noqa: S301
         assert (type(error), "m", carries) == (type(twin), str(twin), vars(twin))
         assert error.transient == twin.transient

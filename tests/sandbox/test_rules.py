@@ -96,11 +96,11 @@ def test_timestamps_are_checked_by_the_servers_clock(client: Client) -> None:
     client.sandbox.behaviour = Behaviour(clock_skew=3600, timestamp_tolerance=10)
 
     refused = client.get("/recordGroup/1")
-    taken = client.get("/recordGroup/1", Timestamp=str(int(NOW.timestamp()) + 3595))
+    accepted = client.get("/recordGroup/1", Timestamp=str(int(NOW.timestamp()) + 3595))
 
     assert refused.json()["status"] == "-16"
     assert refused.headers.get_list("Date") == ["Sun, 01 Nov 2026 01:00:00 GMT"]
-    assert taken.json()["status"] == "0"
+    assert accepted.json()["status"] == "0"
 
 
 @pytest.mark.parametrize(
@@ -171,13 +171,13 @@ def test_a_range_has_at_most_31_days(client: Client) -> None:
 
 
 def test_a_range_before_the_retention_is_refused(client: Client) -> None:
-    """A range that starts exactly at the limit is answered, one second earlier is not; older records are not available."""
+    """A range that starts exactly at the limit is answered, one second earlier is not; older records are gone."""
     limit = NOW - timedelta(days=62)
     before = limit - timedelta(seconds=1)
     client.sandbox.insert({"voiceId": "old", "submitTime": before.isoformat()})
     client.sandbox.insert({"voiceId": "kept", "submitTime": limit.isoformat()})
     refused = client.status(before, NOW - timedelta(days=60))
-    served = client.listed(limit, NOW - timedelta(days=60))
+    available = client.listed(limit, NOW - timedelta(days=60))
     single = client.get("/recordGroup/old").json()["data"]
 
     client.sandbox.behaviour = Behaviour(refuses_beyond_retention=False)
@@ -186,7 +186,7 @@ def test_a_range_before_the_retention_is_refused(client: Client) -> None:
     unlimited = client.listed(before, NOW - timedelta(days=60))
 
     assert refused == "-25"
-    assert served == ["kept"]
+    assert available == ["kept"]
     assert single is None
     assert silent == ["kept"]
     assert unlimited == ["old", "kept"]

@@ -61,7 +61,7 @@ def test_leaving_ends_requests_that_hang(clock: Clock) -> None:
     """Requests that hang, wait or drip do not delay the end: their clients are disconnected."""
     outcomes: list[type[Exception]] = []
 
-    def ask(url: str) -> None:
+    def request(url: str) -> None:
         try:
             httpx.get(url, timeout=HANG, trust_env=False)
         except httpx.TransportError as error:
@@ -69,7 +69,7 @@ def test_leaving_ends_requests_that_hang(clock: Clock) -> None:
 
     behaviour = Behaviour(faults=(Fault("hang", times=2), Fault("drip", times=1)), latency=0.01)
     with Sandbox(behaviour=behaviour, clock=clock) as sandbox:
-        clients = [threading.Thread(target=ask, args=[f"{sandbox.base_url}/recordGroup/1"]) for _ in range(3)]
+        clients = [threading.Thread(target=request, args=[f"{sandbox.base_url}/recordGroup/1"]) for _ in range(3)]
         for thread in clients:
             thread.start()
         assert eventually(lambda: sandbox.in_flight == 3)
@@ -458,7 +458,7 @@ def test_it_can_be_used_from_many_threads(clock: Clock) -> None:
             try:
                 for _ in range(30):
                     action()
-            except Exception as error:  # noqa: BLE001 - told below
+            except Exception as error:  # noqa: BLE001 - checked below
                 errors.append(error)
 
         return run

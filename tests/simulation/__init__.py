@@ -1,9 +1,9 @@
-"""Scenarios drawn from a seed: a server that does what it likes, and readers that are stopped and resumed at any time.
+"""Scenarios drawn from a seed: a misbehaving server, and readers that are stopped and resumed at any time.
 
-The server is the sandbox, called inside this process, with every switch and every fault that it has; time is virtual,
-so that waits cost nothing. Between any two requests a record may appear anywhere, the oldest may expire, the server's
-clock may jump, and the reader may be cancelled. `plan` draws a scenario, `traits` what strangers' servers do, `server`
-and `reader` act it out, and `judge` says what must hold in the end.
+The server is the sandbox, called within this process, with all its switches and faults; time is virtual, so that
+waits cost nothing. Between any two requests a record may appear anywhere, the oldest may expire, the server's
+clock may jump, and the reader may be cancelled. `plan` draws a scenario, `traits` adds unusual servers, `server`
+and `reader` run it, and `judge` checks the result.
 
 `python -m tests.simulation FROM COUNT` runs many.
 """
@@ -44,7 +44,7 @@ class Scenario:
         return self.server.requests if self.server else 0
 
     async def run(self) -> None:
-        """Read, and judge what it gave."""
+        """Read, and check the result."""
         self.server = server = Server(self.plan, time.monotonic if self.plan.real else anyio.current_time)
         judge = Judge(self.plan, server)
         self.reader = reader = Reader(self.plan, server, judge.check)
@@ -66,7 +66,7 @@ class Scenario:
         there = server.visible(everywhere=True)
         server.came = server.seconds.keys() - there
         self.complete = await reader.run()
-        # What a synchronisation has to find came while it ran.
+        # A synchronisation also has to find the records that appeared while it ran.
         there = server.visible() if self.plan.rounds else there & server.visible()
         judge.judge(reader, there, complete=self.complete)
 
@@ -74,9 +74,9 @@ class Scenario:
 def simulate(
     seed: int, *, real: bool = False, traits: Collection[str] | None = None, scenario: Scenario | None = None
 ) -> Scenario:
-    """Run the scenario of a seed: on asyncio, each third on trio; `real` is over a socket and in real time.
+    """Run the scenario of a seed: one third on trio, the others on asyncio; `real` is over a socket in real time.
 
-    `traits` None draws them. `scenario` is filled in, so that it can be looked at after a failure.
+    If `traits` is None, they are drawn. `scenario` is filled in, so that it can be inspected after a failure.
     """
     plan = Plan(Random(seed), Random(f"traits of {seed}"), real)
     scenario = scenario or Scenario(plan)

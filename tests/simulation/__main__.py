@@ -1,6 +1,6 @@
-"""Runs many scenarios: `python -m tests.simulation FROM COUNT [--trait NAME] [--processes N]`.
+"""Run many scenarios: `python -m tests.simulation FROM COUNT [--trait NAME] [--processes N]`.
 
-Prints what they were and the seed of each that failed; exits with 1 if one did.
+Prints a summary and the seed of each failed scenario; exits with 1 if any failed.
 """
 
 # ruff: noqa: T201
@@ -22,14 +22,14 @@ from . import TRAITS, Scenario, simulate
 from .plan import Plan
 
 CHUNK = 25
-"""Scenarios that a process takes at once."""
+"""The number of scenarios per task of a process."""
 LONGEST = 120
-"""Seconds of CPU that a scenario may take: one that waits for nothing and sends nothing ends, too."""
+"""CPU seconds that a scenario may take: this also ends one that neither waits nor sends."""
 
 
 @attrs.define
 class Tally:
-    """What a number of scenarios came to, by trait."""
+    """The results of a number of scenarios, by trait."""
 
     scenarios: Counter[str] = attrs.field(factory=Counter)
     complete: Counter[str] = attrs.field(factory=Counter)
@@ -49,7 +49,7 @@ class Tally:
             self.failures.append((seed, "+".join(names), failure))
 
     def join(self, other: "Tally") -> None:
-        """Add what another process counted."""
+        """Add the counts of another process."""
         for field in ("scenarios", "complete", "requests", "milliseconds"):
             getattr(self, field).update(getattr(other, field))
         self.failures += other.failures
@@ -61,7 +61,7 @@ def _too_long(*_: object) -> None:
 
 
 def run(seeds: range, traits: tuple[str, ...] | None = None) -> tuple[int, int, int, Tally]:
-    """Run the scenarios of some seeds; return their number, the complete ones, the requests, and the tally."""
+    """Run the scenarios of some seeds; return the numbers of all, of complete ones and of requests, and the tally."""
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("error")
     signal.signal(signal.SIGVTALRM, _too_long)
@@ -87,7 +87,7 @@ def _chunks(first: int, count: int) -> Iterator[range]:
 
 
 def main() -> int:
-    """Run what the command line names, and print the result."""
+    """Run the scenarios of the command line, and print the result."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description="Run many scenarios.")
     parser.add_argument("first", type=int, metavar="FROM", help="the first seed")
     parser.add_argument("count", type=int, metavar="COUNT", help="the number of seeds")

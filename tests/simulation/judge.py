@@ -1,4 +1,4 @@
-"""What must hold of a scenario, whatever the server did. Nothing here uses the library's own reasoning."""
+"""The checks of a scenario's result, for any server. They share no reasoning with the library."""
 
 import math
 from collections import Counter
@@ -24,23 +24,23 @@ from .server import START, Server
 __all__ = ["Judge"]
 
 OUTAGE = 300
-"""The requests that an outage may cost: each failure narrows a window, which then has to widen again."""
+"""The number of requests that an outage may cost: each failure narrows a window, which has to widen again."""
 ENDLESS = 2_000
-"""The pages of a server without end that may be followed."""
+"""The number of an endless server's pages that may be requested."""
 PASSES = 80
-"""How many times a window may be read: 24 passes over the shortest, begun again after a contradiction, and the search
-for it. The largest number seen is 72."""
+"""The number of times that a window may be read: 24 passes over the shortest, repeated after a contradiction, and the
+search for it. The largest observed number is 72."""
 
 
 @attrs.define
 class Judge:
-    """Knows which errors and how many requests a server gives reason for, and which records a reader must have."""
+    """Decides which errors and how many requests a server justifies, and which records a reader must have."""
 
     plan: Plan
     server: Server
 
     def check(self, error: ItnioError) -> None:
-        """Refuse an error for which the server gave no reason."""
+        """Check that the server gave a reason for an error."""
         behaviour = self.server.sandbox.behaviour
         faults = bool(behaviour.faults or behaviour.rate_limit)
         reason = {
@@ -61,7 +61,7 @@ class Judge:
         return "total" in behaviour.omits or behaviour.order == "unstable" or bool(behaviour.duplicates)
 
     def _contradicts_itself(self) -> bool:
-        """Whether the answers may differ, or not add up, so that nothing can be proven."""
+        """Whether answers may differ or not add up, so that no window can be verified."""
         plan, behaviour = self.plan, self.server.sandbox.behaviour
         if plan.per_request or plan.per_second:
             return False  # the last seconds settle
@@ -85,10 +85,10 @@ class Judge:
     # Requests
 
     def allowed(self, reader: Reader) -> float:
-        """Return the number of requests that reading may have cost by now: generous, but linear in everything.
+        """Return a limit on the requests so far: generous, but linear in everything.
 
         Each stream has its windows, their pages in several passes, and a search for what window fits, in which the
-        requests in flight may be thrown away at each step.
+        requests in flight may be discarded at each step.
         """
         plan, behaviour = self.plan, self.server.sandbox.behaviour
         rows = len(self.server.seconds) * (2 if behaviour.duplicates else 1)
@@ -102,10 +102,10 @@ class Judge:
         again = reader.attempts if plan.behaviour.faults or behaviour.rate_limit or slow else 1
         thrown_away = steps * (4 + reader.concurrency) + (OUTAGE if plan.outage else 0)
         if plan.patience is not None:
-            again *= 3  # what was in flight is requested again
+            again *= 3  # requests in flight are repeated
         if not plan.tight:
             again = max(again, 2)
-            # Each change, and each server that contradicts itself, may cost a search or windows of two seconds.
+            # Each change, and each inconsistent server, may cost a search, or windows of two seconds.
             windows += min(length, 5000 * len(reader.calls))
             thrown_away *= 2 * (1 + self.server.changes)
         thrown_away += ENDLESS * (behaviour.endless != "never")
@@ -115,7 +115,7 @@ class Judge:
     # Records
 
     def judge(self, reader: Reader, there: set[str], *, complete: bool) -> None:
-        """Hold the promises; `there` are the records that were there from the first request to the last."""
+        """Check the guarantees; `there` are the records that were available from the first request to the last."""
         server, calls, plan = self.server, reader.calls, self.plan
         found = sum((call.found for call in calls), Counter[str]())
         kept = self._kept()
@@ -134,7 +134,7 @@ class Judge:
         assert server.sandbox.in_flight == 0
 
     def _kept(self) -> float:
-        """Return the first second of which the server must still have given all.
+        """Return the first second whose records the server must all have returned.
 
         At the limit of retention the second before a range cannot be requested, and what lies on its start may come
         with the range before, too, or with neither.
@@ -144,7 +144,7 @@ class Judge:
         return max(0, math.floor(max(edge, -1) + 1)) + 1
 
     def _is_promised(self, mark: str, calls: list[Call]) -> bool:
-        """Whether a record lies in what was read to its end, and in nothing that was skipped."""
+        """Whether a record lies in a completely read range, and in no skipped one."""
         second = self.server.seconds[mark]
         if any(start <= second <= end for call in calls for start, end in _spans(call.skipped)):
             return False
@@ -154,50 +154,50 @@ class Judge:
         return past or any(start < second < end for call in calls for start, end in _done(call))
 
     def _doubled(self, calls: list[Call], found: Counter[str], kept: float) -> set[str]:
-        """Return the records that came more often than they may."""
+        """Return the records that were returned more often than allowed."""
         seconds, came = self.server.seconds, self.server.came
         free = set().union(*(call.twice for call in calls))
-        # What appears on the second that a skipped part ends with may be of it, where a resumed walk can read it.
+        # A record that appears on the last second of a skipped range may belong to it, and a resumed walk can read it.
         ends = {end for call in calls for _, end in _spans(call.skipped)}
         free |= {mark for mark in came if seconds[mark] in ends}
         if self.server.sandbox.behaviour.replicas > 1:
-            # A late replica may not show the second before a range what another had shown the range before.
+            # In the boundary second, a late replica may lack a record that another replica had in the range before.
             within = {mark for call in calls for mark, count in call.found.items() if count > 1}
             free |= came - within
         return {mark for mark, count in found.items() if count > 1 and seconds[mark] >= kept} - free
 
     def _may_come(self, mark: str, calls: list[Call]) -> bool:
-        """Whether a record lies in the ranges that were read; what appears later may be of the second before."""
+        """Whether a record lies in the read ranges; one that appears later may be of the boundary second."""
         second = self.server.seconds[mark]
         first = math.floor(min(call.start for call in calls)) - (mark in self.server.came)
         ends = [math.inf if call.end is None else math.floor(call.end) for call in calls]
         return first <= second <= max(ends)
 
     def _judge_skipped(self, call: Call) -> None:
-        """Hold that only what is too old is skipped."""
+        """Check that only expired ranges are skipped."""
         behaviour = self.server.sandbox.behaviour
         for window in call.skipped:
             assert behaviour.retention is not None, f"skipped {window}, but the server has everything"
             edge = self.server.second() - behaviour.retention.total_seconds()
-            # A minute of resolution, and another one for a limit that moves.
+            # One minute for the precision, and another one for a moving limit.
             assert self.plan.expired == "skip"
             assert behaviour.refuses_beyond_retention
             assert (window.end - START) / SECOND <= edge + 123, f"skipped {window}, but the limit is {edge}"
 
     def _judge_timeouts(self, reader: Reader) -> None:
-        """Hold that a length that gets no answer is learned like one that is refused."""
+        """Check that a window length that times out is remembered like one that is refused."""
         behaviour = self.server.sandbox.behaviour
         longest = behaviour.window_times_out_over or behaviour.window_unavailable_over
         if longest is not None:
             failed = {"hang", "503", "504"}
             number = sum(request.answered in failed for request in self.server.sandbox.requests)
-            # At most 31 days are requested at once; halving finds what fits, and some may be tried again.
+            # At most 31 days are requested first; halving finds a length that fits, and some may be tried again.
             steps = max(math.log2(min(self.plan.length * SECOND, 31 * DAY * SECOND) / longest), 0)
             most = reader.attempts * (steps + 4 + reader.concurrency + 2 * reader.streams)
             assert number <= most, f"{number} requests for windows that get no answer, more than {most:.0f}"
 
     def _judge_checkpoint(self, call: Call) -> None:
-        """Hold that a checkpoint covers only time that was read, and that has come."""
+        """Check that a checkpoint covers only past time that was read."""
         read = sorted(
             ((request.start - START) / SECOND, (request.end - START) / SECOND)
             for request in self.server.sandbox.requests
@@ -226,6 +226,6 @@ def _spans(windows: Iterable[Window]) -> Iterator[tuple[float, float]]:
 
 
 def _some(marks: set[str], server: Server) -> str:
-    """Return some of the records with their seconds, and their number."""
+    """Return a sample of the records with their seconds, and their number."""
     shown = ", ".join(f"{mark} at {server.seconds[mark]} s" for mark in sorted(marks)[:5])
     return f"{len(marks)} ({shown})"

@@ -1,4 +1,4 @@
-"""What a scenario is made of: everything that is drawn from its seed before it starts."""
+"""The plan of a scenario: everything that is drawn from its seed before it starts."""
 
 from datetime import timedelta
 from random import Random
@@ -15,9 +15,9 @@ __all__ = ["DAY", "SECOND", "Plan"]
 SECOND = timedelta(seconds=1)
 DAY = 86_400
 PAST = 100_000
-"""Seconds between the end of a range and the server's clock, where the range is past."""
+"""Seconds between the end of a past range and the server's clock."""
 
-# Not `get_args`: a new choice would turn each seed into another scenario. Traits draw the newer ones.
+# Not `get_args`: a new choice would change the scenario of every seed. Traits draw the newer ones.
 ENDS: Any = ("[)", "[]", "(]", "()")
 ORDERS: tuple[Order, ...] = ("ascending", "ascending", "ascending", "descending", "unstable")
 SELECTS_BY: Any = ("submit_time", "call_time", "hangup_time")
@@ -35,7 +35,7 @@ SLOW = frozenset({"hang", "drip"})
 class Plan:
     """A server's traits and a reader's habits. `real` is over a socket; times are in seconds.
 
-    `chance` gives the draws of a scenario without traits, `more` those of traits.
+    `chance` is the random source of scenarios without traits, `more` that of traits.
     """
 
     chance: Random
@@ -55,29 +55,29 @@ class Plan:
     swapping: float = 0.0
     """The share of requests before which one record appears and one expires."""
     most_changes: int = 60
-    """A server that changes for ever never adds up."""
+    """A server that changes forever never adds up."""
     deep: int = 10_000
-    """The number of records over which the reader narrows a window."""
+    """The number of records above which the reader narrows a window."""
     crowds: list[tuple[int, int]] = attrs.field(factory=list)
-    """Seconds with many records, and the number of these."""
+    """Seconds with many records, and their numbers."""
     rows: int | None = None
     """The number of other records; None draws it."""
     shared_id: str = ""
-    """`second` gives records of one second the same id, `everywhere` any records."""
+    """`second` shares an id between records of one second, `everywhere` between any records."""
     spelled: bool = False
-    """Whether the times of records are written in different ways."""
+    """Whether the times of records are written in different notations."""
     newest: int = 0
-    """The number of records that have just arrived when the scenario begins."""
+    """The number of records that have just arrived when the scenario starts."""
     per_second: float = 0.0
     per_request: float = 0.0
     late: float = 0.0
-    """Live traffic: new records in virtual time, between two requests, and the share of these that appear late."""
+    """Live traffic: new records in virtual time, between two requests, and the share of late ones."""
 
     outage: tuple[Fault, ...] = ()
     outage_from: int = 0
-    """Faults that begin with a request of this number."""
+    """Faults that start at the request with this number."""
     warm_up: int = 0
-    """The seconds of live traffic before the scenario begins."""
+    """The seconds of live traffic before the scenario starts."""
 
     # The reader
     of: type[Any] = VoiceRecord
@@ -85,7 +85,7 @@ class Plan:
     cancelling: float = 0.0
     leaving: float = 0.0
     patience: float | None = None
-    """The seconds that a reader waits for an item before it cancels and tries again."""
+    """The seconds after which a reader cancels waiting for an item, and tries again."""
     concurrency: int | None = None
     attempts: int | None = None
     page_size: int | None = None
@@ -95,21 +95,21 @@ class Plan:
     open_end: bool | None = None
     """Whether the last range has no end; None decides by the server's clock."""
     rounds: int = 0
-    """How many times a synchronisation resumes from its checkpoint; 0 reads ranges that adjoin."""
+    """The number of times that a synchronisation resumes from its checkpoint; 0 reads adjacent ranges."""
     tight: bool = False
-    """Whether few requests are expected, since the server is honest but for one thing."""
+    """Whether few requests are expected, because the server misbehaves in one way only."""
 
     @property
     def age(self) -> int:
-        """The seconds from the start of the range to the server's clock, as the scenario begins."""
+        """The seconds from the start of the range to the server's clock when the scenario starts."""
         return self.length + self.ago
 
     def rarely(self, share: float, value: Any, else_: Any = 0) -> Any:
-        """Return a value in a share of scenarios, else another."""
+        """Return a value in a share of the scenarios, otherwise another one."""
         return value if self.chance.random() < share else else_
 
     def draw(self) -> None:
-        """Draw what a scenario without traits has."""
+        """Draw a scenario without traits."""
         chance = self.chance
         self.length = chance.choice([1, 2, 5, 30, 300, 5000])
         self.appearing, self.expiring = chance.choice(
@@ -134,7 +134,7 @@ class Plan:
         ]
         if self.real and self.more.random() < 0.3:
             faults.append(Fault("surplus", self.more.choice([0.05, 0.5])))
-        least = 2 + self.length // 200  # a walk in windows of two seconds takes its time
+        least = 2 + self.length // 200  # a walk in windows of two seconds takes a while
         edge = chance.choice([None, None, -5, -1, 0, self.length // 3, self.length])
         return Behaviour(
             ends=chance.choice(ENDS),
@@ -166,7 +166,7 @@ class Plan:
         )
 
     def calm(self, **switches: Any) -> None:
-        """Make the server honest and still but for some switches, and the reader patient."""
+        """Make the server correct and static except for some switches, and the reader patient."""
         self.appearing = self.expiring = self.cancelling = self.leaving = self.skew = 0
         self.ago, self.tempo, self.tight = PAST, 1, True
         order = self.behaviour.order
@@ -183,12 +183,12 @@ class Plan:
         self.behaviour = attrs.evolve(honest, **switches)
 
     def change(self, **switches: Any) -> None:
-        """Set switches: on a server that is honest otherwise, or in a third of scenarios on one with other faults."""
+        """Set switches on a server that is otherwise correct, or in a third of the scenarios has other faults."""
         if self.more.random() < 2 / 3:
             self.calm()
         self.behaviour = attrs.evolve(self.behaviour, **switches)
 
 
 def least_page(order: Order) -> int:
-    """Return the least size of pages: a few records in another order each time are soon the same twice, by chance."""
+    """Return the smallest page size: a few records in random order are soon equal twice by chance."""
     return 10 if order == "unstable" else 1

@@ -1,4 +1,4 @@
-"""The reader of a scenario: calls that adjoin, or a synchronisation, stopped and resumed at any moment."""
+"""The reader of a scenario: adjacent calls, or a synchronisation, stopped and resumed at any moment."""
 
 import math
 from collections import Counter
@@ -29,33 +29,33 @@ from .server import START, Server
 __all__ = ["Call", "Reader"]
 
 PATIENCE = 10
-"""The number of errors that a reader takes before it gives up; on a server that is honest but for one thing, two."""
+"""The number of errors after which a reader gives up; two, if the server misbehaves in one way only."""
 MOST_STOPS = 60
 """The number of times that readers are stopped."""
 
 
 @attrs.define
 class Call:
-    """A range that was read: its ends in seconds from START, the last None for now, and what it gave."""
+    """A range that was read: its ends in seconds from START, the last None for now, and its records."""
 
     start: float
     end: float | None
     marks: list[str] = attrs.field(factory=list)
     twice: set[str] = attrs.field(factory=set)
-    """What may come again, since it came after the checkpoint that was resumed from."""
+    """Records that may be returned again, because they followed the checkpoint that was resumed from."""
     skipped: list[Window] = attrs.field(factory=list)
     checkpoint: Checkpoint | None = None
     ended: bool = False
 
     @property
     def found(self) -> Counter[str]:
-        """How many times it gave each record."""
+        """The number of times that each record was returned."""
         return Counter(self.marks)
 
 
 @attrs.define
 class Reader:
-    """Reads a server as its plan says; `check` is called with each error."""
+    """Reads a server according to its plan; `check` is called with each error."""
 
     plan: Plan
     server: Server
@@ -67,20 +67,20 @@ class Reader:
     page_size: int = attrs.field(default=100, init=False)
     errors: int = attrs.field(default=0, init=False)
     retries: int = attrs.field(default=0, init=False)
-    """The number of errors after which a stream was read on."""
+    """The number of errors after which a stream was continued."""
     streams: int = attrs.field(default=0, init=False)
     stops: int = attrs.field(default=0, init=False)
     """The number of cancellations and of readings that were left early."""
     _scope: anyio.CancelScope | None = attrs.field(default=None, init=False)
 
     async def run(self) -> bool:
-        """Read; return whether everything was read to its end."""
+        """Read; return whether everything was read to the end."""
         plan, chance, server = self.plan, self.plan.chance, self.server
         numbers = {0, plan.length, *(chance.randrange(plan.length + 1) for _ in range(chance.choice([0, 0, 2])))}
         cuts: list[float] = sorted(numbers)
         if plan.fractions:
             seconds = sorted({*numbers, *(second for second, _ in plan.crowds)})
-            # Two boundaries within one second, in some scenarios: that range is empty.
+            # In some scenarios, two boundaries are within one second: that range is empty.
             seconds += [plan.more.choice(seconds)] * (plan.more.random() < 0.2)
             cuts = sorted({second + plan.more.choice([0, 0.25, 0.5, 0.999]) for second in seconds})
         async with self._session() as session:
@@ -113,17 +113,17 @@ class Reader:
                 jitter=0.001 if plan.real else 1,
             ),
         )
-        # No argument sets a session's clock.
+        # No argument sets the clock of a session.
         session._transport.clock = lambda: self.server.clock() + plan.machine_skew
         return session
 
     def _cancel(self) -> None:
-        """Cancel what is read, in a share of requests."""
+        """Cancel the reading, in a share of the requests."""
         if self._scope and self.stops < MOST_STOPS and self.plan.chance.random() < self.plan.cancelling:
             self._scope.cancel()
 
     async def _read(self, session: VoiceSession, start: float, end: float, *, last: bool) -> bool:
-        """Read a range in a way drawn at random; return whether it was read to its end."""
+        """Read a range in a randomly drawn way; return whether it was read to its end."""
         plan, chance = self.plan, self.plan.chance
         way = chance.choice(["records", "pages", "windows"])
         drawn = max(chance.choice([1, 2, 5, 100]), least_page(plan.behaviour.order))
@@ -144,16 +144,16 @@ class Reader:
             if way == "windows":
                 call.checkpoint = Checkpoint.parse(str(call.checkpoint or stream.checkpoint))
             else:
-                # At least once: what came since the checkpoint may come again.
+                # At-least-once: records after the checkpoint may be returned again.
                 call.checkpoint = stream.checkpoint
                 call.twice.update(call.marks[before:])
 
     def _is_open(self, start: float, end: float) -> bool:
-        """Decide whether a range is read to now, without an end."""
+        """Decide whether a range is read up to now, without an end."""
         plan, now = self.plan, self.server.second()
         if plan.open_end is not None:
             return plan.open_end
-        # Where the server's clock is hours ahead, there are as many hours to read: not in windows of seconds.
+        # If the server's clock is hours ahead, those hours are read as well: not in windows of seconds.
         return start < now <= end and plan.skew > 0 and self.server.sandbox.behaviour.max_span >= 60 * SECOND
 
     def _stream(self, session: VoiceSession, call: Call, checkpoint: Checkpoint | None) -> RecordStream[Any]:
@@ -174,7 +174,7 @@ class Reader:
             reading = stream.__aiter__() if way == "records" else getattr(stream, way)()
             async with aclosing(self._items(reading)) as items:
                 async for item in items:
-                    # The records that an endless server makes up have no mark.
+                    # The records that an endless server invents have no mark.
                     call.marks += [
                         record.extra["mark"]
                         for record in ([item] if way == "records" else item.records)
@@ -192,7 +192,7 @@ class Reader:
         return None
 
     async def _items(self, reading: AsyncIterator[Any]) -> AsyncGenerator[Any]:
-        """Read on after cancellations, and at times after errors."""
+        """Continue after cancellations, and sometimes after errors."""
         plan, chance = self.plan, self.plan.chance
         while True:
             item = None
@@ -212,7 +212,7 @@ class Reader:
             if item is not None:
                 yield item
             elif self._scope.cancelled_caught:
-                # A reader that is always impatient must come to an end, too: it adds nothing to what is allowed.
+                # A reader with short timeouts must end too: its cancellations do not raise the limit.
                 self.stops += plan.patience is None
             else:
                 return
@@ -226,7 +226,7 @@ class Reader:
         self.check(error)
 
     async def _synchronise(self, session: VoiceSession) -> bool:
-        """Read up to now, again and again, each time from the last checkpoint."""
+        """Read up to now repeatedly, each time from the last checkpoint."""
         plan, server = self.plan, self.server
         self.page_size = plan.page_size or 100
         self.calls.append(call := Call(0, None))

@@ -1,4 +1,4 @@
-"""The server of a scenario: the sandbox in virtual time, and what happens on it between two requests."""
+"""The server of a scenario: the sandbox in virtual time, and its changes between two requests."""
 
 import math
 from collections.abc import Callable
@@ -18,11 +18,11 @@ __all__ = ["START", "Runaway", "Server"]
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BUSIEST = 300.0
-"""New records a second, at most."""
+"""The largest number of new records per second."""
 LATENESS = 30.0
-"""Mean seconds that a late record of live traffic takes to appear."""
+"""The mean delay, in seconds, of a late record of live traffic."""
 BOUND = 2 * DAY
-"""How far a clock may be off for a reader to believe it."""
+"""How far a clock may be off before a reader rejects it."""
 
 
 SPELLINGS: tuple[Callable[[datetime], str], ...] = (
@@ -32,19 +32,19 @@ SPELLINGS: tuple[Callable[[datetime], str], ...] = (
     lambda at: at.isoformat(timespec="milliseconds"),
     lambda at: at.astimezone(timezone(timedelta(hours=8))).isoformat(),
 )
-"""Ways to write a time."""
+"""Notations of a time."""
 
 
 class Runaway(AssertionError):  # noqa: N818 -- it is a finding
-    """A reader sends more requests than any honest reading needs."""
+    """A reader sends more requests than any correct reading needs."""
 
 
 @attrs.define
 class Server:
     """A sandbox whose clock is that of `loop_time`, with the records and the changes of a plan.
 
-    Records are known by their mark: `seconds` says when each was submitted, counted from `START`. `came` are those that
-    not every replica has had from the first request on.
+    Records are identified by their mark: `seconds` has the submit time of each, counted from `START`. `came` are those
+    that some replica lacked at the first request.
     """
 
     plan: Plan
@@ -57,9 +57,9 @@ class Server:
     changes: int = attrs.field(default=0, init=False)
     requests: int = attrs.field(default=0, init=False)
     latest: float = attrs.field(default=math.inf, init=False)
-    """The least second that a reader may have taken for now."""
+    """The earliest second that a reader may take for now."""
     newest: float = attrs.field(default=-math.inf, init=False)
-    """The greatest one."""
+    """The latest one."""
     allowed: Callable[[], float] = attrs.field(default=lambda: math.inf, init=False)
     cancel: Callable[[], None] | None = attrs.field(default=None, init=False)
     _past: float = attrs.field(default=0.0, init=False)
@@ -131,7 +131,7 @@ class Server:
         return marks
 
     def visible(self, *, everywhere: bool = False) -> set[str]:
-        """Return the marks of the records that the server shows now, or that each of its replicas does."""
+        """Return the marks of the records that the server shows now, or that all of its replicas do."""
         sandbox, behaviour = self.sandbox, self.sandbox.behaviour
         lag = behaviour.replica_lag if everywhere and behaviour.replicas > 1 else 0.0
         selection = Selection(sandbox.api_key, self.kind, behaviour, self.clock(), lag=lag)
@@ -149,7 +149,7 @@ class Server:
     # What happens
 
     def _live(self, sandbox: Sandbox, _: int) -> None:
-        """Let things happen before a request is looked at."""
+        """Make changes before a request is processed."""
         plan, chance = self.plan, self.plan.chance
         self.requests += 1
         if not plan.real and self.requests > (most := self.allowed()):
@@ -176,7 +176,7 @@ class Server:
             self.cancel()
 
     def traffic(self, more: float = 0.0) -> None:
-        """Insert what has come in since the last call and, `more` in number, on top, and what was late till now."""
+        """Insert the records since the last call, `more` additional ones, and late ones that are due."""
         plan, now = self.plan, self.second()
         if not (plan.per_second or plan.per_request):
             return
@@ -195,7 +195,7 @@ class Server:
             self.came.update(self.insert(*arrived))
 
     def _observe_clock(self) -> None:
-        """Note the least and the greatest second that a reader may take for now."""
+        """Record the earliest and the latest second that a reader may take for now."""
         plan, skew = self.plan, self.sandbox.behaviour.clock_skew
         ahead = [0.0, skew, *(fault.date_ahead for fault in self.sandbox.behaviour.faults)]
         believed = [seconds for seconds in ahead if abs(seconds) <= BOUND]

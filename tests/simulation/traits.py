@@ -1,4 +1,4 @@
-"""The traits of servers and readers, one function each: what strangers' servers do that an honest one does not."""
+"""The traits of servers and readers, one function each: deviations from a correct server."""
 
 from collections.abc import Callable, Mapping
 
@@ -15,14 +15,14 @@ LAX = 10_000 * DAY
 
 
 def _heap(plan: Plan) -> None:
-    """Give ties another order at each offset."""
+    """Order ties differently at each offset."""
     plan.change(order="heap", max_size=plan.more.choice([5, 20, 100, 100]))
     plan.crowds.append((plan.more.randrange(plan.length), plan.more.choice([12, 40, 90, 250])))
     plan.page_size = plan.more.choice([2, 5, 20, 20, 100])
 
 
 def _fixed_order(plan: Plan) -> None:
-    """Sort records by something else than time, while a few come and go."""
+    """Sort records by something other than time, while a few appear and expire."""
     plan.calm(order=plan.more.choice(["by_id", "by_hash", "by_hash"]))
     plan.length, plan.deep = plan.more.choice([30, 300, 5000]), 10_000
     plan.appearing, plan.expiring, plan.swapping = plan.more.choice([(0.1, 0.1, 0), (0, 0, 0.1), (0, 0, 0.3)])
@@ -31,7 +31,7 @@ def _fixed_order(plan: Plan) -> None:
 
 
 def _spellings(plan: Plan) -> None:
-    """Write the times of records in different ways."""
+    """Write the times of records in different notations."""
     plan.spelled = True
     plan.page_size, plan.tight = plan.more.choice([2, 5, 100]), False
 
@@ -51,14 +51,14 @@ def _total_of_page(plan: Plan) -> None:
 
 
 def _total_one_short(plan: Plan) -> None:
-    """Report one too few where the last page would hold one record."""
+    """Report one too few if the last page would have one record."""
     plan.change(total_one_short=True, max_size=100)
     plan.page_size = plan.more.choice([1, 2, 5, 20])
     plan.rows = plan.page_size * plan.more.randrange(1, 4) + 1
 
 
 def _replicas(plan: Plan) -> None:
-    """Answer from several replicas, of which some are late."""
+    """Answer from several replicas, some of them late."""
     order = plan.more.choice(["ascending", "descending", "descending"])
     plan.change(replicas=plan.more.choice([2, 2, 3]), replica_lag=plan.more.choice([1, 5, 600, 600]), order=order)
     plan.newest = plan.more.choice([1, 1, 1, 2, 5])
@@ -81,7 +81,7 @@ def _future_end_refused(plan: Plan) -> None:
 
 
 def _deepest_row(plan: Plan) -> None:
-    """Refuse deep pages, also where one second holds more records."""
+    """Refuse deep pages, even if one second has more records."""
     plan.calm(deepest_row=120)
     plan.deep, plan.page_size = 20, plan.more.choice([20, 100])
     plan.crowds.append((plan.more.randrange(plan.length), plan.more.choice([60, 150, 250])))
@@ -90,7 +90,7 @@ def _deepest_row(plan: Plan) -> None:
 
 
 def _endless(plan: Plan) -> None:
-    """Have one more page for ever."""
+    """Return one more page, forever."""
     counted = plan.more.random() < 0.3
     plan.calm(endless="counted" if counted else "uncounted", omits=() if counted else ("total", "pages"))
     plan.length = min(plan.length, 300)
@@ -111,7 +111,7 @@ def _placeholder_id(plan: Plan) -> None:
 
 
 def _slow_windows(plan: Plan) -> None:
-    """Answer no long window in time."""
+    """Answer no long window within the timeout."""
     plan.length = plan.more.choice([5000, 60 * DAY])
     plan.calm(window_times_out_over=SECOND * max(plan.length // plan.more.choice([3, 60]), 2))
 
@@ -123,7 +123,7 @@ def _unavailable_windows(plan: Plan) -> None:
 
 
 def _live(plan: Plan) -> None:
-    """Read a busy account up to now: new records all the time, one in five of them late."""
+    """Read a busy account up to now: new records at any time, one in five of them late."""
     plan.calm(latency=0.01, appears="submitted", past_last="empty")
     plan.length, plan.ago, plan.late, plan.deep = 7200, 0, 0.2, 10_000
     plan.per_request, plan.per_second = plan.more.choice([(3, 0), (0.3, 0), (0, 10), (0, 100), (0, 300)])
@@ -132,7 +132,7 @@ def _live(plan: Plan) -> None:
 
 
 def _sync(plan: Plan) -> None:
-    """Read up to now again and again, each time from the last checkpoint."""
+    """Read up to now repeatedly, each time from the last checkpoint."""
     plan.calm(latency=plan.more.choice([0.01, 0.3]), appears="submitted", refuses_future_end=plan.more.random() < 0.2)
     plan.length, plan.ago, plan.rounds = plan.more.choice([5, 30, 300]), 0, plan.more.randrange(3, 9)
     plan.per_second, plan.page_size, plan.tight = plan.more.choice([0.5, 5]), 100, False
@@ -140,7 +140,7 @@ def _sync(plan: Plan) -> None:
 
 
 def _fractions(plan: Plan) -> None:
-    """Begin and end ranges within seconds."""
+    """Start and end ranges within seconds."""
     plan.fractions = True
     plan.length = max(plan.length, 2)
     for _ in range(3):
@@ -148,7 +148,7 @@ def _fractions(plan: Plan) -> None:
 
 
 def _machine_clock(plan: Plan) -> None:
-    """Set the reader's clock wrong by hours; the server may not mind, and then does not say so."""
+    """Set the reader's clock wrong by hours; the server may accept any timestamp, and then does not report it."""
     plan.calm(timestamp_tolerance=plan.more.choice([30, LAX]))
     plan.machine_skew = plan.more.choice([-26, -2, -0.5, 0.5, 2, 26]) * 3600
     plan.ago = plan.more.choice([60, 3600, 100_000])
@@ -171,7 +171,7 @@ def _wrong_date(plan: Plan) -> None:
 
 
 def _impatient(plan: Plan) -> None:
-    """Give each item a second or two, on a server that no longer has the start of the range."""
+    """Allow each item a second or two, on a server that no longer has the start of the range."""
     plan.length = plan.more.choice([300, 5000, 60 * DAY])
     plan.calm(latency=0.3)
     kept = plan.length // plan.more.choice([2, 3, 7])
@@ -180,7 +180,7 @@ def _impatient(plan: Plan) -> None:
 
 
 def _contradiction(plan: Plan) -> None:
-    """List the records of one second in another order on each query."""
+    """List the records of one second in another order for each query."""
     plan.calm(order="unstable", max_size=10)
     plan.length, plan.deep = plan.more.choice([300, 5000, 60 * DAY]), 10_000
     plan.crowds.append((plan.more.randrange(plan.length), plan.more.choice([30, 60])))
@@ -191,13 +191,13 @@ def _outage(plan: Plan) -> None:
     """Fail many times at first, and report no totals."""
     plan.length, plan.deep = plan.more.choice([5000, 60 * DAY]), 10_000
     plan.calm(omits=("total", "pages"))
-    # Not of the first request, which is short: windows that fail are narrowed.
+    # Not the first request, which is short: windows that fail are narrowed.
     plan.outage, plan.outage_from = (Fault("system_error", times=25),), plan.more.choice([3, 4, 6])
     plan.attempts, plan.page_size, plan.rows = 5, 100, plan.more.randrange(30)
 
 
 def _rate_limited(plan: Plan) -> None:
-    """Refuse more than a number of requests per second or per minute, with or without a time to wait."""
+    """Refuse more than a number of requests per second or per minute, with or without `Retry-After`."""
     plan.calm(
         rate_limit=plan.more.choice([1, 5, 20]),
         rate_limit_window=plan.more.choice([1, 60]),
@@ -215,11 +215,11 @@ TRAITS: Mapping[str, Callable[[Plan], None]] = {
         *(_contradiction, _outage, _rate_limited, _spellings),
     )
 }
-"""What makes a scenario, by name."""
+"""Functions that apply a trait, by name."""
 
 
 def draw_traits(plan: Plan) -> tuple[str, ...]:
-    """Draw a scenario's traits: one for three of five scenarios, with ranges within seconds for some on top."""
+    """Draw a scenario's traits: one for three of five scenarios, and sometimes ranges within seconds in addition."""
     drawn = [plan.more.choice(list(TRAITS))] if plan.more.random() < 0.6 else []
     if plan.more.random() < 0.1 and "sync" not in drawn:
         drawn.append("fractions")

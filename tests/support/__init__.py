@@ -1,1 +1,1 @@
-"""What several tests share: event loops in virtual time, servers and readers of their own."""
+"""Shared by several tests: event loops in virtual time, model servers and readers, and a reference reader."""

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for a test: Debian's, on a port of its own, in a folder that goes with it."""
+"""A PostgreSQL server for a test: Debian's, on its own port, in a temporary folder."""
 
 import os
 import pwd
@@ -15,12 +15,12 @@ __all__ = ["PROGRAMS", "postgres"]
 _FOLDERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 _FOUND = shutil.which("initdb") or next((str(folder / "initdb") for folder in _FOLDERS), None)
 PROGRAMS = Path(os.path.realpath(_FOUND)).parent if _FOUND else None
-"""Where its programs are; None where it is not installed."""
+"""The folder of its programs, or None if it is not installed."""
 
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """Run a server, and give the address of an empty database; it refuses to be run by root, who becomes another."""
+    """Run a server, and yield the address of an empty database; it refuses to run as root, who becomes another user."""
     assert PROGRAMS is not None
     with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
         user = "postgres" if os.getuid() == 0 else None

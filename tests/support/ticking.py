@@ -19,7 +19,7 @@ from .virtual_time import backend_options
 __all__ = ["TICK", "TIMEOUTS", "WAYS", "attempt", "run_ticking"]
 
 TIMEOUTS = int(os.environ.get("ITNIO_TIMEOUTS", "60"))
-"""How many calls a test cancels, on each event loop and for each way to read."""
+"""The number of calls that a test cancels, on each event loop and for each way to read."""
 
 TICK = 1e-6
 """Seconds of virtual time between two turns of an event loop."""

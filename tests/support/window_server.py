@@ -1,4 +1,4 @@
-"""A window of a server as a synchronous model: how it lists, counts and pages its records, and a reader of it."""
+"""A synchronous model of a server's window, which lists, counts and pages its records, and a reader of it."""
 
 import heapq
 import random
@@ -36,7 +36,7 @@ def record(name: object, second: float = 0, **values: Any) -> VoiceRecord:
 
 
 def submitted(row: VoiceRecord) -> datetime:
-    """Return when a record was submitted."""
+    """Return the submit time of a record."""
     assert row.submit_time
     return row.submit_time
 
@@ -69,9 +69,9 @@ def heap_order(rows: Sequence[VoiceRecord], depth: int) -> list[VoiceRecord]:
 
 @attrs.define
 class Server:
-    """The records of one window, and how they are listed.
+    """The records of one window, and their order.
 
-    `heap ties`: the page at offset m of size n is cut from the order that a heap of m + n records leaves, so records
+    `heap ties`: the page at offset m of size n is cut from the order that a heap of m + n records produces, so records
     of one time are in another order on each page. `random ties`: they are in another order in each answer.
     """
 
@@ -116,10 +116,10 @@ class Server:
 
 @attrs.define
 class Reader:
-    """Reads a window as a walk does, with `at_once` requests in flight, and lets the server change between answers.
+    """Reads a window as a walk does, with `at_once` requests in flight, and changes the server between answers.
 
-    `changes` maps the number of an answer to what happens to the server before it. The answers of requests that are in
-    flight together are made, and arrive, in a random order; with `losses`, some requests end without an answer.
+    `changes` maps the number of an answer to a change of the server before it. The answers of concurrent requests are
+    created, and arrive, in a random order; with `losses`, some requests end without an answer.
     """
 
     server: Server
@@ -134,7 +134,7 @@ class Reader:
     always: set[Any] = attrs.field(factory=set[Any])
     """The contents of the records that every answer could list."""
     received: Counter[Any] = attrs.field(factory=Counter[Any])
-    """The contents of the records that were handed out."""
+    """The contents of the records that were returned."""
     _handed_out: int = 0
     _seen: SeenRecords = attrs.field(init=False)
 
@@ -142,7 +142,7 @@ class Reader:
         self._seen = SeenRecords(self.opened.learned.shared_ids)
 
     def read(self) -> bool:
-        """Read until the window is complete or further passes are in vain; return whether it is complete."""
+        """Read until the window is complete or further passes are useless; return whether it is complete."""
         self.always = set(map(content, self.server.rows))
         while not (self.opened.is_complete or self.opened.is_exhausted):
             self._read_pass()
