@@ -79,8 +79,6 @@ __all__ = [
 ]
 
 # Tracebacks, pickles and documentation show public names where users import them from, whatever module defines them.
-for _name in __all__:
-    _value = globals()[_name]
+for _value in [globals()[_name] for _name in __all__]:
     if isinstance(_value, type | _Function):
         _value.__module__ = __name__
-del _name, _value

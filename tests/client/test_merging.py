@@ -511,5 +511,5 @@ async def test_reading_outside_is_an_error() -> None:
     assert Counter({("a", 1): 1}) == await read_all(merged)
     with pytest.raises(RuntimeError, match="inside `async with`"):
         await anext(merged)
-    with pytest.raises(RuntimeError, match="merged before"):
+    with pytest.raises(RuntimeError, match="already entered"):
         await read_all(merged)

@@ -15,8 +15,8 @@ import pytest
 from itnio_voice import Checkpoint, Window
 from itnio_voice.outputs._journal import Journal, _seal
 
-ASKED = {"start": "30d", "accounts": ["eu"]}
-SETTLED = {"start": "2026-09-01T00:00:00+00:00"}
+REQUEST = {"start": "30d", "accounts": ["eu"]}
+RESOLVED = {"start": "2026-09-01T00:00:00+00:00"}
 WINDOW = Window(datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 9, 2, tzinfo=UTC))
 BEGUN = Checkpoint("query")
 DONE = BEGUN.including([WINDOW])
@@ -24,7 +24,7 @@ DONE = BEGUN.including([WINDOW])
 
 def opened(path: Path | None, **changes: object) -> Journal:
     """Open a journal."""
-    return Journal(path, request={**ASKED, **changes}, resolved=SETTLED)
+    return Journal(path, request={**REQUEST, **changes}, resolved=RESOLVED)
 
 
 def test_added_chunks_are_durable(tmp_path: Path) -> None:
@@ -40,12 +40,12 @@ def test_added_chunks_are_durable(tmp_path: Path) -> None:
         assert (False, 5) == (journal.finished, journal.records)
 
 
-def test_the_first_settled_values_remain(tmp_path: Path) -> None:
-    """The first settled values remain, until the export starts again."""
+def test_the_first_resolved_values_remain(tmp_path: Path) -> None:
+    """The first resolved values remain, until the export starts again."""
     later = {"start": "2026-10-01T00:00:00+00:00"}
     opened(tmp_path / "state").__exit__(None, None, None)
-    with Journal(tmp_path / "state", request=ASKED, resolved=later) as journal:
-        assert SETTLED == journal.resolved
+    with Journal(tmp_path / "state", request=REQUEST, resolved=later) as journal:
+        assert RESOLVED == journal.resolved
         journal.add("eu", b"1", DONE, 7)
         journal.finish("digest")
         assert (True, []) == (journal.finished, list(journal.chunks()))

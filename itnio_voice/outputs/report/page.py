@@ -52,7 +52,7 @@ def _page(figures: Figures, source: str, at: datetime) -> str:
     headline = figures.headline
     shown = charts(figures)
     period = f"{headline.first or NOTHING} to {headline.last or NOTHING} ({figures.timezone})"
-    return Template((files(__package__) / "page.html").read_text("utf-8")).substitute(
+    return Template((files("itnio_voice.outputs.report") / "page.html").read_text("utf-8")).substitute(
         period=html.escape(period),
         source=html.escape(label(source)),
         made=f"{at:%Y-%m-%d %H:%M} UTC",
