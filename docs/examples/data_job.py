@@ -1,13 +1,13 @@
-"""Call records into a table, window by window: each window and the checkpoint after it in one transaction.
+"""Load call records into a table: each window is written with the checkpoint after it, in one transaction.
 
     python data_job.py records.db                             # yesterday, in UTC
-    python data_job.py records.db START END                   # two times with an offset, as ISO 8601 writes them
+    python data_job.py records.db START END                   # two times with an offset, in ISO 8601
     python data_job.py postgresql://loader@db.example.com/calls
 
-It can be killed at any time: the same command continues, and each record is in the table once. Of two runs at once, one
-fails. The account is that of ITNIO_API_KEY and ITNIO_API_SECRET. END should be some minutes ago, so that records that
-appear late are included. If END is in the future, the job reads up to the server's time and reports it: the same
-command reads the rest later.
+The job can be killed at any time: the same command continues, and each record is in the table once. If two runs of a
+job overlap, one of them fails. The account is in ITNIO_API_KEY and ITNIO_API_SECRET. END should be some minutes ago, so
+that records that appear late are included. If END is in the future, the job reads up to the server's time and reports
+it: run the same command later to read the rest.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ COLUMNS = {
 
 @attrs.frozen
 class Database:
-    """A connection of Python's database API (PEP 249), and what is different in its SQL dialect.
+    """A connection of Python's database API (PEP 249), and the differences of its SQL dialect.
 
     SQLite has no decimal type and would store amounts as binary fractions, so they are text there.
     """
@@ -67,10 +67,10 @@ class Database:
         return Checkpoint.parse(text)
 
     def write(self, job: str, before: Checkpoint, after: Checkpoint, rows: Sequence[Sequence[Any]]) -> None:
-        """Write rows and the checkpoint after them, both or neither.
+        """Write rows and the checkpoint after them in one transaction.
 
         Raises:
-            RuntimeError: if another run has written in the meantime.
+            RuntimeError: if another run has written since `before` was read.
         """
         moved = self.execute(
             "UPDATE jobs SET checkpoint = ? WHERE job = ? AND checkpoint = ?", (str(after), job, str(before))

@@ -1,23 +1,24 @@
-"""Call records over HTTP: a web app that keeps one session for each of its accounts, for as long as it lives.
+"""A web app that serves call records over HTTP, with one session for each account while the app runs.
 
-    GET /health                                   whether the app runs; sends no request to the vendor
-    GET /accounts/{account}/calls                 one page, as the vendor has it: start, end, page, size
-    GET /accounts/{account}/calls.ndjson          all records of a range, a JSON object a line: start, end
+    GET /health                                   the status of the app; sends no request to the vendor
+    GET /accounts/{account}/calls                 one page, as the vendor returns it: start, end, page, size
+    GET /accounts/{account}/calls.ndjson          all records of a range, one JSON object per line: start, end
     GET /totals                                   calls and cost of each account: start, end
 
-IT HAS NO USERS AND NO PERMISSIONS: whoever is let in reads the records of every account. Without WEB_APP_TOKEN it is a
-demo that answers this machine only. With it, each request needs the header `Authorization: Bearer <token>`. Put the
-authentication of your own into `may_read`. The app speaks plain HTTP: terminate TLS in front of it. It answers to the
-host names in WEB_APP_HOSTS, separated by commas, by default those of this machine.
+THE APP HAS NO USERS AND NO PERMISSIONS: every client with access can read the records of all accounts. Without
+WEB_APP_TOKEN it is a demo that accepts only requests from this machine. With WEB_APP_TOKEN, each request except /health
+needs the header `Authorization: Bearer <token>`. Put your own authentication into `may_read`. The app uses plain HTTP:
+terminate TLS in front of it. It accepts only the host names in WEB_APP_HOSTS, separated by commas, by default those of
+this machine.
 
 `start` and `end` are times with an offset, such as 2026-10-01T00:00:00Z. A range that ends after the server's time
 cannot be read to its end: `calls.ndjson` then ends with an error, and `totals` names the account in `partial`. The
-accounts are those of `find_accounts()`: out of the environment, or of the file that ITNIO_ACCOUNTS names.
+accounts are those of `find_accounts()`: from the environment, or from the file that ITNIO_ACCOUNTS names.
 
     pip install 'itnio-voice[sandbox]' && python web_app.py
 
-Starlette, for it is what FastAPI is made of, has nothing to say about records that are typed already, and hands a
-response on chunk by chunk; the routes read the same in either.
+The app uses Starlette, on which FastAPI is built, so the routes look the same in both. The records are already typed
+and need no further validation. Starlette sends a streaming response chunk by chunk.
 """
 
 import ipaddress
@@ -72,9 +73,9 @@ LONGEST_RANGE = timedelta(days=62)
 """The vendor keeps records for two months."""
 LARGEST_PAGE = 100
 DEEPEST_RECORD = 10_000
-"""The number of records up to the last one of a page: the vendor's work grows with it."""
+"""The largest position of a page's last record in its range: deep pages take the vendor's server longer."""
 LONGEST_TIME = 40
-"""Characters of a time in a query."""
+"""The number of characters of an invalid value that an error shows."""
 
 STATUSES: dict[type[Exception], HTTPStatus] = {
     RecordNotFoundError: HTTPStatus.NOT_FOUND,
@@ -86,7 +87,7 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
     TransportError: HTTPStatus.BAD_GATEWAY,
     ItnioError: HTTPStatus.BAD_GATEWAY,
 }
-"""The status of an error of the library: that of the nearest of its classes."""
+"""The status for an error of the library: that of its nearest base class in this table."""
 
 HINTS: dict[type[Exception], str] = {
     TimeRangeError: "the range is too long, older than the records that the vendor keeps, or ends in the future",
@@ -98,22 +99,22 @@ HINTS: dict[type[Exception], str] = {
 async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, Any]]:
     """Open a session for each account when the app starts, and close them when it ends.
 
-    `concurrency` bounds what one account is asked at once, however many clients there are.
+    `concurrency` limits the requests in flight of each account, for any number of clients.
     """
     async with open_sessions(find_accounts(), concurrency=8) as sessions:
         yield {"sessions": sessions}
 
 
 async def health(_: Request) -> Response:
-    """Answer that the app runs, whether or not the vendor does: restarting the app would not restart the vendor."""
+    """Return the status of the app. It is independent of the vendor, because a restart would not help then."""
     return JSONResponse({"status": "ok"})
 
 
 async def one_page(request: Request) -> Response:
-    """Answer with one page of a range."""
+    """Return one page of a range."""
     session, (start, end) = session_of(request), range_of(request)
-    current = number_of(request, "page", default=1, most=DEEPEST_RECORD)
-    size = number_of(request, "size", default=LARGEST_PAGE, most=LARGEST_PAGE)
+    current = number_of(request, "page", default=1, maximum=DEEPEST_RECORD)
+    size = number_of(request, "size", default=LARGEST_PAGE, maximum=LARGEST_PAGE)
     if current * size > DEEPEST_RECORD:
         message = f"page * size must be at most {DEEPEST_RECORD}, not {current * size}: choose a shorter range"
         raise HTTPException(HTTPStatus.BAD_REQUEST, message)
@@ -124,12 +125,12 @@ async def one_page(request: Request) -> Response:
 
 
 async def all_records(request: Request) -> Response:
-    """Answer with all records of a range, page by page as they come and as fast as the client takes them."""
+    """Return all records of a range, page by page as they arrive and as fast as the client reads them."""
     session, (start, end) = session_of(request), range_of(request)
     with errors_of_arguments():
         stream = session.records(start, end)
     pages = stream.pages()
-    # The first page now, so that an error that comes at once is still a status.
+    # The first page is read before the response begins, so that an error in it is answered with a status.
     first = await anext(pages, None)
     if first is None:
         check_read(stream)
@@ -141,9 +142,9 @@ async def ndjson(
     pages: AsyncIterator[Page[VoiceRecord]],
     stream: RecordStream[VoiceRecord],
 ) -> AsyncIterator[bytes]:
-    """Yield pages as lines. The next is read when the client has taken this one.
+    """Yield pages as lines. The next page is read when the client has received this one.
 
-    An error ends the connection before the body is at its end, so a client sees an error and not a shorter answer.
+    An error ends the connection before the end of the body, so the client sees an error and not a shorter answer.
     """
     while page:
         yield json_lines(page.records)
@@ -152,14 +153,14 @@ async def ndjson(
 
 
 def check_read(stream: RecordStream[VoiceRecord]) -> None:
-    """Raise an error if a part of the range lies after the server's time, and so was not read."""
+    """Raise an error if a part of the range is after the server's time and was not read."""
     if parts := stream.unread:
         message = f"{parts[0]} is not over on the server's clock: end the range earlier"
         raise TimeRangeError(message, window=parts[0])
 
 
 async def totals(request: Request) -> Response:
-    """Answer from all accounts, read at once. One that fails is named, and does not hold up the others."""
+    """Return the totals of all accounts, which are read at the same time. Failed accounts are listed in `failed`."""
     start, end = range_of(request)
     sessions: dict[str, VoiceSession] = request.state.sessions
     with errors_of_arguments():
@@ -171,20 +172,20 @@ async def totals(request: Request) -> Response:
         async with merged:
             async for name, record in merged:
                 calls[name] += 1
-                cost[name][record.currency or "USD"] += record.cost or 0  # the API names a currency where it is another
+                cost[name][record.currency or "USD"] += record.cost or 0  # the API omits the currency for US dollars
     except* ItnioError:
-        pass  # they are in the answer
+        pass  # the response lists them
     if len(merged.failures) == len(sessions):
         raise next(iter(merged.failures.values()))
-    whole = {
+    complete = {
         name: {"calls": calls[name], "cost": {currency: str(amount) for currency, amount in cost[name].items()}}
         for name in sessions
         if name not in merged.failures
     }
     failed = {name: type(error).__name__ for name, error in merged.failures.items()}
-    # Accounts whose range is not over on the server's clock, with the time up to which the totals go.
-    partial = {name: parts[0].start.isoformat() for name in whole if (parts := streams[name].unread)}
-    return JSONResponse({"accounts": whole, "failed": failed, "partial": partial})
+    # Accounts whose range is not over on the server's clock, with the end of the range that the totals cover.
+    partial = {name: parts[0].start.isoformat() for name in complete if (parts := streams[name].unread)}
+    return JSONResponse({"accounts": complete, "failed": failed, "partial": partial})
 
 
 def session_of(request: Request) -> VoiceSession:
@@ -196,7 +197,7 @@ def session_of(request: Request) -> VoiceSession:
 
 
 def range_of(request: Request) -> tuple[datetime, datetime]:
-    """Return the range of a query, if it is not too long."""
+    """Return the range of a query; a range that is too long is answered with 400."""
     start, end = time_of(request, "start"), time_of(request, "end")
     if end - start > LONGEST_RANGE:
         message = f"the range must be at most {LONGEST_RANGE.days} days, not {(end - start).days}"
@@ -205,7 +206,7 @@ def range_of(request: Request) -> tuple[datetime, datetime]:
 
 
 def time_of(request: Request, name: str) -> datetime:
-    """Return a time of a query."""
+    """Return the time of a query parameter."""
     text = request.query_params.get(name, "")
     try:
         at = datetime.fromisoformat(text)
@@ -213,25 +214,25 @@ def time_of(request: Request, name: str) -> datetime:
             return at.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    # A plus sign in a query is a space, unless it is written as %2B.
+    # In a query, a plus sign means a space; %2B is a plus sign.
     example = "2026-10-01T00:00:00Z or 2026-10-01T08:00:00%2B08:00"
     message = f"{name} must be a time with an offset, such as {example}, not {text[:LONGEST_TIME]!r}"
     raise HTTPException(HTTPStatus.BAD_REQUEST, message)
 
 
-def number_of(request: Request, name: str, *, default: int, most: int) -> int:
-    """Return a number of a query, from 1 to `most`."""
+def number_of(request: Request, name: str, *, default: int, maximum: int) -> int:
+    """Return the number of a query parameter, from 1 to `maximum`."""
     text = request.query_params.get(name, str(default))
-    number = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(most)) else 0
-    if not 1 <= number <= most:
-        message = f"{name} must be a number from 1 to {most}, not {text[:LONGEST_TIME]!r}"
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(maximum)) else 0
+    if not 1 <= number <= maximum:
+        message = f"{name} must be a number from 1 to {maximum}, not {text[:LONGEST_TIME]!r}"
         raise HTTPException(HTTPStatus.BAD_REQUEST, message)
     return number
 
 
 @contextmanager
 def errors_of_arguments() -> Iterator[None]:
-    """Answer an error of the client's arguments with its text."""
+    """Answer a wrong argument of the client with 400 and the text of the error."""
     try:
         yield
     except ValueError as error:
@@ -239,7 +240,7 @@ def errors_of_arguments() -> Iterator[None]:
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
-    """Answer with the status of an error. Its text is for the log: it may name records and accounts."""
+    """Answer with the status of an error. Its text is only logged, because it may name records and accounts."""
     status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
     LOGGER.warning("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
     wait = error.retry_after if isinstance(error, HTTPStatusError) else None
@@ -251,8 +252,8 @@ async def answer_error(request: Request, error: Exception) -> Response:
 def may_read(request: Request) -> bool:
     """Return whether a request may read the records of all accounts. Put your own authentication here.
 
-    With a token, the request must carry it. Without one, it must come from this machine, and not through a proxy: a
-    proxy on this machine would pass on requests from everywhere.
+    If a token is set, the request must have it. Otherwise the request must come from this machine and not through a
+    proxy, because a proxy on this machine could forward requests from anywhere.
     """
     if TOKEN:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -266,13 +267,13 @@ def may_read(request: Request) -> bool:
 
 
 class RequireReader:
-    """Refuses requests that may not read records. `/health` needs no token."""
+    """Refuses requests that may not read records, except for `/health`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the app for a request that may read records."""
+        """Run the app if the request may read records."""
         app = self._app
         if scope["type"] == "http" and scope["path"] != "/health" and not may_read(Request(scope)):
             words = "a token is needed: send it as Authorization: Bearer <token>"
@@ -283,7 +284,7 @@ class RequireReader:
 
 
 class EndWithClient:
-    """Cancels the work for a client that has disconnected. For an app whose requests have no bodies."""
+    """Cancels the work for a client that has disconnected. Use it only for apps whose requests have no bodies."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -304,7 +305,7 @@ class EndWithClient:
             group.start_soon(watch)
             try:
                 await self._app(scope, receive, send)
-            except Exception as error:  # raised below, as itself and in no group
+            except Exception as error:  # raised below, outside of the task group and its ExceptionGroup
                 failure = error
             group.cancel_scope.cancel()
         if failure:
@@ -328,6 +329,6 @@ app = Starlette(
 )
 
 if __name__ == "__main__":
-    # Streams that are still running ten seconds after SIGTERM are cut off, in the middle of a chunked body: a client
-    # sees an error and not a shorter answer.
+    # Streams that are still running ten seconds after SIGTERM are cancelled in the middle of a chunked body, so the
+    # client sees an error and not a shorter answer.
     uvicorn.run(app, port=int(os.environ.get("PORT", "8000")), timeout_graceful_shutdown=10)
