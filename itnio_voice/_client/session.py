@@ -213,8 +213,8 @@ class VoiceSession:
             ItnioError: if the API refuses or the network fails.
         """
         _check_id("voice_id", voice_id)
-        question = APIRequest("GET", endpoint_of(of).single + quote(voice_id, safe=""))
-        return await self._transport.send(question, partial(read_record, voice_id=voice_id, of=of))
+        api_request = APIRequest("GET", endpoint_of(of).item_path + quote(voice_id, safe=""))
+        return await self._transport.send(api_request, partial(read_record, voice_id=voice_id, of=of))
 
     async def recording_url(self, recording_file_id: str, *, source: Literal["group", "sip"]) -> RecordingURL:
         """Return the URL of a recording, and when it expires; `source` is the kind of record it belongs to.
@@ -228,8 +228,9 @@ class VoiceSession:
         if source not in {"group", "sip"}:
             message = f'source must be "group" or "sip", not {source!r}'
             raise ValueError(message)
-        question = APIRequest("GET", RECORDING_URL, params={"recordingFileId": recording_file_id, "sourceType": source})
-        return await self._transport.send(question, partial(read_recording_url, recording_file_id=recording_file_id))
+        params = {"recordingFileId": recording_file_id, "sourceType": source}
+        api_request = APIRequest("GET", RECORDING_URL, params=params)
+        return await self._transport.send(api_request, partial(read_recording_url, recording_file_id=recording_file_id))
 
     async def _fetch(
         self,
@@ -243,9 +244,9 @@ class VoiceSession:
         range_advice: str = TimeRangeError.advice,
     ) -> Page[R]:
         request = PageRequest(window, current, page_size, params)
-        question = APIRequest("POST", endpoint_of(of).query, request.body())
+        api_request = APIRequest("POST", endpoint_of(of).query, request.body())
         read = partial(read_page, request=request, of=of, range_advice=range_advice)
-        return await self._transport.send(question, read, caller)
+        return await self._transport.send(api_request, read, caller)
 
 
 def credentials_from_env(alternative: str = "") -> tuple[Credentials, str | None]:

@@ -14,12 +14,12 @@ __all__ = ["ENDPOINTS", "RECORDING_URL", "Endpoint", "endpoint_of"]
 class Endpoint:
     """The paths and filters of a kind of record.
 
-    `query` is the path for pages, and `single` the path for one record, to which its id is appended. `filters` maps
+    `query` is the path for pages, and `item_path` the path for one record, to which its id is appended. `filters` maps
     Python names to wire names.
     """
 
     query: str
-    single: str
+    item_path: str
     filters: Mapping[str, str] = attrs.field(factory=dict)
 
     def params(self, where: Mapping[str, str] | None) -> dict[str, str]:

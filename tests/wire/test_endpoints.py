@@ -13,15 +13,15 @@ from itnio_voice._wire.structuring import converter
 
 
 @pytest.mark.parametrize(
-    ("of", "query", "single", "filters"),
+    ("of", "query", "item_path", "filters"),
     [
         (VoiceRecord, "/recordGroupQuery", "/recordGroup/", {}),
         (SipRecord, "/recordSipQuery", "/recordSip/", {"sip_group_name": "sipGroupName", "phone_name": "phoneName"}),
     ],
 )
-def test_endpoints_are_the_vendors(of: type[CallRecord], query: str, single: str, filters: dict[str, str]) -> None:
+def test_endpoints_are_the_vendors(of: type[CallRecord], query: str, item_path: str, filters: dict[str, str]) -> None:
     """Each record class uses the vendor's paths and filters."""
-    assert Endpoint(query, single, filters) == endpoint_of(of)
+    assert Endpoint(query, item_path, filters) == endpoint_of(of)
     assert {VoiceRecord, SipRecord} == set(ENDPOINTS)
     assert "/getRecordingFileUrl" == RECORDING_URL
 
