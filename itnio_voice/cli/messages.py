@@ -28,7 +28,7 @@ ADVICE = {
 
 
 class UsageError(ValueError):
-    """The command line is wrong."""
+    """A wrong argument on the command line."""
 
 
 class AccountsError(Exception):
@@ -56,7 +56,7 @@ def in_cli_words(text: str) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """Return an error in one line: what kind of error of the API it is, its text, and what was being read."""
+    """Return an error as one line: its kind if it is the API's, its text, and what was being read."""
     if isinstance(error, OSError) and error.strerror:
         place = f" ({error.filename})" if error.filename else ""
         text = f"{error.strerror}{place}{ADVICE.get(error.errno or 0, '')}"

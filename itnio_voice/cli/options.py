@@ -59,7 +59,7 @@ def moment(text: str, *, zone: tzinfo, now: datetime) -> datetime:
     """Read a point in time as it is typed; without an offset it is in `zone`, and a date is the day's first moment.
 
     Raises:
-        ValueError: if it cannot be read, or if the clocks of `zone` never or twice show that time of day.
+        ValueError: if it cannot be read, or if that time of day does not exist in `zone`, or exists twice.
     """
     at = now if text == NOW else _read(text, zone, now)
     if at is None:
@@ -201,7 +201,7 @@ class ReadingOptions(RequestOptions):
         return SipRecord if self.sip else VoiceRecord
 
     def range(self, start: str, end: str) -> Range:
-        """Return the range that is typed."""
+        """Return the range that START and END describe."""
         now = floor(datetime.now(UTC))
         with usage():
             zone = zone_of(self.timezone)
@@ -227,7 +227,7 @@ class ReadingOptions(RequestOptions):
         limit: int | None = None,
         resume: Callable[[str], Checkpoint | None] = lambda _: None,
     ) -> AsyncGenerator[dict[str, RecordStream[Any]]]:
-        """Open a session for each account, and give the records of a range as a stream each."""
+        """Open a session for each account, and yield a stream of the records of a range for each."""
         async with AsyncExitStack() as stack:
             with usage():
                 sessions = await stack.enter_async_context(open_sessions(accounts, **self.options))
@@ -244,7 +244,7 @@ def zone_of(name: str) -> tzinfo:
     """Return a time zone by its name.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is no such time zone.
     """
     try:
         return ZoneInfo(name)

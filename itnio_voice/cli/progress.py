@@ -46,7 +46,7 @@ class Bar:
         self._quiet = quiet
         self._requests = _Requests({account.credentials.api_key: name for name, account in accounts.items()})
         self._bar = RichProgress(
-            # Its characters are in ASCII, as a terminal may be.
+            # In ASCII, for terminals that show nothing else.
             SpinnerColumn("line"),
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -78,7 +78,7 @@ class Bar:
             _LOGGER.setLevel(self._level)
 
     def show(self) -> None:
-        """Show how far the streams have come now."""
+        """Update the bar with the progress of the streams."""
         if self._bar.disable:
             return
         progress = [stream.progress for stream in self.streams]
@@ -115,15 +115,15 @@ class _Figures(ProgressColumn):
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number of things."""
+    """Return a number with its noun, in the plural where needed."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def combined_progress(streams: Sequence[Progress], seconds: float, *, before: int = 0) -> tuple[int, int | None, str]:
     """Return the number of records read of all streams, the number expected (None if not known), and both as text.
 
-    `before` counts the records that an earlier run has read. rich's own columns forget the rate whenever the total
-    changes, which it does.
+    `before` counts the records that an earlier run has read. rich's own columns lose the rate when the total
+    changes, which happens often.
     """
     new = sum(progress.records for progress in streams)
     read = before + new

@@ -53,12 +53,12 @@ def print_error(message: str) -> None:
 
 
 def cell(value: str) -> Text:
-    """Return data for a table: its characters are shown, never obeyed by rich or by the terminal."""
+    """Return data for a table: rich and the terminal show its characters and interpret none."""
     return Text(printable(value))
 
 
 def print_output(*parts: RenderableType, width: int | None = None) -> None:
-    """Print on standard output; texts are `Text`, for rich reads markup in plain ones."""
+    """Print on standard output; pass data as `Text`, because rich interprets markup in `str`."""
     if width is not None:
         width = max(OUTPUT.width, width) if OUTPUT.is_terminal else width
     with _named_output():
@@ -83,9 +83,9 @@ def _named_output() -> Generator[None]:
 
 
 def prepare_streams() -> None:
-    """Open the standard streams that are closed, and let the others replace what their encoding does not have.
+    """Open the standard streams that are closed, and let all replace characters that their encoding does not have.
 
-    A file that is opened later would get the number of a closed stream, and what is meant for the stream.
+    A file that is opened later would get the descriptor of a closed stream, and so its output.
     """
     # Standard output is opened for reading, so that printing is an error: records would be lost.
     modes = {"stdin": (os.O_RDONLY, "r"), "stdout": (os.O_RDONLY, "w"), "stderr": (os.O_WRONLY, "w")}
@@ -113,7 +113,7 @@ def flush_output() -> None:
 
 
 def end_output() -> None:
-    """Write what is left in the buffer of standard output, or drop it: Python would try again at exit."""
+    """Write what is left in the buffer of standard output, or drop it, because Python would try again at exit."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -81,7 +81,7 @@ def _readable_errors(output: Path) -> Generator[None]:
 
 
 def _permissions(output: Path) -> int:
-    """Return the permissions of the file at a path; private ones if there is none, or a link."""
+    """Return the permissions of the file at a path; private ones if there is no file, or if it is a link."""
     try:
         mode = output.lstat().st_mode
     except FileNotFoundError:
@@ -90,7 +90,7 @@ def _permissions(output: Path) -> int:
 
 
 def _keep_name(folder: Path) -> None:
-    """Write a folder's names to the disk, where the system can: after a power failure the file is then there."""
+    """Write a folder's entries to the disk, if the system can, so that the file is kept after a power failure."""
     if os.name != "posix":
         return
     with contextlib.suppress(OSError):

@@ -28,7 +28,7 @@ def column_chunk(records: Sequence[CallRecord], of: type[CallRecord], account: s
 
 
 def _batches(chunks: Iterable[bytes]) -> Iterator[pa.RecordBatch]:
-    # A buffer: pyarrow would open text as a path.
+    # A buffer, because pyarrow would open text as a path.
     return (batch for chunk in chunks for batch in ipc.open_stream(pa.BufferReader(chunk)))
 
 
@@ -79,7 +79,7 @@ WRITERS: Mapping[str, Callable[[io.BufferedWriter, pa.Schema, Chunks], None]] = 
 
 
 def _as_places(column: Any, places: Mapping[str, int], dictionary: "pa.Array[Any]") -> "pa.Array[Any]":
-    """Return a column with another dictionary, one in which its texts have these places."""
+    """Return a column with another dictionary, in which its texts have the given positions."""
     moved = pa.array([places[text] for text in _texts(column)], pa.int32())
     return pa.DictionaryArray.from_arrays(moved.take(column.indices), dictionary)
 

@@ -104,23 +104,23 @@ class Journal:
 
     @property
     def begun(self) -> bool:
-        """Whether a window has been read that the output does not have yet."""
+        """Whether the journal has windows that the output does not have yet."""
         return bool(self._checkpoints)
 
     @property
     def finished(self) -> bool:
-        """Whether the export has come to its end."""
+        """Whether the export is finished."""
         return self._digest is not None
 
     def checkpoint(self, stream: str) -> Checkpoint | None:
-        """Return how far a stream has come; None if it has not begun, or the export is finished."""
+        """Return the checkpoint of a stream; None if it has not begun, or if the export is finished."""
         return self._checkpoints.get(stream)
 
     def add(self, stream: str, chunk: bytes, checkpoint: Checkpoint, records: int) -> None:
         """Add a chunk of a stream that has a number of records, and with it the stream's checkpoint.
 
         Raises:
-            OSError: if the file cannot be written; the chunk is then not in it.
+            OSError: if the file cannot be written; the chunk is not added then.
         """
         seal = _seal(self._seal, stream, records, str(checkpoint), chunk)
         with self._readable_errors(), self._database:
@@ -161,7 +161,7 @@ class Journal:
         self._replace(dict(resolved), 0, None)
 
     def _replace(self, resolved: dict[str, str], records: int, digest: str | None) -> None:
-        """Replace what is known of the export, and delete its chunks."""
+        """Replace the header of the export, and delete its chunks."""
         header = (self._request, json.dumps(resolved, sort_keys=True), records, digest)
         with self._readable_errors(), self._database:
             self._database.execute("DELETE FROM chunks")
@@ -175,7 +175,7 @@ class Journal:
         self._ids.clear()
 
     def _take(self, number: int | None, stream: str, records: int, checkpoint: Checkpoint, seal: str) -> None:
-        """Note a row of the file."""
+        """Store the values of a row of the file."""
         self._seal = seal
         self._checkpoints[stream] = checkpoint
         self._ids.setdefault(stream, []).append(number or 0)
@@ -234,7 +234,7 @@ class Journal:
 
 
 def _make_private(path: Path) -> None:
-    """Create a file for its owner alone, or take the access to it from others. SQLite's own files get its mode.
+    """Create a file for its owner alone, or remove the permissions of others. SQLite's own files get its mode.
 
     An existing file is not opened: closing it would release the locks that this process has on it.
 
@@ -279,6 +279,6 @@ def _seal(*values: object) -> str:
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Return in words how what identifies an export differs from what is in its journal."""
+    """Return a text that says how an export differs from the one in its journal."""
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return "; ".join(f"{name}: {json.dumps(before.get(name))}, not {json.dumps(now.get(name))}" for name in names)

@@ -86,7 +86,7 @@ def record_batch(
     """Return records of a kind as one batch; with `account`, its name is a column of each row.
 
     Raises:
-        DecodeError: for an amount that has more than 18 decimals or 20 digits before them, or text that is not Unicode.
+        DecodeError: for an amount with more than 18 decimals or 20 digits before them, or text that is not Unicode.
         ValueError: for a class that is no kind of record.
     """
     columns = schema(of, account=account is not None)
@@ -113,7 +113,7 @@ def record_batches(
 
 
 async def to_table(stream: RecordStream[R]) -> pa.Table:
-    """Read a stream into a table, which has all columns also where there is no record.
+    """Read a stream into a table, which has all columns even without records.
 
     A DataFrame is one call away: with `calls = await to_table(…)`, that is `polars.from_arrow(calls)`,
     `calls.to_pandas()` or `duckdb.sql("FROM calls")`.
@@ -130,7 +130,7 @@ async def to_table(stream: RecordStream[R]) -> pa.Table:
 
 
 class _Batches(Generic[R]):
-    """The iterator over batches: a class, so that one that is left early leaves nothing behind."""
+    """The iterator over batches. It is not a generator, so a consumer may stop early without closing it."""
 
     def __init__(self, stream: RecordStream[R], size: int, account: str | None) -> None:
         stream._begin(complete_windows=False)  # noqa: SLF001 -- another way to read a stream
@@ -188,7 +188,7 @@ def _array(values: Sequence[Any], of: pa.DataType) -> "pa.Array[Any]":
 
 
 def _check(record: CallRecord, column: "pa.Field[Any]", value: Any) -> None:
-    """Raise an error that names a value for which there is no room in its column."""
+    """Raise an error that names a value that does not fit into its column."""
     try:
         _array([value], column.type)
     except (ArithmeticError, ValueError) as error:

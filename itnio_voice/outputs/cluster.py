@@ -51,9 +51,9 @@ def read_records(
 ) -> dd.DataFrame:
     """Return the records of accounts from `start` to `end`; each partition is requested when it is computed.
 
-    A partition is an account's records of `span`, 31 days or what you say, in whole seconds. `accounts` are names as
-    `find_accounts` knows them, here and where the tasks run; none named is all that are known here. Only the names
-    travel. `start`, `end`, `of` and `where` are as in `VoiceSession.records`, but an `end` of None is the last second
+    A partition is an account's records of `span`, by default 31 days, in whole seconds. `accounts` are names as
+    `find_accounts` knows them, here and where the tasks run; without names, all accounts known here. Only the
+    names are sent to the workers. `start`, `end`, `of` and `where` are as in `VoiceSession.records`, but an `end` of None is the last second
     that is over on this machine's clock, and `options` are those of the `VoiceSession` that each partition opens,
     without `http_client` and `base_url`.
 
@@ -126,7 +126,7 @@ def _adjacent(window: Window | None, span: timedelta) -> Iterator[Window]:
 def _read_partition(
     account: str, window: Window, *, of: type[CallRecord], where: Mapping[str, str], options: SessionOptions
 ) -> pd.DataFrame:
-    """Read a partition, in whatever thread a task runs: the loop has one of its own."""
+    """Read a partition, in an event loop of its own, because tasks run in any thread."""
 
     async def read() -> list[pa.RecordBatch]:
         async with find_accounts([account])[account].session(**options) as session:
@@ -150,5 +150,5 @@ def _frame(batches: list[pa.RecordBatch], of: type[CallRecord]) -> pd.DataFrame:
 
 
 def _dtype(column: pa.DataType) -> pd.ArrowDtype:
-    """Return a column's dtype: not a dictionary, for which pandas has no `isin` and no way back from Parquet."""
+    """Return a column's dtype: not a dictionary, which pandas cannot use with `isin` nor read back from Parquet."""
     return pd.ArrowDtype(column.value_type if isinstance(column, pa.DictionaryType) else column)

@@ -44,7 +44,7 @@ class Writable(Protocol):
 
 @attrs.frozen
 class FileSpec:
-    """What a file holds: a kind of record, with a column for the account or not, and with inert text or not."""
+    """The content of a file: a kind of record, whether it has a column for the account, and whether text is inert."""
 
     of: type[CallRecord]
     account: bool = False
@@ -53,7 +53,7 @@ class FileSpec:
 
 @attrs.frozen
 class Format:
-    """How records, with the name of their account if it is a column, become a chunk, and chunks become a file."""
+    """The functions of a format: from records (and the name of their account) to a chunk, and from chunks to a file."""
 
     chunk: Callable[[Sequence[CallRecord], FileSpec, str | None], bytes]
     write: Callable[[io.BufferedWriter, FileSpec, Chunks], None]
@@ -75,7 +75,7 @@ async def export(
     """Read streams, one for each account, and write them into a file.
 
     `form` is the format: parquet, arrow, csv or jsonl; without it, the ending of the output's name. A binary file that
-    is open for writing needs it. What the journal has is not read again: the streams are made with
+    is open for writing needs it. Records in the journal are not read again: the streams are created with
     `resume=journal.checkpoint(name)`. The file appears at once when all has been read. Until then there is none, or the
     previous one. With `account`, its name is a column. `csv_safe` puts an apostrophe before text that a spreadsheet
     would run as a formula, and goes with CSV only. `window` is the range that the file must cover. While a stream has
@@ -191,7 +191,7 @@ def _copied_to(output: Writable) -> Generator[io.BufferedWriter]:
 
 
 def _reread(file: io.BufferedWriter) -> io.BufferedReader:
-    """Open a file that is being written, from its first byte on."""
+    """Open a file that is being written, at its first byte."""
     file.seek(0)
     return open(file.fileno(), "rb", closefd=False)
 

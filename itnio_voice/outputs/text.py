@@ -18,18 +18,18 @@ _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
 
 
 def json_lines(records: Iterable[CallRecord], *, account: str | None = None) -> bytes:
-    """Return a JSON object a line, with the keys of `to_dict()`; with `account`, that key comes first."""
+    """Return a JSON object per line, with the keys of `to_dict()`; with `account`, that key comes first."""
     return _encoded("".join(f"{_json(_row(record, account))}\n" for record in records))
 
 
 def csv_header(of: type[CallRecord], *, account: bool = False) -> bytes:
-    """Return the line of names."""
+    """Return the line of column names."""
     names = [field.name for field in attrs.fields(of)]
     return _encoded(",".join(["account", *names] if account else names) + "\r\n")
 
 
 def csv_lines(records: Iterable[CallRecord], *, account: str | None = None, safe: bool = False) -> bytes:
-    """Return a line for each record, as RFC 4180 has it; what is missing is empty, and `extra` is JSON.
+    """Return a line for each record, as in RFC 4180; a missing value is empty, and `extra` is JSON.
 
     With `safe`, an apostrophe comes before text that a spreadsheet would run as a formula (OWASP, CSV injection): text
     that begins with = + - @, also after white space, or with a tab or a line break. Numbers and times stay as they are.

@@ -30,7 +30,7 @@ SAME = "not known, for the same reason"
 
 @attrs.frozen
 class Verdict:
-    """The result of a question: whether all is well, and in words."""
+    """The result of a check: whether it passed, and a text."""
 
     well: bool
     text: str
@@ -46,7 +46,7 @@ class Answer:
 
 
 async def run(accounts: AccountOptions) -> bool:
-    """Print the verdicts for each account, and return whether all is well."""
+    """Print the verdicts for each account, and return whether all checks passed."""
     table = Table(box=SIMPLE_HEAD)
     for name in ("account", "question", "", "verdict"):
         table.add_column(name)

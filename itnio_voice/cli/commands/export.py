@@ -42,7 +42,7 @@ class Target:
 
     @property
     def state(self) -> Path:
-        """The file that notes what has been read."""
+        """The file that holds the records read so far."""
         return self.output.with_name(self.output.name + STATE)
 
     def check(self) -> None:
@@ -68,7 +68,7 @@ class Target:
 
     @contextmanager
     def opened(self) -> Generator[Path | Writable]:
-        """Give the file's path, or standard output."""
+        """Yield the file's path, or standard output."""
         if self.is_file:
             yield self.output
             return
@@ -76,7 +76,7 @@ class Target:
             yield file
 
     def written(self) -> str:
-        """Return in words what was written."""
+        """Return a text that says what was written."""
         return f"{self.output} has {self.output.stat().st_size:,} bytes" if self.is_file else "to standard output"
 
 
@@ -142,9 +142,9 @@ async def _export(
 def _identity(
     start: str, end: str, target: Target, accounts: dict[str, Account], reading: ReadingOptions
 ) -> Mapping[str, Any]:
-    """Return what must be the same for a state to be continued.
+    """Return the values that must be the same for a state to be continued.
 
-    The range is compared as it is typed: the first run settles what `30d` means. Accounts count by a digest of their
+    The range is compared as it is typed: the first run resolves `30d`. Accounts count by a digest of their
     key, and fields because another version of this package may have others.
     """
     return {
@@ -167,7 +167,7 @@ def _resolved(typed: Range) -> dict[str, str]:
 
 
 def _outdated(journal: Journal, typed: Range, output: Path) -> str | None:
-    """Return in words why a finished output is not the one that is wanted now; None if it is."""
+    """Return the reason why a finished output must be exported again; None if it is up to date."""
     if journal.resolved != _resolved(typed):
         return "has the records of an earlier range"
     digest = digest_of(output)

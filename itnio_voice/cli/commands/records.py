@@ -32,14 +32,14 @@ class Output(Protocol):
     is_full: bool
 
     def take(self, account: str, page: Page[Any]) -> None:
-        """Take in a page of an account."""
+        """Add a page of an account."""
 
     def end(self, streams: Mapping[str, RecordStream[Any]], failed: Collection[str]) -> None:
         """Print what is left to print; `failed` are the accounts that have not been read to their end."""
 
 
 class Lines:
-    """A JSON object a line, as the pages arrive."""
+    """A JSON object per line, as the pages arrive."""
 
     def __init__(self, limit: int | None, *, named: bool) -> None:
         self.is_full = limit == 0

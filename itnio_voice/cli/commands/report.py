@@ -24,7 +24,7 @@ def run(source: Path, output: Path, *, timezone: str, dataset: str | None) -> No
 
 
 def _check_output(output: Path, source: Path) -> None:
-    """Check that the page replaces neither the source nor anything else that is not a file, before the source is read.
+    """Check, before the source is read, that the page replaces neither the source nor anything that is not a file.
 
     Raises:
         UsageError: if it would replace the source.

@@ -68,7 +68,7 @@ def _file(running: Sandbox, names: Sequence[str]) -> str:
 
 
 def _make_private(output: int) -> None:
-    """Take the permissions of others from a redirected file: a file of accounts that others can read is refused."""
+    """Remove the permissions of others from a redirected file: an accounts file that others can read is refused."""
     if os.name == "posix" and stat.S_ISREG(os.fstat(output).st_mode):
         os.fchmod(output, stat.S_IRUSR | stat.S_IWUSR)
 

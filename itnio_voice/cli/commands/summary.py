@@ -19,7 +19,7 @@ class Summary:
     cost: dict[str, Decimal] = attrs.field(factory=dict)
 
     def add(self, record: CallRecord) -> None:
-        """Take in a record."""
+        """Add a record."""
         self.calls += 1
         if record.answered:
             self.answered += 1
@@ -30,7 +30,7 @@ class Summary:
 
     @property
     def answer_seizure_ratio(self) -> float | None:
-        """Answered calls among all (ITU-T E.411), from 0 to 1; None without calls."""
+        """The share of calls that were answered (ITU-T E.411), from 0 to 1; None without calls."""
         return self.answered / self.calls if self.calls else None
 
     @property

@@ -55,7 +55,7 @@ def load(source: Any, *, destination: str, database: Path, dataset: str) -> tupl
 
 
 def _run(source: Any, target: Any, dataset: str, folder: str, redact: Redactor) -> tuple[str, dict[str, int]]:
-    """Run a pipeline with its files in a folder. What it must know of earlier runs it finds at the destination."""
+    """Run a pipeline with its files in a folder. It reads the state of earlier runs from the destination."""
     pipeline = dlt.pipeline("itnio_voice", pipelines_dir=folder, destination=target, dataset_name=dataset)
     form: Any = _table_format(pipeline)
     _ = pipeline.destination.client_class  # imports the driver, before any record is requested
@@ -101,7 +101,7 @@ def _duckdb(path: Path, folder: str) -> _DuckDb:
 
 
 def _create(path: Path) -> None:
-    """Create a database that only its owner can read, unless there is a file. It has its mode before its name."""
+    """Create a database that only its owner can read, unless it exists. Permissions are set before it gets its name."""
     if path.exists() or path.is_symlink():
         return
     if not path.parent.is_dir():
@@ -118,7 +118,7 @@ def _table_format(pipeline: Any) -> str | None:
     """Return the table format with which a destination merges; None for its own.
 
     Raises:
-        ValueError: if it would append instead, which doubles what is read again.
+        ValueError: if it would append instead, which would double records that are read again.
     """
     name, able = pipeline.destination.destination_name, pipeline.destination.capabilities()
     if "delete-insert" in (able.supported_merge_strategies or ()):

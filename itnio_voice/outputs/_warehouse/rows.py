@@ -36,9 +36,9 @@ def rows_of(batch: pa.RecordBatch, of: type[CallRecord]) -> pa.Table:
 
 
 def _with_ids(rows: pa.Table) -> pa.Table:
-    """Give an id to each row without one, and another one to each row whose own cannot be stored: of all its values.
+    """Give a digest of its values as id to each row that has no id, or one that cannot be stored.
 
-    A warehouse takes rows with the same id for one record.
+    In a warehouse, rows with the same id are one record.
     """
     ids = rows["voice_id"]
     if not ids.null_count and not pc.any(pc.match_substring(ids, _NUL)).as_py():
