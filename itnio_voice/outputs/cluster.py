@@ -51,11 +51,11 @@ def read_records(
 ) -> dd.DataFrame:
     """Return the records of accounts from `start` to `end`; each partition is requested when it is computed.
 
-    A partition is an account's records of `span`, by default 31 days, in whole seconds. `accounts` are names as
-    `find_accounts` knows them, here and where the tasks run; without names, all accounts known here. Only the
-    names are sent to the workers. `start`, `end`, `of` and `where` are as in `VoiceSession.records`, but an `end` of None is the last second
-    that is over on this machine's clock, and `options` are those of the `VoiceSession` that each partition opens,
-    without `http_client` and `base_url`.
+    A partition is an account's records of `span`, by default 31 days, in whole seconds. `accounts` are names that
+    `find_accounts` finds, here and where the tasks run; without names, all accounts that it finds here. Only the names
+    are sent to the workers. `start`, `end`, `of` and `where` are as in `VoiceSession.records`, but an `end` of None is
+    the last second that is over on this machine's clock. `options` are those of the `VoiceSession` that each partition
+    opens, without `http_client` and `base_url`.
 
     The columns are those of `arrow.schema(of, account=True)`, as Arrow dtypes of pandas, with text that repeats as
     plain text.

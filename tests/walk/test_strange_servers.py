@@ -387,7 +387,7 @@ async def test_refused_deep_pages_are_a_clear_error() -> None:
     with Sandbox(behaviour=Behaviour(deepest_row=200)) as sandbox:
         crowd(sandbox, 450)
         async with session_on(sandbox) as session:
-            with pytest.raises(IncompleteWindowError, match="refuses the pages behind"):
+            with pytest.raises(IncompleteWindowError, match="refuses the pages after"):
                 await read(session)
 
 
