@@ -75,7 +75,7 @@ class Sandbox:
             before=self._before,
         )
 
-    # Coming and going
+    # Start and stop
 
     def open(self) -> Self:
         """Make the records, unless they are made, without listening; return the sandbox."""
@@ -152,7 +152,7 @@ class Sandbox:
         first = 1
         for index, account in enumerate(self.accounts):
             for kind, count in self._counts.items():
-                # Numbered on through accounts and kinds, so that no id comes twice.
+                # Numbers continue through accounts and kinds, so that ids are unique.
                 made = generate(
                     count, start=start, end=end, seed=self._seed + index * _SEED_STEP, kind=kind, first=first
                 )

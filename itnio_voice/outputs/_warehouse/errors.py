@@ -79,7 +79,7 @@ def failure_of(error: BaseException, destination: str, redact: Redactor) -> Base
 
 
 def _system_error(chain: list[BaseException], redact: Redactor) -> OSError:
-    """Return the error that names what failed, the table with which, and the root of a chain."""
+    """Return an error that names the step that failed, its table, and the root cause."""
     root = next((each for each in chain if isinstance(each, OSError)), chain[-1])
     if isinstance(root, OSError) and root.filename:
         return OSError(root.errno, root.strerror, redact(str(root.filename)))

@@ -47,7 +47,7 @@ _ABSENT = ("", None, ...)
 
 @attrs.frozen
 class _Context:
-    """What the records of a data set share."""
+    """The values that all records of a data set have in common."""
 
     random: Random
     kind: Kind
@@ -57,7 +57,7 @@ class _Context:
 
 @attrs.frozen
 class _Call:
-    """How a call went: Unix seconds, and None for what did not happen."""
+    """The stages of a call in Unix seconds; None for a stage that did not happen."""
 
     submitted: int
     called: int
@@ -77,7 +77,7 @@ def generate(
     """Yield `count` records submitted in `[start, end)`, oldest first, as the JSON objects of the wire.
 
     The same arguments return the same records. `start` and `end` are aware and rounded down to seconds; `first` numbers
-    the first record: data sets with numbers of their own have `voiceId`s of their own.
+    the first record: data sets with different numbers have different `voiceId`s.
 
     Raises:
         ValueError: for a negative count, or an end before the start.
@@ -155,7 +155,7 @@ def _call(submitted: int, destination: Destination, context: _Context) -> _Call:
     if random.random() < destination.answer_seizure_ratio:
         answered = rang + 1 + int(random.expovariate(1 / destination.ring_seconds))
         mu, sigma = _LENGTH[context.kind]
-        # Some callees hang up at once: an answered call of no length costs nothing.
+        # Some callees hang up at once: an answered call of zero seconds costs nothing.
         immediate = random.random() < _EARLY_HANGUP_SHARE
         length = 0 if immediate else min(1 + int(random.lognormvariate(mu, sigma)), _LONGEST_CALL)
         if random.random() < _LATE_CALL_TIME_SHARE:
@@ -169,7 +169,7 @@ def _call(submitted: int, destination: Destination, context: _Context) -> _Call:
 
 
 def _fields(number: int, call: _Call, destination: Destination, context: _Context) -> dict[str, Any]:
-    """Return a record with the fields of its kind; None is what it does not have."""
+    """Return a record with the fields of its kind; None for a field that it does not have."""
     random = context.random
     submitted = _iso(call.submitted)
     charged = destination.charged(call.seconds)

@@ -65,7 +65,7 @@ TRAFFIC = tuple(accumulate(destination.traffic for destination in DESTINATIONS))
 
 @attrs.frozen
 class Outcome:
-    """How a call ended: SIP code, its words, its share of the calls that fail, and how long it rang, in seconds."""
+    """The end of a failed call: SIP code and reason, its share of the failed calls, and the seconds that it rang."""
 
     code: str
     reason: str

@@ -101,7 +101,7 @@ class Selection:
 
     @property
     def values(self) -> dict[str, Any]:
-        """What the names in the query stand for."""
+        """The values of the parameters in the query."""
         behaviour = self.behaviour
         return {
             "account": self.account,
@@ -128,7 +128,7 @@ class Selection:
 
     @property
     def in_range(self) -> str:
-        """The condition for a record of the range, seen or not."""
+        """The condition for a record of the range, visible or not."""
         behaviour = self.behaviour
         column, ends = _COLUMN[behaviour.selects_by], behaviour.ends
         since = "" if self.start is None else f" AND {column} {_FROM[ends[0]]} :start"
@@ -163,7 +163,7 @@ class Store:
         return self._lock
 
     def close(self) -> None:
-        """Close the database; what was in memory is gone."""
+        """Close the database; records in memory are lost."""
         with self._lock:
             self._connection.close()
 
@@ -191,7 +191,7 @@ class Store:
             return removed.rowcount
 
     def update(self, voice_id: str, fields: Mapping[str, Any]) -> int:
-        """Change wire fields of the records with this id; return how many there are. A field given as `...` goes."""
+        """Change wire fields of the records with this id; return how many there are. A value of `...` removes the field."""
         with self._lock, self._connection:
             found = self._all(
                 "SELECT id, account, kind, submitted, arrived, wire FROM records WHERE voice_id = :voice_id",
@@ -206,7 +206,7 @@ class Store:
             return len(found)
 
     def ids(self, selection: Selection) -> set[str]:
-        """Return the ids of all the records in a range, whether they can be seen or not."""
+        """Return the ids of all records in a range, visible or not."""
         sql = f"SELECT voice_id FROM records WHERE {selection.in_range}"
         return {voice_id for (voice_id,) in self._all(sql, selection.values)}
 
@@ -255,7 +255,7 @@ def _row(record: Mapping[str, Any], kind: Kind, account: str, submitted: int, ar
     finished = hung_up
     if finished is None and record.get("terminationCode"):
         finished = submitted
-    # Without an id, a record is known by all that it says.
+    # Without an id, a record is identified by its content.
     draws = int.from_bytes(blake2b(str(voice_id or wire).encode(), digest_size=8).digest())
     return (
         account,

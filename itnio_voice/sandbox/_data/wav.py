@@ -14,7 +14,7 @@ def _silence() -> bytes:
         recording.setnchannels(1)
         recording.setsampwidth(1)
         recording.setframerate(_FRAMES_PER_SECOND)
-        # Samples of one byte are unsigned: 128 is no sound.
+        # Samples of one byte are unsigned: 128 is silence.
         recording.writeframes(bytes([128]) * _FRAMES_PER_SECOND)
     return buffer.getvalue()
 

@@ -54,9 +54,9 @@ _MISSING: Mapping[str, Answer] = {
 
 @attrs.frozen
 class Page:
-    """Which page is served: `current` is what the answer says, `offset` the rows before it (None: none are served).
+    """The page of an answer: `current` is the number in the answer, `offset` the rows before it (None: no rows).
 
-    `total` is the number of records of the range, and `extra` whether one more is served than there are.
+    `total` is the number of records of the range, and `extra` whether the page has one record more than there are.
     """
 
     total: int
@@ -91,7 +91,7 @@ class Page:
 
 
 def page_of(total: int, *, current: int, size: int, behaviour: Behaviour) -> Page:
-    """Return the page to serve for a request for page `current` of `size` records, of `total`."""
+    """Return the page to send for a request for page `current` of `size` records, of `total`."""
     size = min(size, behaviour.max_size)
     last = _last_page(total, size)
     claimed, served = current, current
@@ -109,7 +109,7 @@ def _last_page(total: int, size: int) -> int:
 
 
 def answer_record(record: str | None, behaviour: Behaviour) -> Answer:
-    """Return the answer with one record, as JSON text, or with what stands for none."""
+    """Return the answer with one record, as JSON text, or without one."""
     return _MISSING[behaviour.missing_record] if record is None else Answer(SUCCESS, record, rows=1)
 
 

@@ -167,7 +167,7 @@ class Service:
             except ClientDisconnect:
                 return Response()
             self._before(next(self._numbers))
-            # Read only now: what is called before may change the behaviour and the clock.
+            # Read only now, because `before` may change the behaviour and the clock.
             visit = _Visit(http, _endpoint(http), body, self.behaviour, self._clock(), self._lag(self.behaviour))
             return self._serve(visit, answer)
 
@@ -241,7 +241,7 @@ class Service:
             visit, kind, _filters(query) if kind == "sip" else {}, query.start.timestamp(), query.end.timestamp()
         )
         store, rows = self._store(), list[Row]()
-        # So that an answer is of one moment: its total and its records go together.
+        # Total and records of an answer belong to the same moment.
         with store.unchanged:
             total = store.count(selection)
             if behaviour.window_fails_over is not None and total > behaviour.window_fails_over:
@@ -255,7 +255,7 @@ class Service:
         return page.answer([_as_seen(row, visit) for row in rows], behaviour)
 
     def _break_if_too_long(self, query: Query, behaviour: Behaviour) -> None:
-        """Fail where a range is longer than what is answered in time, or at all."""
+        """Fail if a range is longer than the longest that is answered, or answered in time."""
         span = query.end - query.start
         if behaviour.window_times_out_over is not None and span > behaviour.window_times_out_over:
             raise _BrokenError(Fault("hang"))
@@ -307,7 +307,7 @@ class Service:
         )
 
     async def _not_found(self, http: HTTPRequest, error: Exception) -> Response:
-        """Answer what is no endpoint, or not with this method."""
+        """Answer a request for an unknown endpoint or with a wrong method."""
         status = error.status_code if isinstance(error, HTTPException) else 500
         at = self._clock()
         self.requests.append(Request(method=http.method, path=_endpoint(http), at=at, answered=str(status)))
@@ -340,7 +340,7 @@ def _canned(
 
 
 def _filters(query: Query) -> Mapping[str, str]:
-    """Return the filters by column; one that is empty filters nothing."""
+    """Return the filters by column; an empty filter has no effect."""
     given = {column: query.params.get(name) for name, column in FILTERS.items()}
     if not all(value is None or isinstance(value, str) for value in given.values()):
         raise Refusal(WRONG_PARAMETER)
@@ -355,7 +355,7 @@ def _as_seen(row: Row, visit: _Visit) -> str:
 
 
 def _extra(query: Query, kind: Kind) -> Row:
-    """Return a record that no range holds, another one for each page."""
+    """Return a record that is in no range, a different one for each page."""
     at = int(query.start.timestamp())
     voice_id = f"extra-{at}-{query.current}-{query.size}"
     record = complete({"voiceId": voice_id, "submitTime": query.start.isoformat()}, kind=kind, number=1, now=at)

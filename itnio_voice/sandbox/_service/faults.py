@@ -73,7 +73,7 @@ def delivery(fault: Fault | None) -> Delivery:
 
 
 class FaultPicker:
-    """Draw the faults of requests, and remember how often each one struck."""
+    """Draws the faults of requests, and counts how often each one was drawn."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -81,7 +81,7 @@ class FaultPicker:
         self._struck: dict[int, tuple[Fault, int]] = {}
 
     def draw(self, faults: Iterable[Fault], path: str) -> Fault | None:
-        """Return the first of the faults that befalls a request to `path`, if one does."""
+        """Return the first fault that is drawn for a request to `path`, if any."""
         return next((fault for fault in faults if self._strikes(fault, path)), None)
 
     def _strikes(self, fault: Fault, path: str) -> bool:
@@ -117,7 +117,7 @@ class RateLimit:
 async def _left(receive: Receive, within: float = math.inf) -> bool:
     """Wait until the client leaves, `within` seconds at most; say whether it did."""
     with anyio.move_on_after(within):
-        # The body has been read by now: all that can still come is that the client has gone.
+        # The body has been read, so the only message left is that the client has disconnected.
         await receive()
         return True
     return False
@@ -135,7 +135,7 @@ async def _end_connection(scope: Scope, receive: Receive) -> None:
 
 
 class Reply(Response):
-    """An answer with the time it takes, in seconds, and the manner it is sent in."""
+    """An answer, its delay in seconds, and how it is sent."""
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class Reply(Response):
             await _SENDERS[self._manner](self, scope, receive, send)
 
     async def whole(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer as it should be."""
+        """Send the complete answer."""
         await super().__call__(scope, receive, send)
 
     async def half(self, scope: Scope, receive: Receive, send: Send) -> None:

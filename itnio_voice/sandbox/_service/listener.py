@@ -78,11 +78,11 @@ class Listener:
 
     @property
     def connections(self) -> int:
-        """How many connections are open."""
+        """The number of open connections."""
         return len(self._state.connections)
 
     def close(self) -> None:
-        """End all connections and stop, whatever the requests are doing."""
+        """End all connections and stop, also while requests are being answered."""
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
