@@ -191,7 +191,7 @@ class Store:
             return removed.rowcount
 
     def update(self, voice_id: str, fields: Mapping[str, Any]) -> int:
-        """Change wire fields of the records with this id; return how many there are. A value of `...` removes the field."""
+        """Change wire fields of the records with this id; return their number. `...` removes a field."""
         with self._lock, self._connection:
             found = self._all(
                 "SELECT id, account, kind, submitted, arrived, wire FROM records WHERE voice_id = :voice_id",
