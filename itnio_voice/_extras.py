@@ -1,4 +1,4 @@
-"""The extras, the packages that each installs, and the error that has the command to install a missing one."""
+"""The extras, the packages that each installs, and the error for a missing one, with the command that installs it."""
 
 import json
 import shlex

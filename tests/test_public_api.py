@@ -75,7 +75,7 @@ def annotation(of: Any) -> str:
 
 def brief(text: str) -> str:
     """Remove obvious parts from a text, and parts that differ between processes and versions of Python."""
-    text = re.sub(r"itnio_voice\.|typing\.|(?<=pathlib\.)_local\.| at 0x[0-9a-f]+", "", text)
+    text = re.sub(r"(?<!\(')itnio_voice\.|typing\.|(?<=pathlib\.)_local\.| at 0x[0-9a-f]+", "", text)
     text = re.sub(r"<class '([^']*)'>", r"\1", text)
     text = re.sub(r"\b(?:\w+\.)*_\w+\.(?:\w+\.)*(?=[A-Z])", "", text)  # private modules
     return re.sub(r"Unpack\[([^]]*)\]", r"*\1", text)  # as Python 3.11 writes it

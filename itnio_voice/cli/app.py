@@ -2,7 +2,7 @@
 
 As usual in a shell, 141 means that the reader of standard output has ended, and 143 that the command was terminated.
 
-What a command runs is imported when it is run: each needs other extras.
+A command's module is imported when the command runs, because each needs different extras.
 """
 
 import logging
@@ -28,7 +28,7 @@ __all__ = ["app", "run"]
 
 FAILED, WRONG_USAGE = 1, 2
 _ERRORS = (AccountsError, ItnioError, OSError, UsageError)
-"""What ends a command with a line, not with a traceback."""
+"""Errors that are printed as one line, without a traceback."""
 _NO_OUTPUT = logging.NullHandler()
 _RAISE: dict[str, Any] = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
 
@@ -53,7 +53,7 @@ def records(
     end: Moment = "now",
     /,
     *,
-    limit: Annotated[Count | None, Parameter(help="The most records; without it 100 on a terminal, else all.")] = None,
+    limit: Annotated[Count | None, Parameter(help="At most this many. Default: 100 on a terminal, else all.")] = None,
     reading: ReadingOptions = _READING,
 ) -> None:
     """Print records: on a terminal a table of the oldest, else one JSON object per line."""
@@ -94,7 +94,7 @@ def export(
     ] = False,
     reading: ReadingOptions = _READING,
 ) -> None:
-    """Write records into a file, which is complete once it is there, or to standard output."""
+    """Write records to standard output, or to a file, which appears only when it is complete."""
     from .commands import export as command  # noqa: PLC0415
 
     target = command.Target(output, format, csv_safe=csv_safe, resume=resume)
@@ -152,14 +152,14 @@ def check(*, accounts: AccountOptions = _ACCOUNTS) -> None:
 
 @app.command
 def demo(*, records: Count = 30_000, seed: int = 1) -> None:
-    """Walk two months of records of a sandbox: no credentials, no network.
+    """Read two months of records of a sandbox: no credentials, no network.
 
     Parameters
     ----------
     records
-        How many records the sandbox has.
+        The number of records of the sandbox.
     seed
-        What the records are made from.
+        The seed of the random records.
 
     """
     from .commands import demo as command  # noqa: PLC0415
@@ -182,13 +182,13 @@ def sandbox(
     Parameters
     ----------
     port
-        Where it listens; 0 for any free port.
+        The port to listen on; 0 for any free port.
     records
-        How many voice-message records each account has.
+        The number of voice-message records of each account.
     sip_records
-        How many phone records each account has.
+        The number of phone records of each account.
     seed
-        What the records are made from.
+        The seed of the random records.
     api_key
         The key of the account; sandbox-key by default.
     account
@@ -225,7 +225,7 @@ def _launch(*words: Annotated[str, Parameter(show=False, allow_leading_hyphen=Tr
 
 @contextmanager
 def _quiet_libraries() -> Generator[None]:
-    """Let the command line alone print warnings and retries: no handler of Python's or stamina's."""
+    """Print warnings and retries only as the command line does: disable the handlers of Python and stamina."""
     loggers = [logging.getLogger(name) for name in ("itnio_voice", "stamina")]
     for logger in loggers:
         logger.addHandler(_NO_OUTPUT)

@@ -73,7 +73,7 @@ def _read(text: str, zone: tzinfo, now: datetime) -> datetime | None:
         if ago := _AGO.fullmatch(text):
             return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         try:
-            # In UTC: Python compares a time that a zone never or twice shows with no time of another zone.
+            # In UTC: a time that its zone never or twice shows equals no time of another zone in Python.
             return datetime.combine(date.fromisoformat(text), time(), zone).astimezone(UTC)
         except ValueError:
             return datetime.fromisoformat(text)
@@ -85,12 +85,12 @@ def _in_zone(at: datetime, zone: tzinfo) -> datetime:
     """Return the time that the clocks of a zone show as `at`.
 
     Raises:
-        ValueError: if they show it never, or twice.
+        ValueError: if that time does not exist in the zone, or exists twice.
     """
     first, second = (at.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
     if first.utcoffset() == second.utcoffset():
         return first
-    # Where clocks are set forward, neither comes back from UTC as it was.
+    # If clocks are set forward, a conversion to UTC and back changes both.
     if first.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != at:
         message = f"{at} does not exist in {zone}: the clocks are set forward then; write another time"
     else:
@@ -131,7 +131,7 @@ class Range:
 
     @property
     def window(self) -> Window | None:
-        """The seconds that must be read; None if there are none."""
+        """The window that must be read; None if the range has no complete second."""
         first, last = floor(self.start), floor(self.until)
         return Window(first, last) if first < last else None
 
@@ -144,7 +144,7 @@ class AccountOptions:
     account: Annotated[
         list[str],
         Parameter(
-            help="An account by its name; may be given several times. Without it, all there are.",
+            help="The name of an account; can be given several times. Default: all accounts.",
             negative="",
             show_default=False,
         ),
@@ -168,7 +168,7 @@ class RequestOptions(AccountOptions):
     """How and how fast accounts are read."""
 
     concurrency: Annotated[int, Parameter(help="Requests in flight at once, for each account.")] = 4
-    rate: Annotated[float | None, Parameter(help="Requests sent per second at most, for each account.")] = None
+    rate: Annotated[float | None, Parameter(help="At most this many requests per second, for each account.")] = None
     timezone: Annotated[
         str, Parameter(help="The time zone of dates and times without an offset, and of the times in tables.")
     ] = "UTC"

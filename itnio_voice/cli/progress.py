@@ -21,7 +21,7 @@ __all__ = ["Bar", "print_skipped", "print_unread"]
 
 _LOGGER = logging.getLogger("itnio_voice")
 NAMED = 3
-"""The most accounts whose names are shown before the bar."""
+"""The maximum number of accounts whose names are shown before the bar."""
 
 
 class Bar:
@@ -103,7 +103,7 @@ class _Requests(logging.Handler):
 
 
 class _Figures(ProgressColumn):
-    """The figures behind the bar; the requests are counted also while no record has been read."""
+    """The figures after the bar; the number of requests is shown even before the first record."""
 
     def __init__(self, requests: _Requests) -> None:
         super().__init__()

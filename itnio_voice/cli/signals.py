@@ -19,7 +19,7 @@ READER_ENDED = 141
 def interruptible() -> Generator[None]:
     """Exit with 130 if SIGINT interrupts the block and with 143 if SIGTERM does; outside the main thread, do nothing.
 
-    A shell's background job starts with SIGINT ignored. It is not ignored here, so that both end a command alike.
+    A shell's background job starts with SIGINT ignored. It is handled here, so that both signals end a command.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -13,7 +13,7 @@ from .terminal import cell
 __all__ = ["NOTHING", "calls"]
 
 LONGEST = {"account": 20, "called": 20, "destination": 17, "code": 8, "cost": 24}
-"""The most characters of each column of text: a longer one would leave no room for the others."""
+"""The maximum width of each column of text, in characters, so that all columns fit."""
 NOTHING = "–"
 
 

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 _ASCII = {"✓": "+", "✗": "x", "–": "-", "…": "~"}
-"""What the tables use beyond ASCII, and what it becomes on a terminal that cannot show it."""
+"""Characters of tables outside ASCII, and their replacements on a terminal that cannot show them."""
 
 
 class _Screen(Console):

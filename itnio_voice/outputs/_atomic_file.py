@@ -14,7 +14,7 @@ __all__ = ["check_place", "new_file"]
 _PRIVATE = 0o600
 _PERMISSIONS = 0o777
 _LONGEST = 40
-"""Characters of the name that the name of a part file repeats: both must be at most 255 bytes long."""
+"""The part file's name repeats this many characters of the name: a file name has at most 255 bytes."""
 
 
 @contextmanager

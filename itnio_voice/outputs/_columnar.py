@@ -53,8 +53,8 @@ def _tables(batches: Iterable[pa.RecordBatch], columns: pa.Schema) -> Iterator[p
 def _write_arrow(file: io.BufferedWriter, columns: pa.Schema, chunks: Chunks) -> None:
     """Write an IPC file.
 
-    A column may have one dictionary only, known before the first row (not all readers know those that grow). So the
-    texts are gathered in a first reading, and the rows written in a second.
+    A column can have only one dictionary, complete before the first row, because not all readers support dictionaries
+    that grow. So a first reading collects the texts, and a second one writes the rows.
     """
     texts: dict[str, dict[str, int]] = {field.name: {} for field in columns if pa.types.is_dictionary(field.type)}
     for batch in _batches(chunks()):

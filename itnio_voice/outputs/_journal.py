@@ -239,7 +239,7 @@ def _make_private(path: Path) -> None:
     An existing file is not opened: closing it would release the locks that this process has on it.
 
     Raises:
-        OSError: if it cannot be created, is not a regular file, or belongs to somebody else.
+        OSError: if it cannot be created, is not a regular file, or belongs to another user.
     """
     try:
         try:

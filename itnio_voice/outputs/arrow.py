@@ -1,6 +1,6 @@
 """Records to Arrow: the schema of a kind, record batches and tables. Extra `arrow`.
 
-Columns bear the attribute names. Money and rates are `decimal128(38, 18)`: what would not fit without rounding is an
+Columns have the attribute names. Money and rates are `decimal128(38, 18)`: an amount that does not fit exactly is an
 error. Times are microseconds in UTC, text that repeats is dictionary-encoded, and `extra` is JSON text.
 """
 
@@ -30,7 +30,7 @@ MONEY = pa.decimal128(38, 18)
 """The type of amounts."""
 _UNIT = Decimal("1E-18")
 _EXACT = Context(prec=38, traps=[Inexact, InvalidOperation])
-"""Rounds nothing: an amount that has no room in `MONEY` is an error."""
+"""Does not round: an amount that does not fit into `MONEY` is an error."""
 
 REPEATING = pa.dictionary(pa.int32(), pa.string())
 

@@ -134,7 +134,7 @@ def _read_partition(
             batches = [record_batch(done.records, of, account=account) async for done in stream.windows()]
         if unread := stream.unread:
             message = (
-                f"account {account}: {window} cannot be read whole, for by the clock it is not yet {unread[0].end}: "
+                f"account {account}: {window} cannot be read completely: by the clock it is not yet {unread[0].end}: "
                 f"end the range before now, by some minutes if clocks may differ"
             )
             raise IncompleteWindowError(message, window=unread[0], received=sum(map(len, batches)))

@@ -14,7 +14,7 @@ from .._model.records import CallRecord
 __all__ = ["csv_header", "csv_lines", "json_lines"]
 
 _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
-"""How text begins that a spreadsheet would run as a formula, also in the full-width forms of these characters."""
+"""The beginning of text that a spreadsheet would run as a formula, also with full-width characters."""
 
 
 def json_lines(records: Iterable[CallRecord], *, account: str | None = None) -> bytes:
@@ -62,5 +62,5 @@ def _json(value: object) -> str:
 
 
 def _encoded(text: str) -> bytes:
-    # Half of a surrogate pair is no text in UTF-8: it is written as JSON escapes it.
+    # UTF-8 cannot encode half of a surrogate pair: it is written as a JSON escape.
     return text.encode(errors="backslashreplace")

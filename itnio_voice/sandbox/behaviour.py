@@ -72,7 +72,7 @@ def _at_least(lowest: float, highest: float = math.inf) -> _Validator:
 
 def _longer_than_nothing(_: object, attribute: "attrs.Attribute[Any]", value: timedelta) -> None:
     if value <= timedelta():
-        message = f"{attribute.name} must be longer than nothing, not {value!r}"
+        message = f"{attribute.name} must be positive, not {value!r}"
         raise ValueError(message)
 
 

@@ -48,7 +48,7 @@ class Sandbox:
         behaviour: Behaviour = _AS_THE_PAGE_SAYS,
         accounts: Mapping[str, str] | None = None,
         api_key: str = "sandbox-key",
-        api_secret: str = "sandbox-secret",  # noqa: S107 - it guards nothing
+        api_secret: str = "sandbox-secret",  # noqa: S107 - it protects no data
         port: int = 0,
         database: str | Path = ":memory:",
         clock: Callable[[], float] = time.time,
@@ -78,7 +78,7 @@ class Sandbox:
     # Start and stop
 
     def open(self) -> Self:
-        """Make the records, unless they are made, without listening; return the sandbox."""
+        """Create the records, unless they exist, without listening; return the sandbox."""
         with self._lock:
             if self._store is None:
                 store = Store(self._database)
@@ -94,7 +94,7 @@ class Sandbox:
         """Make the records and listen, until `close()`; return the sandbox.
 
         Raises:
-            OSError: where the port is taken.
+            OSError: if the port is in use.
         """
         with self._lock:
             self.open()
@@ -166,7 +166,7 @@ class Sandbox:
     def _opened(self) -> Store:
         with self._lock:
             self.open()
-            assert self._store is not None  # noqa: S101 - open() has just seen to it
+            assert self._store is not None  # noqa: S101 - open() has set it
             return self._store
 
     # The service

@@ -24,7 +24,7 @@ KEPT = timedelta(days=59)
 """The vendor keeps records of the last two months; the shortest two have 59 days."""
 MOMENT = timedelta(seconds=2)
 FAR_OFF = 60.0
-"""The seconds from which a clock that is off is reported: a session corrects it, at the cost of a request."""
+"""The clock error from which it is reported, in seconds: a session corrects it with one more request."""
 SAME = "not known, for the same reason"
 
 

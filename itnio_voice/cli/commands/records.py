@@ -22,7 +22,7 @@ from ..terminal import OUTPUT, print_output, write_output
 __all__ = ["run"]
 
 SHOWN = 100
-"""The most records that a table shows without a limit."""
+"""The maximum number of records in a table, by default."""
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
@@ -35,7 +35,7 @@ class Output(Protocol):
         """Add a page of an account."""
 
     def end(self, streams: Mapping[str, RecordStream[Any]], failed: Collection[str]) -> None:
-        """Print what is left to print; `failed` are the accounts that have not been read to their end."""
+        """Print what has not been printed; `failed` are the accounts that have not been read to their end."""
 
 
 class Lines:
@@ -54,15 +54,15 @@ class Lines:
         self.is_full = not self._left
 
     def end(self, streams: Mapping[str, RecordStream[Any]], failed: Collection[str]) -> None:
-        """Print nothing more."""
+        """Do nothing: all records have been printed."""
 
 
 @attrs.define
 class Taken:
     """The first records of an account, up to one more than are shown.
 
-    `total` is how many there are up to the end of the window that was read last, by the server's total of it; None if
-    that is missing or wrong.
+    `total` is the number of records up to the end of the last window read, by the server's total; None if that is
+    missing or wrong.
     """
 
     records: list[CallRecord] = attrs.field(factory=list[CallRecord])

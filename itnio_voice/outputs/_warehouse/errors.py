@@ -55,9 +55,9 @@ class Redactor:
 
 
 def failure_of(error: BaseException, destination: str, redact: Redactor) -> BaseException:
-    """Return the error to raise for one of dlt's: a new one, which refers to no frame of dlt's.
+    """Return the error to raise for one of dlt's: a new one, without references to dlt's frames.
 
-    It is a ValueError where other arguments, credentials or packages help, else an OSError. An interrupt is returned as
+    It is a ValueError if other arguments, credentials or packages help, else an OSError. An interrupt is returned as
     it is.
     """
     chain = list(_chain(error))

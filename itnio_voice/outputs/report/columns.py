@@ -68,7 +68,7 @@ def check_names(names: Iterable[str]) -> list[str]:
     """Return the columns of a file that the figures need.
 
     Raises:
-        ValueError: if one is missing or there twice.
+        ValueError: if one is missing or duplicated.
     """
     present = [name for name in names if name in COLUMNS]
     if missing := [name for name in COLUMNS if name not in present and name not in OPTIONAL]:

@@ -18,7 +18,7 @@ __all__ = ["READERS", "Tables"]
 Tables = Iterator[pa.Table]
 
 LONGEST_LINE = 16 * 1024 * 1024
-"""Bytes that a line of a text file has at most: more is not an export."""
+"""The maximum length of a line of a text file, in bytes: no export has longer ones."""
 
 
 def _parquet(file: BufferedReader) -> Tables:

@@ -13,10 +13,10 @@ from .source import opened
 __all__ = ["MOST", "Figures", "Headline", "read_figures"]
 
 MOST = 12
-"""Destinations, codes, keys and currencies that are shown one by one."""
+"""The maximum number of destinations, codes, keys and currencies that are shown individually."""
 
 MOST_DAYS = 1000
-"""Days that are shown. Days without calls are shown if all days are fewer than these."""
+"""The maximum number of days that are shown. Days without calls are shown only if the range is not longer."""
 
 _HEADLINE = """
     SELECT count(*) AS calls,

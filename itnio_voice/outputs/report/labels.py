@@ -9,7 +9,7 @@ from ..._model.printable import printable
 __all__ = ["digits", "label", "labels"]
 
 LONGEST = 60
-"""Characters that are shown of a text."""
+"""The maximum number of characters that are shown of a text."""
 
 
 def label(text: str) -> str:

@@ -28,7 +28,7 @@ _CONFIGURATION: dict[str, str | bool | int | float | list[str]] = {
 }
 _SQL_COLUMNS = ", ".join(f"{name} {column.sql}" for name, column in COLUMNS.items())
 _DUCKDB, _MAGIC = b"DUCK", slice(8, 12)
-"""How a DuckDB database begins, and where."""
+"""The magic bytes of a DuckDB database, and their position."""
 _CHECKPOINT = 500_000
 """Rows after which the rows in memory are compressed, to about a tenth."""
 _LONGEST_REASON = 400
@@ -74,7 +74,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, source: Path, dataset: str | No
 
 
 def _check_file(source: Path) -> None:
-    """Raise an OSError for what is not a file: a FIFO, for one, would be waited for."""
+    """Raise an OSError unless the source is a regular file: opening a FIFO, for example, would block."""
     mode = source.stat().st_mode
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(source))

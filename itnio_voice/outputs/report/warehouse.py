@@ -108,7 +108,7 @@ def _has_been_synced(connection: duckdb.DuckDBPyConnection, schema: str, tables:
 
 
 def _names_an_account(state: str) -> bool:
-    """Return whether a state of dlt's says of an account how far it has been read."""
+    """Return whether dlt's state holds how far any account has been read."""
     text = zlib.decompressobj().decompress(base64.b64decode(state), _LARGEST_STATE)
     sources = json.loads(text).get("sources", {}).values()
     return any(resource.get("done") for source in sources for resource in source.get("resources", {}).values())

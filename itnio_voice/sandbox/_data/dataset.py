@@ -18,7 +18,7 @@ Kind = Literal["group", "sip"]
 """Voice-message records, or phone (SIP) records."""
 
 VENDOR_TIME = timezone(timedelta(hours=8))
-"""The offset that the vendor's times are in."""
+"""The UTC offset of the vendor's times."""
 
 _HOUR = 3600
 _LONGEST_CALL = 3600
@@ -242,7 +242,7 @@ def _divide(dividend: int, divisor: int) -> int:
 
 
 def _amount(hundred_thousandths: int) -> str:
-    """Return an amount as decimal text without trailing zeros: exact, since it is counted in whole 0.00001."""
+    """Return an amount as decimal text without trailing zeros: exact, since it is an integer count of 0.00001."""
     whole, part = divmod(hundred_thousandths, _MONEY)
     return f"{whole}.{part:0{_MONEY_DIGITS}}".rstrip("0").rstrip(".")
 

@@ -60,7 +60,7 @@ DESTINATIONS = (
 )
 
 TRAFFIC = tuple(accumulate(destination.traffic for destination in DESTINATIONS))
-"""The destinations' weights, summed up."""
+"""The cumulative weights of the destinations."""
 
 
 @attrs.frozen
@@ -85,4 +85,4 @@ FAILURES = (
 )
 
 FAILURE_SHARES = tuple(accumulate(outcome.share for outcome in FAILURES[:-1]))
-"""The shares summed up, without the last, which is the rest."""
+"""The cumulative shares, without the last one, which is the rest."""

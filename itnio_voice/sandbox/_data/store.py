@@ -64,7 +64,7 @@ _DRAWS = 2**32
 _COLUMN: Mapping[SelectsBy, str] = {"submit_time": "submitted", "call_time": "called", "hangup_time": "hung_up"}
 _FROM: Mapping[str, str] = {"[": ">=", "(": ">"}
 _TO: Mapping[str, str] = {"]": "<=", ")": "<"}
-# A call that is not over has no `finished`; NULL plus something is never before now, so it is not seen.
+# A call in progress has no `finished`. NULL plus a number is never before now, so the call is not visible.
 _SEEN_FROM: Mapping[Appears, str] = {"submitted": "submitted", "finished": "finished"}
 _ORDER: Mapping[Order, str] = {
     "ascending": "at, id",
@@ -120,7 +120,7 @@ class Selection:
     def query(self) -> str:
         """The query for the range's records, in no order."""
         column = _COLUMN[self.behaviour.selects_by]
-        # What the other orders sort by is selected only for them: it is in no index of times.
+        # The sort columns of the other orders are selected only for them, because no index of times has them.
         more = ", voice_id, late, twice" if self.behaviour.order in {"by_id", "by_hash"} else ""
         select = f"SELECT id, {column} AS at, submitted, wire{more} FROM records WHERE {self.in_range} AND {self._seen}"
         select += "".join(f" AND {name} = :{name}" for name in self.filters)
@@ -138,7 +138,7 @@ class Selection:
     @property
     def _seen(self) -> str:
         behaviour = self.behaviour
-        # The plus keeps SQLite from going through an index of times for this: all that is left is an id's own.
+        # The plus keeps SQLite from using an index of times here: a query by id then reads only that id's rows.
         kept = f"+{_COLUMN[behaviour.selects_by]} >= :oldest"
         arrived = " AND arrived <= :now" if self.lag else ""
         return f"{kept} AND {_SEEN_FROM[behaviour.appears]} + (late < :late) * :late_by <= :now{arrived}"
@@ -150,7 +150,7 @@ class Store:
     def __init__(self, database: str | Path = ":memory:") -> None:
         self._lock = RLock()
         self._connection = sqlite3.connect(database, check_same_thread=False)
-        # The data can always be made again from its seed: no time is spent on surviving a crash.
+        # The data can be generated again from its seed, so it need not survive a crash.
         self._connection.execute("PRAGMA journal_mode = MEMORY")
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.execute(_TABLE)

@@ -92,7 +92,7 @@ class _BrokenError(Exception):
 class Service:
     """The service: an ASGI application whose behaviour can be changed at any time, from the next request on.
 
-    `store` gives the records; `accounts` are secrets by key; `before` is called with the number of each request, from
+    `store` returns the records; `accounts` are secrets by key; `before` is called with the number of each request, from
     1, before it is looked at.
     """
 

@@ -77,7 +77,7 @@ class FaultPicker:
 
     def __init__(self, random: Random) -> None:
         self._random = random
-        # By identity, since two equal faults count for themselves; the fault is kept so that its id stays its own.
+        # By identity, because equal faults are counted separately; the fault is kept so that its id is not reused.
         self._struck: dict[int, tuple[Fault, int]] = {}
 
     def draw(self, faults: Iterable[Fault], path: str) -> Fault | None:
@@ -115,7 +115,7 @@ class RateLimit:
 
 
 async def _left(receive: Receive, within: float = math.inf) -> bool:
-    """Wait until the client leaves, `within` seconds at most; say whether it did."""
+    """Wait until the client leaves, `within` seconds at most; return whether it did."""
     with anyio.move_on_after(within):
         # The body has been read, so the only message left is that the client has disconnected.
         await receive()
@@ -148,13 +148,13 @@ class Reply(Response):
         delay: float = 0.0,
     ) -> None:
         super().__init__(body, status_code, headers, media_type)
-        self._manner: Delivery = delivery
+        self._delivery: Delivery = delivery
         self._delay = delay
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Wait, then send; nothing is sent to a client that left."""
         if not (self._delay and await _left(receive, self._delay)):
-            await _SENDERS[self._manner](self, scope, receive, send)
+            await _SENDERS[self._delivery](self, scope, receive, send)
 
     async def whole(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the complete answer."""
@@ -189,7 +189,7 @@ class Reply(Response):
         await send({"type": "http.response.body", "body": b""})  # pragma: no cover
 
     async def surplus(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer, and then again; in-process, where there is no connection, once."""
+        """Send the answer twice; in-process, where there is no connection, once."""
         await self.whole(scope, receive, send)
         write: Callable[[bytes], None] | None = scope.get("state", {}).get(WRITE)
         if write is not None:

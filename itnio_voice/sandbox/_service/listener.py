@@ -1,6 +1,6 @@
 """An ASGI application on a loopback port: uvicorn's HTTP protocol in a thread with its own event loop.
 
-`uvicorn.Server` is left out: it takes tenths of seconds to start and stop, logs, and waits for requests that hang.
+`uvicorn.Server` is not used: it takes tenths of seconds to start and stop, logs, and waits for requests that hang.
 """
 
 import asyncio
@@ -44,10 +44,10 @@ class _Protocol(H11Protocol):
 
 
 class Listener:
-    """A server that accepts connections from its making until `close()`.
+    """A server that accepts connections from its creation until `close()`.
 
     Raises:
-        OSError: where the port is taken.
+        OSError: if the port is in use.
     """
 
     def __init__(self, app: ASGIApp, port: int = 0) -> None:
@@ -119,7 +119,7 @@ def _listening(port: int) -> socket.socket:
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":  # pragma: no branch
-            # On Windows the option means that others may take the port.
+            # On Windows the option would let other processes use the port.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((HOST, port))
         listening.listen(_BACKLOG)

@@ -34,7 +34,7 @@ REASONS: Mapping[str, str] = {
     WRONG_PARAMETER: "Parameter exception",
     OUT_OF_RANGE: "Out of time range",
 }
-"""The vendor's words for each status."""
+"""The vendor's reason for each status."""
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})")
 _DIGITS = re.compile(r"[0-9]{1,18}")
@@ -71,7 +71,7 @@ def authenticate(
 ) -> str:
     """Return the key of the account that a request comes from.
 
-    `accounts` gives secrets by key; `now` is the time in Unix seconds, without the clock skew. Checked in this order:
+    `accounts` are secrets by key; `now` is the time in Unix seconds, without the clock skew. Checked in this order:
 
     1. there is a timestamp in digits (-22), a key and a signature (-1);
     2. the key is known and the signature right, in either case (-1);
@@ -130,10 +130,10 @@ def read_query(content_type: str, body: bytes, time_offset: TimeOffset = "honour
 
 
 def check_range(query: Query, behaviour: Behaviour, now: float) -> None:
-    """Check that a range is not too long, not too old and not in the future; one that just fits is served.
+    """Check that a range is not too long, not too old and not in the future; one at the limit is accepted.
 
     Raises:
-        Refusal: -25, which does not say which of them it is.
+        Refusal: -25, for each of these reasons.
     """
     too_long = query.end - query.start > behaviour.max_span
     too_old = behaviour.refuses_beyond_retention and query.start.timestamp() < oldest(behaviour, now)
@@ -165,7 +165,7 @@ def _as_object(value: object) -> Mapping[str, Any]:
 
 
 def _whole_number(value: object) -> int:
-    # type() and not isinstance(): JSON's true is no number, but Python's True is an int.
+    # type() and not isinstance(): JSON's true is not a number, but Python's True is an int.
     if type(value) is int:
         return value
     if isinstance(value, str) and _DIGITS.fullmatch(value):
