@@ -134,10 +134,12 @@ class OpenWindow(Generic[R]):
 
     def _next_size(self, done: WindowPass[R]) -> int:
         """Return the page size of the next pass. For ties, it is different each time, starting with the largest."""
+        if done.repeats_only_page:
+            # With smaller pages, the records of the only page need two. The page may be as full as the server allows, so
+            # larger pages would show no difference; only one record cannot be divided.
+            return done.step - 1 or 2
         if self.can_be_narrowed:
-            # If the only page is full, then with another size it is no longer full, or the records need two pages.
-            step = 1 if self.page_size < LARGEST_PAGE else -1
-            return self.page_size + step * done.repeats_only_page
+            return self.page_size
         if len(done.keys) > 1 and 0 < done.step < done.size:
             self._largest_page = done.step
         return self._largest_page - self.passes % self._largest_page

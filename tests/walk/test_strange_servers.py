@@ -124,16 +124,19 @@ async def test_totals_that_are_too_small_hide_no_record(
 
 @pytest.mark.parametrize("past_last", ["empty", "first", "first_silent"])
 @pytest.mark.parametrize("names_page", [True, False])
+@pytest.mark.parametrize(("page_size", "max_size"), [(1, 100), (3, 100), (100, 5), (100, 2), (3, 2)])
 async def test_a_full_only_page_that_is_repeated_proves_nothing(
-    past_last: Literal["empty", "first", "first_silent"], *, names_page: bool
+    past_last: Literal["empty", "first", "first_silent"], page_size: int, max_size: int, *, names_page: bool
 ) -> None:
     """If a server has only page 1 and its total is that page's length, pages of another size are requested."""
     omits = [] if names_page else ["current"]
-    behaviour = Behaviour(total_of_page=True, always_first_page=True, past_last=past_last, omits=omits)
+    behaviour = Behaviour(
+        total_of_page=True, always_first_page=True, past_last=past_last, omits=omits, max_size=max_size
+    )
     with Sandbox(behaviour=behaviour) as sandbox:
         names = spread(sandbox, 10)
         async with session_on(sandbox, concurrency=8) as session:
-            assert_each_once(await read(session, page_size=1), names)
+            assert_each_once(await read(session, page_size=page_size), names)
 
 
 async def test_checking_correct_totals_costs_at_most_one_percent() -> None:
