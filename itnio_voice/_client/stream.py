@@ -102,7 +102,7 @@ class RecordStream(Generic[R]):
         self._begin(complete_windows=False)
         records: list[R] = []
         with self._delivery.hold():
-            while chunk := await self._next_piece():
+            while chunk := await self._next_chunk():
                 records += chunk.records
                 self._delivery.records += len(chunk.records)
         return records
@@ -147,7 +147,7 @@ class RecordStream(Generic[R]):
             raise RuntimeError(message)
         self._walk = self._new_walk(complete_windows)
 
-    async def _next_piece(self) -> Chunk[R] | None:
+    async def _next_chunk(self) -> Chunk[R] | None:
         """Return the next chunk with records or a completed window, or None at the end.
 
         There is no await after the one for the chunk, so a cancellation loses no chunk: the next call returns it.
@@ -169,14 +169,14 @@ class RecordStream(Generic[R]):
             self._reading = False
 
     async def _next_page(self) -> Page[R] | None:
-        while chunk := await self._next_piece():
+        while chunk := await self._next_chunk():
             if chunk.page:
                 self._delivery.records += len(chunk.records)
                 return attrs.evolve(chunk.page, records=tuple(chunk.records), submit_times=None)
         return None
 
     async def _next_window(self) -> WindowBatch[R] | None:
-        chunk = await self._next_piece()
+        chunk = await self._next_chunk()
         if chunk is None or chunk.done is None:
             return None
         self._delivery.records += len(chunk.records)
@@ -237,7 +237,7 @@ class _Records(Generic[R]):
             for record in self._chunk:
                 self._delivery.records += 1
                 return record
-            chunk = await self._stream._next_piece()  # noqa: SLF001 -- as above
+            chunk = await self._stream._next_chunk()  # noqa: SLF001 -- as above
             if chunk is None:
                 raise StopAsyncIteration
             self._chunk = iter(chunk.records)

@@ -1,8 +1,7 @@
 """A fixed number of slots for requests in flight, granted round-robin between callers."""
 
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import Hashable
 
 import anyio
 
@@ -15,15 +14,6 @@ class FairSlots:
     def __init__(self, count: int) -> None:
         self._free = count
         self._waiting: OrderedDict[Hashable, deque[anyio.Event]] = OrderedDict()
-
-    @asynccontextmanager
-    async def taken(self, caller: Hashable) -> AsyncGenerator[None]:
-        """Hold a slot within an `async with` block."""
-        await self.acquire(caller)
-        try:
-            yield
-        finally:
-            self.release()
 
     async def acquire(self, caller: Hashable) -> None:
         """Wait for a slot and take it; the caller must call `release`."""

@@ -87,7 +87,7 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
 
 
-def build_request(client: HTTPClient, base_url: str, question: APIRequest, signature: Signature) -> Any:
+def build_request(client: HTTPClient, base_url: str, request: APIRequest, signature: Signature) -> Any:
     """Return a signed request of the client's own class. The frame of this function holds the signature."""
     headers = {
         "Api-Key": signature.api_key,
@@ -96,13 +96,13 @@ def build_request(client: HTTPClient, base_url: str, question: APIRequest, signa
         "Content-Type": _CONTENT_TYPE,
         "Accept-Encoding": ENCODING,
     }
-    request = client.build_request(
-        question.method,
-        base_url.rstrip("/") + question.path,
-        content=question.content,
-        params=question.params,
+    signed = client.build_request(
+        request.method,
+        base_url.rstrip("/") + request.path,
+        content=request.content,
+        params=request.params,
         headers=headers,
         timeout=None,
     )
-    remove_cookies(request, client)
-    return request
+    remove_cookies(signed, client)
+    return signed

@@ -87,7 +87,9 @@ class _Reader:
         return msgspec.structs.asdict(data), tuple(map(self.build_plain, rows)), times if sort_as_text else None
 
 
-def _row_function(hook: RecordHook, others: tuple[str, ...], inline: Mapping[Hook, str], name: str) -> Any:
+def _row_function(
+    hook: RecordHook, others: tuple[str, ...], inline: Mapping[Hook, str], name: str
+) -> Callable[[Any], Any]:
     """Return the function that makes a record from a row.
 
     It assigns the fields to an instance of a writable class with the same memory layout, and then sets the class. The
@@ -120,7 +122,7 @@ def _extra_of(names: tuple[str, ...], values: tuple[Any, ...]) -> dict[str, Any]
     return {name: opaque_json(value) for name, value in pairs if value is not msgspec.UNSET}
 
 
-def _compile(name: str, lines: list[str], names: dict[str, Any], of: type[CallRecord]) -> Any:
+def _compile(name: str, lines: list[str], names: dict[str, Any], of: type[CallRecord]) -> Callable[[Any], Any]:
     """Return a function by its source, which tracebacks show. The source holds names of attributes, no text of answers.
 
     The file name is the class's, so that the source of a class is kept once.
@@ -128,7 +130,8 @@ def _compile(name: str, lines: list[str], names: dict[str, Any], of: type[CallRe
     source, file = "\n".join(lines) + "\n", f"<itnio_voice generated {name} {of.__module__}.{of.__qualname__}>"
     linecache.cache[file] = len(source), None, source.splitlines(keepends=True), file
     exec(compile(source, file, "exec"), names)  # noqa: S102 -- as attrs and cattrs make theirs
-    return names[name]
+    function: Callable[[Any], Any] = names[name]
+    return function
 
 
 def _init_only_assigns(of: type[CallRecord]) -> bool:

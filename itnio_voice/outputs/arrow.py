@@ -144,10 +144,10 @@ class _Batches(Generic[R]):
 
     async def __anext__(self) -> pa.RecordBatch:
         while len(self._records) < self._size:
-            piece = await self._stream._next_piece()  # noqa: SLF001 -- as above
-            if piece is None:
+            chunk = await self._stream._next_chunk()  # noqa: SLF001 -- as above
+            if chunk is None:
                 break
-            self._records += piece.records
+            self._records += chunk.records
         if not self._records:
             raise StopAsyncIteration
         batch = record_batch(self._records[: self._size], self._stream.of, account=self._account)

@@ -363,7 +363,11 @@ async def test_unread_is_what_neither_the_checkpoint_nor_skipped_covers(itnio_sa
         past = session.records(START, END - timedelta(hours=1))
         await past.collect()
         empty = session.records(START, START + timedelta(milliseconds=5))
+        expired = session.records(START - timedelta(days=30), START + timedelta(days=9), expired="skip")
+        await expired.collect()
 
+    assert expired.skipped
+    assert () == expired.unread
     assert [END + timedelta(days=30)] == [part.end for part in future.unread]
     assert future.checkpoint.done[-1].end == future.unread[0].start
     assert () == past.unread == empty.unread

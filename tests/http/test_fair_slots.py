@@ -2,6 +2,8 @@
 
 import random
 from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import anyio
 import anyio.lowlevel
@@ -12,16 +14,26 @@ from itnio_voice._http.fair_slots import FairSlots
 pytestmark = pytest.mark.anyio
 
 
+@asynccontextmanager
+async def taken(slots: FairSlots, caller: str) -> AsyncGenerator[None]:
+    """Hold a slot within an `async with` block."""
+    await slots.acquire(caller)
+    try:
+        yield
+    finally:
+        slots.release()
+
+
 async def test_slots_are_granted_round_robin() -> None:
     """A caller with many requests waits after one with a single request; one caller's requests keep their order."""
     slots = FairSlots(1)
     order: list[str] = []
 
     async def hold_slot(caller: str, number: int) -> None:
-        async with slots.taken(caller):
+        async with taken(slots, caller):
             order.append(f"{caller}{number}")
 
-    async with anyio.create_task_group() as group, slots.taken("first"):
+    async with anyio.create_task_group() as group, taken(slots, "first"):
         for caller, number in [("a", 1), ("a", 2), ("a", 3), ("b", 1), ("c", 1), ("c", 2)]:
             group.start_soon(hold_slot, caller, number)
             await anyio.wait_all_tasks_blocked()
@@ -36,11 +48,11 @@ async def test_a_new_request_waits_after_earlier_ones() -> None:
     order: list[str] = []
 
     async def hold_slot(name: str) -> None:
-        async with slots.taken(name):
+        async with taken(slots, name):
             order.append(name)
 
     async with anyio.create_task_group() as group:
-        async with slots.taken("holder"):
+        async with taken(slots, "holder"):
             group.start_soon(hold_slot, "waits")
             await anyio.wait_all_tasks_blocked()
         await hold_slot("comes later")
@@ -55,12 +67,12 @@ async def test_a_slot_granted_to_a_cancelled_request_goes_to_the_next() -> None:
 
     async def hold_slot(name: str, scope: anyio.CancelScope) -> None:
         with scope:
-            async with slots.taken(name):
+            async with taken(slots, name):
                 order.append(name)
 
     async with anyio.create_task_group() as group:
         scopes = [anyio.CancelScope() for _ in range(3)]
-        async with slots.taken("holder"):
+        async with taken(slots, "holder"):
             for name, scope in zip("abc", scopes, strict=True):
                 group.start_soon(hold_slot, name, scope)
             await anyio.wait_all_tasks_blocked()
@@ -81,7 +93,7 @@ async def test_cancelled_requests_lose_no_slot(seed: int) -> None:
     async def hold_slot(caller: str, wait: float, scope: anyio.CancelScope) -> None:
         nonlocal inside, highest
         with scope:
-            async with slots.taken(caller):
+            async with taken(slots, caller):
                 inside += 1
                 highest = max(highest, inside)
                 try:
