@@ -1,8 +1,10 @@
 """The sandbox's life cycle: entering, requests, changes and leaving, with and without event loops."""
 
+import gc
 import logging
 import socket
 import threading
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -12,10 +14,11 @@ import anyio
 import anyio.lowlevel
 import httpx
 import pytest
+from starlette.applications import Starlette
 
 from itnio_voice import sandbox as package
 from itnio_voice.sandbox import Behaviour, Fault, Request, Sandbox
-from itnio_voice.sandbox._service.listener import Listener
+from itnio_voice.sandbox._service.listener import HOST, Listener
 
 from .conftest import HANG, NOW, Client, Clock, at, eventually
 
@@ -480,3 +483,25 @@ def test_it_can_be_used_from_many_threads(clock: Clock) -> None:
 
     assert errors == []
     assert len(sandbox.requests) == 60
+
+
+def test_connections_that_are_accepted_at_the_stop_are_closed() -> None:
+    """Connections that the event loop accepts in the turn in which it stops leave no socket open."""
+    clients: list[socket.socket] = []
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        listener = Listener(Starlette())
+
+        def connect_and_stop() -> None:
+            clients.extend(socket.create_connection((HOST, listener.port)) for _ in range(8))
+            # The next turn stops first, and then accepts.
+            listener._loop.call_soon(listener._stop.set)
+
+        listener._loop.call_soon_threadsafe(connect_and_stop)
+        listener._thread.join()
+        for client in clients:
+            client.close()
+        gc.collect()
+
+    assert [] == [str(warning.message) for warning in caught]

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 from concurrent.futures import Future
+from contextlib import suppress
 from threading import Thread
 from typing import Any
 
@@ -101,12 +102,17 @@ class Listener:
         )
         self._started.set_result((loop, stop))
         await stop.wait()
-        server.close()
-        # A connection that was just accepted is known only some turns of the loop later, and so is the end of one.
+        # First stop accepting. asyncio makes no connection for a closed server and leaves the accepted socket open, so
+        # the server is closed when all accepted connections are known. On Windows there are no readers to remove, and
+        # no such delay.
+        with suppress(NotImplementedError):
+            loop.remove_reader(self._socket)
+        # A connection that was accepted is known only some turns of the loop later, and so is the end of one.
         for _ in range(_FAREWELL_TURNS):
             for connection in list(self._state.connections):
                 connection.transport.abort()
             await asyncio.sleep(0)
+        server.close()
         # Every wait of the application ends when its client leaves, and all of them just have.
         if self._state.tasks:
             await asyncio.wait(self._state.tasks, timeout=_FAREWELL_SECONDS)
