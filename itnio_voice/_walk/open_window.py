@@ -135,8 +135,8 @@ class OpenWindow(Generic[R]):
     def _next_size(self, done: WindowPass[R]) -> int:
         """Return the page size of the next pass. For ties, it is different each time, starting with the largest."""
         if done.repeats_only_page:
-            # With smaller pages, the records of the only page need two. The page may be as full as the server allows, so
-            # larger pages would show no difference; only one record cannot be divided.
+            # With smaller pages, the records of the only page need two. Larger pages would show no difference if the
+            # page is as full as the server allows. Only one record cannot be divided.
             return done.step - 1 or 2
         if self.can_be_narrowed:
             return self.page_size
