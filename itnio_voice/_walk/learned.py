@@ -17,6 +17,8 @@ WORTH_A_TRIAL = 32
 """A longer window is tried only if the rest of the range takes at least this many windows at the limit."""
 MAX_TOTALS = 1_000
 """The maximum number of totals that are remembered."""
+MAX_MISSED_OVERLAPS = 3
+"""After this many windows in a row, the order of the records is taken to depend on the page size."""
 ROUND_TOTAL = 1_000
 """Servers that cap totals cap them at a multiple of this."""
 
@@ -83,7 +85,16 @@ class Learned:
     """A window must end at least this long before the server's time: the server refuses later ends."""
     shared_ids: set[Hashable] = attrs.field(factory=set)
     """The ids that different records have in common."""
+    overlapping: bool = True
+    """False once the server did not answer pages of different sizes as requested, or not in the same order."""
+    missed_overlaps: int = 0
+    """The number of windows in a row whose pages did not repeat the rows that they overlap in."""
     _totals: dict[int, timedelta] = attrs.field(factory=dict)
+
+    def miss_overlap(self) -> None:
+        """Record that a page did not repeat the last rows of the page before, though the total was the same."""
+        self.missed_overlaps += 1
+        self.overlapping &= self.missed_overlaps < MAX_MISSED_OVERLAPS
 
     def is_suspicious(self, total: int, span: timedelta) -> bool:
         """Return whether a total may be a cap: a round number, or a number that was also the total of a wider window.

@@ -65,7 +65,7 @@ class OpenWindow(Generic[R]):
     def __attrs_post_init__(self) -> None:
         # A window that cannot be narrowed is read with the largest page: a single answer proves it at once.
         size = self.page_size if self.can_be_narrowed else LARGEST_PAGE
-        self.current = WindowPass(self.window, size, self.learned)
+        self.current = WindowPass(self.window, size, self.learned, may_overlap=self.can_be_narrowed)
 
     @property
     def can_be_narrowed(self) -> bool:

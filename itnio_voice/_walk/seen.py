@@ -62,6 +62,14 @@ class PageKeys:
         one, two = (set(zip(page.ids, page.marks, strict=True)) for page in (self, other))
         return one == two
 
+    def rows(self, start: int, stop: int | None) -> list[tuple[str | None, int]]:
+        """Return the ids and marks of some rows, in their order."""
+        return list(zip(self.ids[start:stop], self.marks[start:stop], strict=True))
+
+    def without(self, rows: int) -> "PageKeys":
+        """Return the keys without those of the first rows."""
+        return attrs.evolve(self, keys=self.keys[rows:], ids=self.ids[rows:], marks=self.marks[rows:])
+
     def marks_of(self, voice_id: str) -> set[int]:
         """Return the marks of the rows with an id."""
         return {mark for name, mark in zip(self.ids, self.marks, strict=True) if name == voice_id}

@@ -175,7 +175,8 @@ class Walk(Generic[R]):
         """Request a page, and process the answer."""
         reading = opened.current
         try:
-            page = await self._plan.fetch(opened.window, current, reading.size)
+            rows = reading.slice_of(current)
+            page = await self._plan.fetch(opened.window, rows.current, rows.size)
             self._add_answer(opened, current, page)
         except Exception as error:  # noqa: BLE001 -- raised later, when all records before it have been returned
             if reading is not opened.current or opened.is_complete:

@@ -29,7 +29,7 @@ first. Without a total, a pass is a union by itself if it ends with an empty pag
 """
 
 from collections.abc import Hashable, Iterator, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from operator import attrgetter, ge, le
 from typing import Any, Generic
 
@@ -40,6 +40,7 @@ from .._model.windows import SHORTEST, Window
 from .._wire.pages import LARGEST_PAGE, Page
 from .learned import Learned
 from .seen import PageKeys, page_keys
+from .slices import Slice, overlapping_slices
 
 __all__ = ["WindowPass"]
 
@@ -67,10 +68,15 @@ class _Order:
         """Return whether times are in this order: datetimes, or texts that compare like them."""
         return None not in times and list(times) == sorted(times, reverse=self.comparison is ge)
 
-    def shows_expiry(self, ends: Ends) -> bool:
-        """Return whether all records with the oldest time are on one page: the first, or the last if descending."""
+    def page_that_shows_expiry(self, ends: Ends) -> int | None:
+        """Return the number of the page with the oldest records: the first, or the last if descending.
+
+        None if another page has a record of the oldest time too.
+        """
         one, other = (ends[0][0], ends[1][0]) if self.comparison is le else (ends[-2][1], ends[-1][1])
-        return not self.comparison(self.read_time(other), self.read_time(one))
+        if self.comparison(self.read_time(other), self.read_time(one)):
+            return None
+        return 1 if self.comparison is le else len(ends)
 
 
 _submit_time = attrgetter("submit_time")
@@ -82,32 +88,45 @@ _ORDERS = tuple(_Order(read_time, comparison) for read_time in (_submit_time, *_
 class _TimeOrder:
     """The time order of the records of a pass: the first of `_ORDERS` that page 1 is in."""
 
+    longest_run: int = 0
+    """The maximum number of records on page 1 in a row that have the same time; 0 if it is in no order."""
     _order: _Order | None = None
     _ends: dict[int, tuple[CallRecord, CallRecord]] = attrs.field(factory=dict[Any, Any])
 
-    def add(self, current: int, records: Sequence[CallRecord], submit_times: Sequence[str] | None) -> None:
-        """Add the records of page `current`, with their submit times if they sort as text; page 1 is added first."""
+    def __bool__(self) -> bool:
+        return self._order is not None
+
+    def add(self, number: int, records: Sequence[CallRecord], submit_times: Sequence[str] | None) -> None:
+        """Add the records of page `number`, with their submit times if they sort as text; page 1 is added first."""
         if not records:
             return
 
-        def sorts(order: _Order) -> bool:
+        def times_of(order: _Order) -> Sequence[Any]:
             if submit_times is not None and order.read_time is _submit_time:
-                return order.sorts_times(submit_times)
-            return order.sorts(records)
+                return submit_times
+            return list(map(order.read_time, records))
 
-        if current == 1:
-            self._order = next(filter(sorts, _ORDERS), None)
-        elif self._order and not sorts(self._order):
+        if number == 1:
+            self._order = next((order for order in _ORDERS if order.sorts_times(times_of(order))), None)
+            if self._order:
+                self.longest_run = max(sum(1 for _ in run) for _, run in groupby(times_of(self._order)))
+        elif self._order and not self._order.sorts_times(times_of(self._order)):
             self._order = None
-        self._ends[current] = records[0], records[-1]
+        self._ends[number] = records[0], records[-1]
+
+    def distinguishes(self, one: CallRecord, other: CallRecord) -> bool:
+        """Return whether the times of two records differ."""
+        return self._order is not None and self._order.read_time(one) != self._order.read_time(other)
 
     @property
-    def shows_expiry(self) -> bool:
-        """Whether all pages together are in one order, and an outer page would show that a record has expired."""
+    def page_that_shows_expiry(self) -> int | None:
+        """The number of the page that changes when a record expires; None if the pages together are in no order."""
         ends = [end for _, end in sorted(self._ends.items())]
         seams = [(one[1], other[0]) for one, other in pairwise(ends)]
         order = self._order
-        return order is not None and bool(seams) and all(map(order.sorts, seams)) and order.shows_expiry(ends)
+        if order is None or not seams or not all(map(order.sorts, seams)):
+            return None
+        return order.page_that_shows_expiry(ends)
 
 
 @attrs.define(eq=False)
@@ -117,6 +136,8 @@ class WindowPass(Generic[R]):
     window: Window
     size: int
     learned: Learned
+    may_overlap: bool = False
+    """Whether the pages may overlap: the pass then proves the window in fewer round trips."""
     pages: dict[int, Page[R]] = attrs.field(factory=dict[Any, Any], init=False)
     """The pages that have arrived and have not been returned yet."""
     keys: dict[int, PageKeys] = attrs.field(factory=dict[Any, Any], init=False)
@@ -136,6 +157,12 @@ class WindowPass(Generic[R]):
     _server_size: int = attrs.field(default=LARGEST_PAGE, init=False)
     _short_pages: int = attrs.field(default=0, init=False)
     _ended: bool = attrs.field(default=False, init=False)
+    _slices: Sequence[Slice] | None = attrs.field(default=None, init=False)
+    """The pages, if they overlap."""
+    _answers: dict[int, PageKeys] = attrs.field(factory=dict[int, PageKeys], init=False)
+    """The keys of pages that overlap, with those of the repeated rows."""
+    _overlaps_prove: bool = attrs.field(default=False, init=False)
+    _page_to_confirm: int | None = attrs.field(default=None, init=False)
     _confirmed: bool = attrs.field(default=False, init=False)
     _probed: bool = attrs.field(default=False, init=False)
     repeats_only_page: bool = attrs.field(default=False, init=False)
@@ -153,32 +180,33 @@ class WindowPass(Generic[R]):
             self.in_flight.add(current)
         return current
 
-    def give_back(self, current: int) -> None:
+    def slice_of(self, number: int) -> Slice:
+        """Return what to request for page `number`."""
+        return self._slices[number - 1] if self._slices and number > 1 else Slice(number, self.size)
+
+    def give_back(self, number: int) -> None:
         """Record that the request for a page has ended; if it has no answer, the page is requested again."""
-        self.in_flight.discard(current)
-        if 1 < current < self.last_page and current not in self.keys:
-            self._given_back.append(current)
+        self.in_flight.discard(number)
+        if 1 < number <= self.last_page and number not in self.keys:
+            self._given_back.append(number)
 
     def _next_missing(self) -> int | None:
         if not self.keys or self.total is None:
             return None if self._ended or self.in_flight else len(self.keys) + 1
         if self._given_back:
             return self._given_back.pop()
-        if self._next < self.last_page:
+        if self._next <= self.last_page:
             self._next += 1
             return self._next - 1
-        return next((current for current in self._closing_pages() if current not in self.in_flight), None)
+        return next((number for number in self._closing_pages() if number not in self.in_flight), None)
 
     def _closing_pages(self) -> Iterator[int]:
-        """Yield the pages to request when all but the last have arrived: the last, and then those that check it."""
-        last = self.last_page
-        if len(self.keys) == last - 1:
-            yield last
-        elif len(self.keys) == last:
+        """Yield the pages to request when all have arrived: the one behind the last, and then one of them again."""
+        if len(self.keys) >= self.last_page:
             if self._needs_probe:
-                yield last + 1
-            elif self._needs_confirmation:
-                yield 1
+                yield self.last_page + 1
+            elif self._needs_confirmation and self._page_to_confirm:
+                yield self._page_to_confirm
 
     @property
     def step(self) -> int:
@@ -193,6 +221,8 @@ class WindowPass(Generic[R]):
     @property
     def last_page(self) -> int:
         """The number of the last page according to the total, at least 1; if page 1 is empty, it is the last."""
+        if self._slices:
+            return len(self._slices)
         return max(1, -(-(self.total or 0) // self.step)) if self.step else 1
 
     @property
@@ -219,14 +249,15 @@ class WindowPass(Generic[R]):
     @property
     def _needs_probe(self) -> bool:
         """Whether to request the page after the last one: the last page is full, so the total may be too low."""
-        full = len(self.keys[self.last_page].keys) >= self.step_or_size
+        full = not self._slices and len(self.keys[self.last_page].keys) >= self.step_or_size
         gives_up = self.inconsistent and self.window.span > SHORTEST
         return full and self.rows > 0 and not (self._probed or gives_up)
 
     @property
     def _needs_confirmation(self) -> bool:
-        changes = self.last_page > 1 or self._probed
-        return changes and not (self._confirmed or self.inconsistent or self.repeats_only_page)
+        return self._page_to_confirm is not None and not (
+            self._confirmed or self.inconsistent or self.repeats_only_page
+        )
 
     @property
     def _full_page(self) -> int:
@@ -235,44 +266,109 @@ class WindowPass(Generic[R]):
 
     # Answers
 
-    def add(self, current: int, page: Page[R]) -> None:
-        """Add an answer."""
-        self.in_flight.discard(current)
+    def add(self, number: int, page: Page[R]) -> None:
+        """Add the answer to the request for page `number`."""
+        self.in_flight.discard(number)
         keys = page_keys(page.records, self.learned.shared_ids, page.submit_times)
         total = page.total if self._trusts_totals else None
-        if current in self.keys:
+        if number in self.keys:
             self._confirmed = True
             self._compare_total(total)
-            self.inconsistent |= not keys.lists_the_same(self.keys[current])
-        elif self.is_behind_the_last(current):
+            self.inconsistent |= not keys.lists_the_same(self._answers.get(number, self.keys[number]))
+        elif self.is_behind_the_last(number):
             # Some servers answer with the first or the last page instead. If there is only one, that proves nothing.
             self.repeats_only_page = self.last_page == 1 and (bool(keys.keys) or page.is_substitute)
-            self._add_behind_the_last(current, keys, total)
+            self._add_behind_the_last(number, keys, total)
         else:
-            self._add_page(current, page, keys, total)
+            if self._slices:
+                page, keys = self._without_repeated_rows(number, page, keys, total)
+            self._add_page(number, page, keys, total)
+            if self.total is not None and len(self.keys) == self.last_page:
+                self._plan_confirmation()
 
-    def _add_page(self, current: int, page: Page[R], keys: PageKeys, total: int | None) -> None:
-        if not self.keys:
+    def _without_repeated_rows(
+        self, number: int, page: Page[R], keys: PageKeys, total: int | None
+    ) -> tuple[Page[R], PageKeys]:
+        """Check the rows of a page that are also on its neighbours, and return it without those of the page before."""
+        assert self._slices  # noqa: S101 -- its pages overlap
+        rows, repeated = self._slices[number - 1], self._slices[number - 1].repeated
+        self._answers[number] = keys
+        if total == self.total:
+            if len(keys.keys) != max(0, min(rows.stop, total or 0) - rows.start) or page.is_substitute:
+                self.inconsistent, self.learned.overlapping = True, False
+            elif not all(map(self._overlap_is_equal, (number, number + 1))):
+                self.inconsistent = True
+                self.learned.miss_overlap()
+        again = page.records[:repeated]
+        if self._order and not (again and self._order.distinguishes(again[0], again[-1])):
+            self._overlaps_prove = False
+        times = page.submit_times
+        page = attrs.evolve(page, records=page.records[repeated:], submit_times=times and times[repeated:])
+        return page, keys.without(repeated)
+
+    def _overlap_is_equal(self, number: int) -> bool:
+        """Return whether a page repeats the last rows of the page before; also if one of them has not arrived."""
+        one, other = self._answers.get(number - 1), self._answers.get(number)
+        if one is None or other is None or not self._slices:
+            return True
+        repeated = self._slices[number - 1].repeated
+        return one.rows(-repeated, None) == other.rows(0, repeated)
+
+    def _add_page(self, number: int, page: Page[R], keys: PageKeys, total: int | None) -> None:
+        is_first = not self.keys
+        if is_first:
             self.total, self._server_size = total, page.size
-        known, number = len(self.distinct), len(keys.keys)
+        known, rows = len(self.distinct), len(keys.keys)
         self.inconsistent |= not keys.shared.isdisjoint(self.distinct)
         self.distinct.update(keys.keys)
         new = len(self.distinct) - known
-        self.pages[current], self.keys[current] = page, keys
-        self.rows += number
+        self.pages[number], self.keys[number] = page, keys
+        self.rows += rows
         self._compare_total(total)
-        self.inconsistent |= new < number and new < len(keys.distinct)
+        self.inconsistent |= new < rows and new < len(keys.distinct)
         if total is None:
             self._add_without_total(keys, is_new=new > 0)
-            self._order.add(current, page.records, page.submit_times)
+            self._order.add(number, page.records, page.submit_times)
             return
-        step = self.step
-        offset = (current - 1) * step
-        self._check_total(total, offset + number, is_new=new > 0)
-        self.inconsistent |= number != max(0, min(step, total - offset))
-        self.totals_differ |= total < offset + number
-        if total > step:
-            self._order.add(current, page.records, page.submit_times)
+        offset = self._first_row(number)
+        self._check_total(total, offset + rows, is_new=new > 0)
+        stop = self._slices[number - 1].stop if self._slices else offset + self.step
+        self.inconsistent |= rows != max(0, min(stop, total) - offset)
+        self.totals_differ |= total < offset + rows
+        if total > self.step or (is_first and self.may_overlap and rows >= self._full_page):
+            self._order.add(number, page.records, page.submit_times)
+        if is_first:
+            self._let_pages_overlap()
+
+    def _first_row(self, number: int) -> int:
+        """Return the first row of a page that is not on the page before."""
+        if self._slices and number > 1:
+            return self._slices[number - 2].stop
+        return (number - 1) * self.step
+
+    def _let_pages_overlap(self) -> None:
+        """Let the pages overlap, if there is more than one and that costs no more requests than another proof."""
+        total, step = self.total or 0, self.step
+        if not (self.may_overlap and self.learned.overlapping) or self.inconsistent or not step:
+            return
+        if total > step or (total == step >= self._full_page):
+            slices = overlapping_slices(step, self._order.longest_run + 1 if self._order else 1, total)
+            # Page 1 or the last is requested again, or without a time order, all pages are.
+            pages = self.last_page + (total % step == 0)
+            otherwise = pages + 1 if self._order else 2 * pages
+            if slices and len(slices) <= otherwise:
+                self._slices, self._answers[1] = slices, self.keys[1]
+                self._overlaps_prove = not self.keys[1].repeats
+
+    def _plan_confirmation(self) -> None:
+        """Choose the page to request again when all pages have arrived: the one that changes if a record expires."""
+        self._overlaps_prove &= not any(keys.repeats for keys in self._answers.values())
+        if self._overlaps_prove:
+            self.learned.missed_overlaps = 0
+        elif self.last_page > 1:
+            self._page_to_confirm = self._order.page_that_shows_expiry
+        elif self._needs_probe:
+            self._page_to_confirm = 1
 
     def _add_behind_the_last(self, current: int, keys: PageKeys, total: int | None) -> None:
         """Add the page after the last one. It is empty, unless the total is too low or a record has appeared."""
@@ -294,6 +390,8 @@ class WindowPass(Generic[R]):
         """Record that the server refused a page; return whether that only means that there is no such page."""
         if self.is_behind_the_last(current):
             self._probed = True
+        elif self._slices:
+            self.inconsistent, self.learned.overlapping = True, False
         elif self.keys and self.total is None and len(self.keys[len(self.keys)].keys) < self.step_or_size:
             self._ended = True
         else:
@@ -327,4 +425,4 @@ class WindowPass(Generic[R]):
         """Whether the pass proves the window by itself."""
         if not self.adds_up or self.total is None or self.repeats_only_page:
             return False
-        return self.last_page == 1 or self._order.shows_expiry
+        return self._overlaps_prove or self._confirmed or (self._page_to_confirm is None and self.last_page == 1)

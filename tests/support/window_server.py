@@ -14,6 +14,7 @@ from itnio_voice._model.records import content
 from itnio_voice._model.windows import SECOND, SHORTEST
 from itnio_voice._walk.open_window import OpenWindow
 from itnio_voice._walk.seen import PageKeys, SeenRecords
+from itnio_voice._walk.slices import Slice
 
 from ..model.test_windows import START
 
@@ -172,7 +173,7 @@ class Reader:
                 if self.chance.random() < self.losses:
                     reading.give_back(current)
                 else:
-                    arriving.append((current, self._make_answer(current, reading.size)))
+                    arriving.append((current, self._make_answer(reading.slice_of(current))))
             else:
                 self._arrive(*arriving.pop(self.chance.randrange(len(arriving))))
         if not self.opened.is_exhausted:
@@ -182,13 +183,13 @@ class Reader:
                 self._seen.add(self.opened.window.end, handed_out)
                 self._handed_out = 0
 
-    def _make_answer(self, current: int, size: int) -> Page[VoiceRecord] | None:
+    def _make_answer(self, rows: Slice) -> Page[VoiceRecord] | None:
         for change in self.changes.get(self.made, ()):
             change(self.server)
         self.made += 1
         assert self.made < MOST_ANSWERS, "the window is read without end"
         self.always &= set(map(content, self.server.rows))
-        return self.server.answer(current, size)
+        return self.server.answer(rows.current, rows.size)
 
     def _arrive(self, current: int, page: Page[VoiceRecord] | None) -> None:
         reading = self.opened.current

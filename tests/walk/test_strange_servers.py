@@ -85,8 +85,8 @@ async def test_ties_in_another_order_on_each_page_are_returned_once(number: int,
         assert len(sandbox.requests) <= 60 + 10 * number / 100
 
 
-async def test_orders_that_are_not_by_time_are_read_twice() -> None:
-    """In such an order, a record may expire and another appear unnoticed: a second, equal pass is required."""
+async def test_orders_that_are_not_by_time_need_no_second_pass() -> None:
+    """In such an order, a record may expire and another appear unnoticed, unless the pages overlap."""
     with Sandbox() as sandbox:
         names = spread(sandbox, 450)
         async with session_on(sandbox) as session:
@@ -95,7 +95,7 @@ async def test_orders_that_are_not_by_time_are_read_twice() -> None:
             sandbox.behaviour = Behaviour(order="by_hash")
             assert_each_once(await read(session), names)
 
-        assert 2 * in_order <= len(sandbox.requests) - in_order + 3
+        assert 2 * in_order == len(sandbox.requests)
 
 
 # Totals
