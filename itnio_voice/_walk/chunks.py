@@ -53,9 +53,11 @@ class CompletedWindow:
 class Chunk(Generic[R]):
     """A part of what a walk returns: records that it has not returned before.
 
-    `page` is the page that listed them. `done` is the window that is completed when they have been received.
+    `page` is the page that listed them. `done` is the window that is completed when they have been received. `pages` is
+    the number of pages that it holds.
     """
 
     records: Sequence[R]
     page: Page[R] | None = None
     done: CompletedWindow | None = None
+    pages: int = 0

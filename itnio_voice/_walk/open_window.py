@@ -53,6 +53,8 @@ class OpenWindow(Generic[R]):
     is_complete: bool = attrs.field(default=False, init=False)
     is_exhausted: bool = attrs.field(default=False, init=False)
     """Whether no further pass can help: the window must be narrowed, or reading it fails."""
+    error: Exception | None = attrs.field(default=None, init=False)
+    """Why a request failed; nothing more is requested."""
     not_before: float = attrs.field(default=0.0, init=False)
     """When the next request may be sent, in seconds of the event loop's clock."""
     _union: _Union | None = attrs.field(default=None, init=False)

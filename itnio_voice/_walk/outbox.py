@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Generic
 
 import attrs
@@ -21,13 +22,18 @@ class Outbox(Generic[R]):
     """The chunks that are ready to be returned, and the keys of the records returned before.
 
     `left` is the number of records that the limit still allows. With `complete_windows`, a window's records are
-    returned together, when it is complete. `records` is the number of records put into chunks so far.
+    returned together, when it is complete. `records` and `windows` are the numbers of records and of complete windows
+    that were put into chunks so far, `covered` is the length of these windows, and `pages` the number of pages in
+    chunks that are ready.
     """
 
     left: float
     complete_windows: bool
     _seen: SeenRecords
     records: int = attrs.field(default=0, init=False)
+    windows: int = attrs.field(default=0, init=False)
+    covered: timedelta = attrs.field(default=timedelta(), init=False)
+    pages: int = attrs.field(default=0, init=False)
     _ready: deque[Chunk[R]] = attrs.field(factory=deque[Chunk[R]], init=False)
     _handed_out: int = attrs.field(default=0, init=False)
     """The number of pages that have been returned of the first open window."""
@@ -37,11 +43,19 @@ class Outbox(Generic[R]):
 
     def take(self) -> Chunk[R] | None:
         """Return the next chunk; None if none is ready."""
-        return self._ready.popleft() if self._ready else None
+        if not self._ready:
+            return None
+        chunk = self._ready.popleft()
+        self.pages -= chunk.pages
+        return chunk
 
-    def add_boundary(self, opened: OpenWindow[R]) -> None:
+    def _put(self, chunk: Chunk[R]) -> None:
+        self._ready.append(chunk)
+        self.pages += chunk.pages
+
+    def add_boundary(self, window: Window, keys: Sequence[PageKeys]) -> None:
         """Remember the records of a boundary second: they belong to the range before."""
-        self._seen.add(opened.window.end, [keys for keys, _ in opened.contents()])
+        self._seen.add(window.end, keys)
 
     def add_pages(self, opened: OpenWindow[R]) -> None:
         """Return the next pages of the first open window in order, unless its answers contradict each other."""
@@ -50,7 +64,7 @@ class Outbox(Generic[R]):
             return
         while self.left > 0 and not reading.inconsistent and (page := reading.pages.get(self._handed_out + 1)):
             self._handed_out += 1
-            self._ready.append(Chunk(self._unseen(reading.keys[self._handed_out], page), page))
+            self._put(Chunk(self._unseen(reading.keys[self._handed_out], page), page, pages=1))
             del reading.pages[self._handed_out]
 
     def add_window(self, opened: OpenWindow[R], own: Window, covered: Window) -> int:
@@ -59,17 +73,17 @@ class Outbox(Generic[R]):
         `own` is the window without a boundary second, `covered` the part of the range that it completes.
         """
         contents = opened.contents()
-        chunks = [Chunk(self._unseen(keys, page), page) for keys, page in contents]
+        chunks = [Chunk(self._unseen(keys, page), page, pages=1) for keys, page in contents]
         self._seen.add(opened.window.end, [*self._keys_handed_out(opened), *(keys for keys, _ in contents)])
         self._seen.forget_before(opened.window.end)
         self._handed_out = 0
         records = [record for chunk in chunks for record in chunk.records]
         done = CompletedWindow(own, opened.current.total, covered)
-        if self.complete_windows:
-            self._ready.append(Chunk(records, done=done))
-        else:
-            self._ready.extend(chunks)
-            self._ready.append(Chunk([], done=done))
+        whole = Chunk(records, done=done, pages=len(chunks))
+        for chunk in [whole] if self.complete_windows else [*chunks, Chunk[R]([], done=done)]:
+            self._put(chunk)
+        self.windows += 1
+        self.covered += opened.window.span
         return len(records)
 
     def remember(self, opened: OpenWindow[R], keys: dict[int, PageKeys]) -> None:

@@ -316,8 +316,8 @@ async def test_a_stream_continues_after_an_error(session: VoiceSession, itnio_sa
 
 @MANY
 async def test_an_error_at_the_boundary_second_narrows_no_window(session: VoiceSession, itnio_sandbox: Sandbox) -> None:
-    """A stream whose first request failed starts again at the next call, with windows of the same width."""
-    itnio_sandbox.behaviour = Behaviour(faults=(Fault("system_error", times=5),))
+    """A stream whose first two requests failed starts again at the next call, with windows of the same width."""
+    itnio_sandbox.behaviour = Behaviour(faults=(Fault("system_error", times=10),))
     reading = session.records(START, END).__aiter__()
     with pytest.raises(ServerError):
         await reading.__anext__()

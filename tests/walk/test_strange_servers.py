@@ -296,7 +296,7 @@ async def test_a_spurious_refusal_narrows_windows_temporarily() -> None:
         return httpx.Response(200, json={"status": answered[-1], "reason": "", "data": None if refused else data})
 
     client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
-    async with VoiceSession(Credentials("key", "secret"), http_client=client) as session:
+    async with VoiceSession(Credentials("key", "secret"), http_client=client, concurrency=1) as session:
         for _ in range(40):
             await read(session, START, START + 15 * DAY)
         await read(session, START, START + 15 * DAY)
@@ -350,7 +350,7 @@ async def test_windows_widen_again_after_many_errors(concurrency: int) -> None:
         names = spread(sandbox, 400, 10 * DAY)
 
         def storm(sandbox: Sandbox, number: int) -> None:
-            if number == 3:  # after the boundary second, which cannot be narrowed
+            if number == 4:  # after the boundary second, which cannot be narrowed
                 sandbox.behaviour = attrs.evolve(without_totals, faults=(Fault("system_error", times=25),))
 
         sandbox.on_request = storm
