@@ -6,7 +6,7 @@ from ._client.accounts import Account, find_accounts, open_sessions
 from ._client.checkpoint import Checkpoint
 from ._client.merging import MergedStreams, merge
 from ._client.session import SessionOptions, VoiceSession
-from ._client.stream import Progress, RecordStream, WindowBatch
+from ._client.stream import PrefetchedStream, Progress, RecordStream, WindowBatch
 from ._http.clients import HTTPClient
 from ._http.credentials import Credentials
 from ._http.retry import Retry
@@ -52,6 +52,7 @@ __all__ = [
     "MergedStreams",
     "Page",
     "ParameterError",
+    "PrefetchedStream",
     "Progress",
     "ProtocolError",
     "RecordNotFoundError",

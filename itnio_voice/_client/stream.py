@@ -1,11 +1,14 @@
 """Streams: the records of a range, one by one, by page, by window, or as a list."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
 
+import anyio
 import attrs
+from anyio.abc import TaskGroup
 
 from .._model.records import R
 from .._model.windows import Window, gaps
@@ -13,8 +16,9 @@ from .._walk.chunks import Chunk
 from .._walk.walk import Walk
 from .._wire.pages import Page
 from .checkpoint import Checkpoint
+from .prefetch import WalkAhead
 
-__all__ = ["Progress", "RecordStream", "WindowBatch"]
+__all__ = ["PrefetchedStream", "Progress", "RecordStream", "WindowBatch"]
 
 T = TypeVar("T")
 
@@ -67,6 +71,7 @@ class RecordStream(Generic[R]):
         self._window = window
         self._new_walk = walk
         self._walk: Walk[R] | None = None
+        self._advance: Callable[[], Awaitable[Chunk[R] | None]] | None = None
         self._limited = limited
         self._delivery = Delivery(checkpoint)
         self._reading = False
@@ -107,6 +112,22 @@ class RecordStream(Generic[R]):
                 self._delivery.records += len(chunk.records)
         return records
 
+    def prefetch(self, pages: int = 64) -> "PrefetchedStream[R]":
+        """Read the stream ahead of the consumer: requests are sent while it works.
+
+        `async with stream.prefetch() as ahead: async for record in ahead: …`
+
+        It is read like the stream: record by record, or with `ahead.pages()` or `ahead.windows()`. At most `pages`
+        pages wait or are in flight. With `windows()`, the window that is being read counts only when it is complete.
+
+        Raises:
+            ValueError: if `pages` is not an int of at least 1.
+        """
+        if type(pages) is not int or pages < 1:
+            message = f"pages must be a whole number from 1, not {pages!r}"
+            raise ValueError(message)
+        return PrefetchedStream(self, pages)
+
     @property
     def of(self) -> type[R]:
         """The class of its records."""
@@ -146,20 +167,21 @@ class RecordStream(Generic[R]):
             )
             raise RuntimeError(message)
         self._walk = self._new_walk(complete_windows)
+        self._advance = self._walk.advance
 
     async def _next_chunk(self) -> Chunk[R] | None:
         """Return the next chunk with records or a completed window, or None at the end.
 
         There is no await after the one for the chunk, so a cancellation loses no chunk: the next call returns it.
         """
-        if self._walk is None or self._reading:
+        if self._advance is None or self._reading:
             message = "this stream is being read by another task: a stream can be read by one task only"
             raise RuntimeError(message)
         self._reading = True
         try:
             while True:
                 self._delivery.complete_windows()
-                chunk = await self._walk.advance()
+                chunk = await self._advance()
                 if chunk is None:
                     return None
                 self._delivery.add(chunk)
@@ -182,6 +204,69 @@ class RecordStream(Generic[R]):
         self._delivery.records += len(chunk.records)
         checkpoint = self._delivery.checkpoint.including([chunk.done.covered])
         return WindowBatch(chunk.done.window, tuple(chunk.records), chunk.done.total, checkpoint)
+
+
+class PrefetchedStream(Generic[R]):
+    """A stream that is read ahead, from `stream.prefetch()`: enter it with `async with`, then read it like the stream.
+
+    Leaving the `async with` ends its requests. A failure is raised where the records before it have been read; whoever
+    reads on tries again. `stream.checkpoint` and `stream.progress` cover what the consumer has received.
+    """
+
+    def __init__(self, stream: RecordStream[R], pages: int) -> None:
+        self._stream = stream
+        self._pages = pages
+        self._group: TaskGroup | None = None
+        self._ahead: WalkAhead[R] | None = None
+        self._inside = False
+
+    async def __aenter__(self) -> Self:
+        if self._group:
+            message = "this was already entered: call session.records() again, and prefetch() of the new stream"
+            raise RuntimeError(message)
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        self._inside = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._group  # noqa: S101 -- set by __aenter__
+        self._inside = False
+        if self._ahead:
+            self._ahead.close()
+        self._group.cancel_scope.cancel()
+        # The caller's exception is not passed to the group, which would wrap it in an ExceptionGroup.
+        await self._group.__aexit__(None, None, None)
+
+    def __aiter__(self) -> AsyncIterator[R]:
+        """Read record by record."""
+        return self._begin(self._stream.__aiter__)
+
+    def pages(self) -> AsyncIterator[Page[R]]:
+        """Read page by page, as `stream.pages()` does."""
+        return self._begin(self._stream.pages)
+
+    def windows(self) -> AsyncIterator[WindowBatch[R]]:
+        """Read window by window, as `stream.windows()` does.
+
+        Raises:
+            ValueError: if the stream has a `limit`: it would end within a window.
+        """
+        return self._begin(self._stream.windows)
+
+    def _begin(self, read: Callable[[], AsyncIterator[T]]) -> AsyncIterator[T]:
+        if not self._inside or self._group is None:
+            message = "a stream can only be read ahead inside `async with`"
+            raise RuntimeError(message)
+        reading, stream = read(), self._stream
+        walk = stream._walk  # noqa: SLF001 -- a part of RecordStream
+        assert walk  # noqa: S101 -- the reading has begun
+        self._ahead = WalkAhead(walk, self._pages)
+        stream._advance = self._ahead.advance  # noqa: SLF001 -- as above
+        self._group.start_soon(self._ahead.run)
+        return reading
 
 
 class Delivery:

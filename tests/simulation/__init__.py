@@ -84,6 +84,8 @@ def simulate(
     random.seed(seed)  # the source of waits
     plan.deep = plan.chance.choice([10_000, 20, 6])
     plan.draw()
+    ahead = Random(f"ahead of {seed}")
+    plan.ahead = ahead.choice([1, 2, 8, 64]) if ahead.random() < 1 / 3 else 0
     plan.traits = draw_traits(plan) if traits is None else tuple(traits)
     if plan.traits:
         plan.concurrency = plan.more.choice([1, 4, 8, 64])

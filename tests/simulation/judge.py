@@ -164,14 +164,21 @@ class Judge:
             # In the boundary second, a late replica may lack a record that another replica had in the range before.
             within = {mark for call in calls for mark, count in call.found.items() if count > 1}
             free |= came - within
+        # A boundary second is requested together with the range after it: a record of it may expire between the two.
+        starts = {math.floor(call.start) for call in calls}
+        free |= {mark for mark in self._gone() if any(start - 1 <= seconds[mark] <= start for start in starts)}
         return {mark for mark, count in found.items() if count > 1 and seconds[mark] >= kept} - free
 
     def _may_come(self, mark: str, calls: list[Call]) -> bool:
-        """Whether a record lies in the read ranges; one that appears later may be of the boundary second."""
+        """Whether a record lies in the read ranges; one that appears or expires may be of the boundary second."""
         second = self.server.seconds[mark]
-        first = math.floor(min(call.start for call in calls)) - (mark in self.server.came)
+        first = math.floor(min(call.start for call in calls)) - (mark in self.server.came | self._gone())
         ends = [math.inf if call.end is None else math.floor(call.end) for call in calls]
         return first <= second <= max(ends)
+
+    def _gone(self) -> set[str]:
+        """Return the records that have expired."""
+        return self.server.seconds.keys() - self.server.visible()
 
     def _judge_skipped(self, call: Call) -> None:
         """Check that only expired ranges are skipped."""

@@ -87,6 +87,8 @@ class Plan:
     patience: float | None = None
     """The seconds after which a reader cancels waiting for an item, and tries again."""
     concurrency: int | None = None
+    ahead: int = 0
+    """The number of pages to read ahead; 0 reads without it."""
     attempts: int | None = None
     page_size: int | None = None
     machine_skew: float = 0.0

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -16,6 +16,7 @@ from itnio_voice import (
     Checkpoint,
     Credentials,
     ItnioError,
+    PrefetchedStream,
     RecordStream,
     Retry,
     TimeRangeError,
@@ -170,9 +171,9 @@ class Reader:
     async def _read_stream(self, call: Call, stream: RecordStream[Any], way: str) -> ItnioError | None:
         """Read a stream until it ends, fails or is left; return its error."""
         plan, chance = self.plan, self.plan.chance
+        ahead = stream.prefetch(plan.ahead) if plan.ahead else nullcontext(stream)
         try:
-            reading = stream.__aiter__() if way == "records" else getattr(stream, way)()
-            async with aclosing(self._items(reading)) as items:
+            async with ahead as source, aclosing(self._items(_reading(source, way))) as items:
                 async for item in items:
                     # The records that an endless server invents have no mark.
                     call.marks += [
@@ -240,6 +241,10 @@ class Reader:
             await anyio.sleep(plan.more.choice([0.3, 1, 7.7, 20]))
             server.traffic()
         return True
+
+
+def _reading(source: RecordStream[Any] | PrefetchedStream[Any], way: str) -> AsyncIterator[Any]:
+    return source.__aiter__() if way == "records" else getattr(source, way)()
 
 
 def _time(second: float) -> datetime:
