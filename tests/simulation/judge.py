@@ -38,6 +38,8 @@ class Judge:
 
     plan: Plan
     server: Server
+    _gone: set[str] = attrs.field(factory=set, init=False)
+    """The records that have expired, when everything has been read."""
 
     def check(self, error: ItnioError) -> None:
         """Check that the server gave a reason for an error."""
@@ -119,6 +121,7 @@ class Judge:
         server, calls, plan = self.server, reader.calls, self.plan
         found = sum((call.found for call in calls), Counter[str]())
         kept = self._kept()
+        self._gone = server.seconds.keys() - server.visible()
         must = {mark for mark in there if complete and server.seconds[mark] >= kept and self._is_promised(mark, calls)}
         lost = must - found.keys()
         assert not lost, f"lost: {_some(lost, server)} of {len(must)}"
@@ -166,19 +169,15 @@ class Judge:
             free |= came - within
         # A boundary second is requested together with the range after it: a record of it may expire between the two.
         starts = {math.floor(call.start) for call in calls}
-        free |= {mark for mark in self._gone() if any(start - 1 <= seconds[mark] <= start for start in starts)}
+        free |= {mark for mark in self._gone if any(start - 1 <= seconds[mark] <= start for start in starts)}
         return {mark for mark, count in found.items() if count > 1 and seconds[mark] >= kept} - free
 
     def _may_come(self, mark: str, calls: list[Call]) -> bool:
         """Whether a record lies in the read ranges; one that appears or expires may be of the boundary second."""
         second = self.server.seconds[mark]
-        first = math.floor(min(call.start for call in calls)) - (mark in self.server.came | self._gone())
+        first = math.floor(min(call.start for call in calls)) - (mark in self.server.came | self._gone)
         ends = [math.inf if call.end is None else math.floor(call.end) for call in calls]
         return first <= second <= max(ends)
-
-    def _gone(self) -> set[str]:
-        """Return the records that have expired."""
-        return self.server.seconds.keys() - self.server.visible()
 
     def _judge_skipped(self, call: Call) -> None:
         """Check that only expired ranges are skipped."""
