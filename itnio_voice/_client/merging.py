@@ -11,6 +11,8 @@ from anyio.abc import TaskGroup
 
 from .._http.event_loop import OneEventLoop
 from .._model.printable import get_logger
+from .._wire.pages import LARGEST_PAGE
+from .stream import RecordStream
 
 __all__ = ["MergedStreams", "merge"]
 
@@ -28,8 +30,9 @@ def merge(
     `async with merge({"eu": eu.records(a, b), "us": us.records(a, b)}) as merged: async for name, record in merged: …`
 
     Each stream keeps its own order, and the streams are interleaved as their items arrive. At most `buffer` items, plus
-    one of each stream, are read ahead of the consumer: when it is slow, no more requests are sent. Leaving the `async
-    with` stops all streams.
+    one of each stream, are read ahead of the consumer; of a stream of records, as many pages as hold `buffer` records
+    wait or are in flight besides. When the consumer is slow, no more requests are sent. Leaving the `async with` stops
+    all streams.
 
     Any number of tasks may call `anext(merged)`, and each call may be cancelled, also by `asyncio.timeout` or
     `asyncio.wait_for`: the next call returns the item that the cancelled call did not return.
@@ -66,6 +69,7 @@ class MergedStreams(Generic[K, T]):
         self._streams = streams
         self._first_failure_ends = first_failure_ends
         self._queue = _Queue[tuple[K, T]](buffer)
+        self._pages_ahead = -(-buffer // LARGEST_PAGE)
         self._unfinished = set(streams)
         self._failures: dict[K, Exception] = {}
         self._raised = False
@@ -154,9 +158,11 @@ class MergedStreams(Generic[K, T]):
 
     async def _read(self, name: K, stream: AsyncIterable[T], readers: TaskGroup) -> None:
         try:
-            async for item in stream:
-                if fits := self._queue.put((name, item)):
-                    await fits.wait()
+            if isinstance(stream, RecordStream):
+                async with stream.prefetch(self._pages_ahead) as ahead:
+                    await self._read_items(name, ahead)
+            else:
+                await self._read_items(name, stream)
             self._unfinished.remove(name)
         except Exception as failure:  # noqa: BLE001 -- __anext__ raises it
             failure.add_note(f"while reading {name!r}")
@@ -168,6 +174,11 @@ class MergedStreams(Generic[K, T]):
                 extra = {"itnio.stream": str(name), "itnio.error": type(failure).__name__}
                 rest = ", the others go on" if self._unfinished else ""
                 _LOGGER.warning("reading %r failed%s: %s", name, rest, failure, extra=extra)
+
+    async def _read_items(self, name: K, items: AsyncIterable[T]) -> None:
+        async for item in items:
+            if fits := self._queue.put((name, item)):
+                await fits.wait()
 
 
 class _Queue(Generic[T]):

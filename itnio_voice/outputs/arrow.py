@@ -12,7 +12,7 @@ from typing import Any, Generic
 
 import attrs
 
-from .._client.stream import RecordStream
+from .._client.stream import PrefetchedStream, RecordStream
 from .._extras import needs
 from .._model.errors import DecodeError
 from .._model.records import CallRecord, R, VoiceRecord
@@ -94,9 +94,11 @@ def record_batch(
 
 
 def record_batches(
-    stream: RecordStream[R], *, size: int = ROWS, account: str | None = None
+    stream: RecordStream[R] | PrefetchedStream[R], *, size: int = ROWS, account: str | None = None
 ) -> AsyncIterator[pa.RecordBatch]:
     """Read a stream as batches of `size` rows, the last one of what is left; none for an empty stream.
+
+    The stream may be read ahead: pass what `async with stream.prefetch()` returns.
 
     With `account`, its name is a column of each row. A window counts in `stream.checkpoint` only after the batch with
     its last record has been returned and another is requested. A batch may end inside a window, so a stream that is
@@ -109,6 +111,9 @@ def record_batches(
     if type(size) is not int or size < 1:
         message = f"size must be a whole number from 1, not {size!r}"
         raise ValueError(message)
+    if isinstance(stream, PrefetchedStream):
+        ahead = stream
+        return ahead._begin(lambda: _Batches(ahead._stream, size, account))  # noqa: SLF001 -- another way to read it
     return _Batches(stream, size, account)
 
 
@@ -123,10 +128,11 @@ async def to_table(stream: RecordStream[R]) -> pa.Table:
     Raises:
         ItnioError: as the stream does, and as `record_batch` does.
     """
-    reading = record_batches(stream)
-    with stream._delivery.hold():  # noqa: SLF001 -- another way to read a stream
-        batches = [batch async for batch in reading]
-        return pa.Table.from_batches(batches, schema=schema(stream.of)).unify_dictionaries()
+    async with stream.prefetch() as ahead:
+        reading = record_batches(ahead)
+        with stream._delivery.hold():  # noqa: SLF001 -- another way to read a stream
+            batches = [batch async for batch in reading]
+            return pa.Table.from_batches(batches, schema=schema(stream.of)).unify_dictionaries()
 
 
 class _Batches(Generic[R]):

@@ -9,7 +9,7 @@ import io
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -95,8 +95,10 @@ async def export(
         await anyio.to_thread.run_sync(check_place, output)
     kind = FileSpec(next(iter(streams.values())).of, account, csv_safe)
     failed: ExceptionGroup[Exception] | None = None
-    windows = {name: stream.windows() for name, stream in streams.items()}
-    async with merge(windows, buffer=1, on_error=on_error) as merged:
+    async with AsyncExitStack() as stack:
+        ahead = {name: await stack.enter_async_context(stream.prefetch()) for name, stream in streams.items()}
+        windows = {name: stream.windows() for name, stream in ahead.items()}
+        merged = await stack.enter_async_context(merge(windows, buffer=1, on_error=on_error))
         try:
             async for name, batch in merged:
                 on_progress()

@@ -5,6 +5,7 @@ records that are not there, and a load that did not end changes nothing.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -14,7 +15,7 @@ import attrs
 from .._client.accounts import Account
 from .._client.merging import MergedStreams, merge
 from .._client.session import SessionOptions
-from .._client.stream import RecordStream
+from .._client.stream import PrefetchedStream
 from .._extras import needs
 from .._model.records import CallRecord, SipRecord, VoiceRecord
 from ._warehouse.job import Streams, SyncJob, SyncResult, sync_job
@@ -121,24 +122,26 @@ def _rows(job: SyncJob, sessions: SharedSessions, table: str, of: type[CallRecor
     yield columns_of(of).empty_table()
     state: dict[str, dict[str, str]] = dlt.current.resource_state().setdefault("done", {})
     result = job.result or SyncResult()
-    with sessions:
+    with sessions, ExitStack() as stack:
+        enter, portal = stack.enter_context, sessions.portal
         streams = result.streams[table] = _streams(job, sessions, of, state)
-        batches = {name: _batches(stream, name) for name, stream in streams.items()}
+        ahead = {name: enter(portal.wrap_async_context_manager(stream.prefetch())) for name, stream in streams.items()}
+        batches = {name: _batches(stream, name) for name, stream in ahead.items()}
         reading: MergedStreams[str, pa.RecordBatch | None] = merge(batches, buffer=1, on_error="collect")
-        with sessions.portal.wrap_async_context_manager(reading) as merged:
-            try:
-                while item := sessions.portal.call(anext, merged, None):
-                    name, batch = item
-                    if batch is None:
-                        state[name] = job.state_after(name, state.get(name), streams[name].checkpoint.done)
-                    else:
-                        yield rows_of(batch, of)
-                    job.on_progress(result)
-            except ExceptionGroup:
-                if not job.result:
-                    raise
-                for name, failure in merged.failures.items():
-                    result.failed.setdefault(name, {})[table] = failure
+        merged = enter(portal.wrap_async_context_manager(reading))
+        try:
+            while item := portal.call(anext, merged, None):
+                name, batch = item
+                if batch is None:
+                    state[name] = job.state_after(name, state.get(name), streams[name].checkpoint.done)
+                else:
+                    yield rows_of(batch, of)
+                job.on_progress(result)
+        except ExceptionGroup:
+            if not job.result:
+                raise
+            for name, failure in merged.failures.items():
+                result.failed.setdefault(name, {})[table] = failure
 
 
 def _streams(
@@ -153,7 +156,7 @@ def _streams(
     }
 
 
-async def _batches(stream: RecordStream[Any], account: str) -> AsyncIterator[pa.RecordBatch | None]:
+async def _batches(stream: PrefetchedStream[Any], account: str) -> AsyncIterator[pa.RecordBatch | None]:
     """Yield the batches of a stream, and None after the last one."""
     async for batch in record_batches(stream, account=account):
         yield batch
