@@ -77,10 +77,10 @@ class Walk(Generic[R]):
     @property
     def has_room(self) -> bool:
         """Whether one more page may be requested ahead; if none waits or is in flight, always."""
-        if self._most_ahead is None:
+        if self._most_ahead is None or not (self._outbox or self._in_flight):
             return True
-        waiting = self._outbox.pages + self._in_flight + (self._gap.pages_waiting if self._gap else 0)
-        return waiting < self._most_ahead or not (self._outbox or self._in_flight)
+        needed = self._in_flight + (self._gap.pages_waiting if self._gap else 0)
+        return needed < self._outbox.left / self._plan.page_size and needed + self._outbox.pages < self._most_ahead
 
     # Steps
 
