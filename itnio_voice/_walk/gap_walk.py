@@ -200,10 +200,13 @@ class GapWalk(Generic[R]):
     def settle(self, now: float) -> bool:
         """Narrow the first window that does not fit, and put the records of those before it into the outbox.
 
-        Returns whether a window was narrowed.
+        Returns whether a window was narrowed for another reason than its number of records, so that it is not known
+        what fits.
         """
+        is_uncertain = False
         unfit = next(filter(self._must_narrow, self.open), None)
         if unfit:
+            is_uncertain = unfit.is_exhausted or unfit.current.inconsistent
             self._width.narrow(unfit.window.span, min(unfit.current.depth, self._outbox.left))
             self.reopen(unfit, now)
         while self.open and self._outbox.left > 0:
@@ -218,7 +221,7 @@ class GapWalk(Generic[R]):
                 front.error = front.incomplete()
             else:
                 break
-        return unfit is not None
+        return is_uncertain
 
     def _must_narrow(self, opened: OpenWindow[R]) -> bool:
         """Return whether a window must be replaced by smaller ones."""

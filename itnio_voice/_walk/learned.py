@@ -19,6 +19,8 @@ MAX_TOTALS = 1_000
 """The maximum number of totals that are remembered."""
 MAX_MISSED_OVERLAPS = 3
 """After this many windows in a row, the order of the records is taken to depend on the page size."""
+CLEARLY_WIDER = 1.25
+"""How much wider a window must be for its total to be expected to be larger."""
 ROUND_TOTAL = 1_000
 """Servers that cap totals cap them at a multiple of this."""
 
@@ -97,12 +99,12 @@ class Learned:
         self.overlapping &= self.missed_overlaps < MAX_MISSED_OVERLAPS
 
     def is_suspicious(self, total: int, span: timedelta) -> bool:
-        """Return whether a total may be a cap: a round number, or a number that was also the total of a wider window.
+        """Return whether a total may be a cap: a round number, or also the total of a window that is clearly wider.
 
-        The total is remembered for later windows.
+        Windows of about the same length often have the same total by chance. The total is remembered for later windows.
         """
         wider = self._totals.pop(total, timedelta())
         self._totals[total] = max(wider, span)
         if len(self._totals) > MAX_TOTALS:
             del self._totals[next(iter(self._totals))]
-        return total % ROUND_TOTAL == 0 or wider > span
+        return total % ROUND_TOTAL == 0 or wider > CLEARLY_WIDER * span

@@ -36,7 +36,7 @@ from .widths import WindowWidth
 
 __all__ = ["Walk"]
 
-BATCHES_PER_SLOT = 8
+BATCHES_PER_SLOT = 16
 """The maximum number of requests of one step, for each request that may be in flight."""
 
 
@@ -54,6 +54,7 @@ class Walk(Generic[R]):
         self._in_flight = 0
         # The maximum number of requests of a step, and how many more the current step may send.
         self._batch_size = self._batch_room = 1.0
+        self._is_short = True
         # When reading ahead: the maximum number of pages that wait or are in flight, and what to call with a new chunk.
         self._most_ahead: int | None = None
         self._on_chunk: Callable[[], None] = lambda: None
@@ -115,6 +116,8 @@ class Walk(Generic[R]):
         await anyio.lowlevel.checkpoint()  # with a transport in memory, it may be the only one
         most = ceil(min(self._batch_size, max(1, self._outbox.left / self._plan.page_size)))
         self._batch_room = most if self._most_ahead is None else inf
+        # A short step is a single round trip, so that its records are returned as soon as possible.
+        self._is_short = self._batch_room <= self._plan.concurrency > 1
         request = self._next_request(gap)
         if request is None:
             await self._pause(gap)
@@ -128,7 +131,7 @@ class Walk(Generic[R]):
             failure, self._failure = self._failure, None
             raise failure
         concurrency = self._plan.concurrency
-        most = concurrency * min(concurrency, BATCHES_PER_SLOT)
+        most = concurrency * BATCHES_PER_SLOT
         self._batch_size = (
             1 if any(opened.error for opened in gap.open) else min(max(4 * self._batch_size, concurrency), most)
         )
@@ -149,8 +152,8 @@ class Walk(Generic[R]):
             await self._request(gap, request)
             if self._most_ahead is not None:
                 self._settle_ahead(gap)
-            request = self._next_request(gap)
-            if group:
+            request = None if self._is_short else self._next_request(gap)
+            if group and not self._is_short:
                 self._start_workers(gap, group)
 
     def _next_request(self, gap: GapWalk[R]) -> PageOfWindow[R] | None:
@@ -179,8 +182,7 @@ class Walk(Generic[R]):
 
     def _settle(self, gap: GapWalk[R]) -> None:
         if gap.settle(anyio.current_time()):
-            # What was known about the windows does not hold any more: it is found out with a few requests.
-            self._search.forget()
+            # What was known about windows does not hold any more: few requests find out what does.
             self._batch_size = 1
         if self._outbox:
             self._on_chunk()
