@@ -1,11 +1,17 @@
-"""The part of the interface of `httpx` and `httpx2` clients that a session uses."""
+"""Requests over a caller's own client: the part of the interface of httpx and httpx2 clients that a session uses."""
 
 import sys
 from contextlib import suppress
 from types import ModuleType
 from typing import Any, Protocol
 
-__all__ = ["HTTPClient", "forget_cookies", "library_of", "remove_cookies"]
+import attrs
+
+from .bodies import Body, receive_body
+from .credentials import Signature
+from .request import APIRequest, signed_headers
+
+__all__ = ["CallersClient", "HTTPClient", "library_of"]
 
 
 class HTTPClient(Protocol):
@@ -41,7 +47,31 @@ def library_of(client: HTTPClient) -> ModuleType:
     raise TypeError(message)
 
 
-def remove_cookies(request: Any, client: HTTPClient) -> None:
+@attrs.frozen(eq=False)
+class CallersClient:
+    """Requests to one API over a caller's client. `library` is the module of its class."""
+
+    client: HTTPClient
+    library: ModuleType
+    base_url: str
+
+    async def exchange(self, request: APIRequest, signature: Signature) -> tuple[Any, Body]:
+        """Send one request and receive its answer. The frame of this method holds the signature."""
+        signed = self.client.build_request(
+            request.method,
+            self.base_url.rstrip("/") + request.path,
+            content=request.content,
+            params=request.params,
+            headers=signed_headers(signature),
+            timeout=None,
+        )
+        _remove_cookies(signed, self.client)
+        answer = await self.client.send(signed, stream=True, follow_redirects=False)
+        _forget_cookies(answer, self.client)
+        return answer, await receive_body(answer)
+
+
+def _remove_cookies(request: Any, client: HTTPClient) -> None:
     """Remove from a request the cookies of its client's jar, which may belong to another account.
 
     A Cookie header that is set in the client's own headers is kept.
@@ -50,7 +80,7 @@ def remove_cookies(request: Any, client: HTTPClient) -> None:
         del request.headers["Cookie"]
 
 
-def forget_cookies(response: Any, client: HTTPClient) -> None:
+def _forget_cookies(response: Any, client: HTTPClient) -> None:
     """Remove from a client's jar the cookies that a response has set: httpx has no option to ignore them."""
     if "Set-Cookie" in response.headers:
         for cookie in response.cookies.jar:

@@ -1,7 +1,7 @@
-"""The session's own HTTP client: httpx over the connection pool of httpcore2.
+"""The connections of a session: an httpx transport over the connection pool of httpcore2.
 
 httpx 0.28 uses httpcore 1.0, whose pool loses the connections of cancelled requests (its issue 1093); the pool of
-httpcore2 does not. With a custom transport, httpx ignores the proxies of the environment, so they are mounted here.
+httpcore2 does not. With a custom transport, httpx ignores the proxies of the environment, so they are read here.
 """
 
 import os
@@ -27,7 +27,7 @@ import httpx
 from .bodies import receive
 from .request import is_loopback
 
-__all__ = ["PooledTransport", "end_connection", "is_direct", "make_client", "proxy_mounts"]
+__all__ = ["PooledTransport", "end_connection", "is_direct", "make_client", "proxy_mounts", "routed"]
 
 _KEEPALIVE_SECONDS = 30.0
 _POLL_SECONDS = 0.005
@@ -51,13 +51,54 @@ _ERRORS: Mapping[type[Exception], type[httpx.TransportError]] = {
 
 
 def make_client(connections: int, base_url: str | None = None) -> httpx.AsyncClient:
-    """Return a client for one API, with a pool of at most `connections`, certificates checked, and no cookies.
-
-    Requests use the environment's proxies, except requests to this machine: there a base URL may be `http://`, so a
-    proxy would see the signature and the records.
+    """Return a client of httpx for one API, over the same connections as those of `routed`. It keeps no cookies.
 
     Raises:
         ValueError: if a proxy of the environment has an unknown scheme.
+    """
+    direct, mounts = _transports(connections, base_url)
+    return httpx.AsyncClient(transport=direct, mounts=mounts, cookies=NoCookies())
+
+
+def routed(connections: int, base_url: str) -> "tuple[PooledTransport, list[tuple[bytes, bytes]]]":
+    """Return the transport to one API, and the headers that httpx would send with each request to it.
+
+    How httpx matches the patterns of proxies is not public, so one of its clients is asked: its transports send
+    nothing, they raise. `Accept-Encoding` is not among the headers.
+
+    Raises:
+        ValueError: if a proxy of the environment has an unknown scheme.
+    """
+
+    def choice(transport: PooledTransport) -> httpx.MockTransport:
+        def choose(request: httpx.Request) -> httpx.Response:
+            del request.headers["Accept-Encoding"]
+            raise _Chosen(transport, request.headers.raw)
+
+        return httpx.MockTransport(choose)
+
+    direct, mounts = _transports(connections, base_url)
+    choices: dict[str, httpx.BaseTransport | None] = {
+        pattern: None if transport is None else choice(transport) for pattern, transport in mounts.items()
+    }
+    with httpx.Client(transport=choice(direct), mounts=choices) as client:
+        try:
+            client.get(base_url)
+        except _Chosen as chosen:
+            transport, headers = chosen.args
+            return transport, headers
+    raise AssertionError
+
+
+class _Chosen(Exception):  # noqa: N818 -- no error
+    """The transport that httpx has chosen for a request, and the headers of the request."""
+
+
+def _transports(connections: int, base_url: str | None) -> "tuple[PooledTransport, dict[str, PooledTransport | None]]":
+    """Return the transport without a proxy, and that for each httpx URL pattern, None for the one without a proxy.
+
+    Each has a pool of at most `connections`, and checks certificates. Requests use the environment's proxies, except
+    requests to this machine: there a base URL may be `http://`, so a proxy would see the signature and the records.
     """
     context = _context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
     proxies = getproxies()
@@ -66,7 +107,7 @@ def make_client(connections: int, base_url: str | None = None) -> httpx.AsyncCli
         pattern: PooledTransport(connections, context, httpx.Proxy(proxy)) if proxy else None
         for pattern, proxy in ({} if direct else proxy_mounts(proxies)).items()
     }
-    return httpx.AsyncClient(transport=PooledTransport(connections, context), mounts=mounts, cookies=NoCookies())
+    return PooledTransport(connections, context), mounts
 
 
 @cache
@@ -164,7 +205,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
                     request.method,
                     _url(request.url),
                     headers=request.headers.raw,
-                    content=request.content,
+                    content=request.read(),
                     extensions=request.extensions,
                 )
             )

@@ -1,21 +1,19 @@
-"""Building a signed request, and checking the base URL that it is sent to."""
+"""The request to the API, the headers that sign it, and checking the base URL that it is sent to."""
 
 import re
 from collections.abc import Mapping
 from importlib import import_module
 from ipaddress import ip_address
 from types import ModuleType
-from typing import Any
 
 import attrs
 
 from .._model.printable import printable
 from .bodies import ENCODING
-from .clients import HTTPClient, remove_cookies
 from .credentials import Signature
 from .redaction import redact_users
 
-__all__ = ["APIRequest", "base_url_problem", "build_request", "check_base_url", "is_loopback"]
+__all__ = ["APIRequest", "base_url_problem", "check_base_url", "is_loopback", "signed_headers"]
 
 _CONTENT_TYPE = "application/json;charset=UTF-8"
 _LONGEST_BASE_URL = 2000
@@ -87,22 +85,12 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
 
 
-def build_request(client: HTTPClient, base_url: str, request: APIRequest, signature: Signature) -> Any:
-    """Return a signed request of the client's own class. The frame of this function holds the signature."""
-    headers = {
+def signed_headers(signature: Signature) -> dict[str, str]:
+    """Return the headers that sign a request, describe its body, and say how its answer may be encoded."""
+    return {
         "Api-Key": signature.api_key,
         "Timestamp": signature.timestamp,
         "Sign": signature.digest,
         "Content-Type": _CONTENT_TYPE,
         "Accept-Encoding": ENCODING,
     }
-    signed = client.build_request(
-        request.method,
-        base_url.rstrip("/") + request.path,
-        content=request.content,
-        params=request.params,
-        headers=headers,
-        timeout=None,
-    )
-    remove_cookies(signed, client)
-    return signed

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import attrs
@@ -23,16 +23,19 @@ from .._model.errors import (
     refusal_message,
 )
 from .._model.printable import Message, get_logger
-from .bodies import Body, receive_body
-from .clients import HTTPClient, forget_cookies, library_of
+from .bodies import Body
+from .clients import CallersClient, HTTPClient, library_of
 from .credentials import Credentials, Signature, sign
 from .event_loop import OneEventLoop
 from .fair_slots import FairSlots
 from .pace import Pace
 from .redaction import redact_error, without_frames
-from .request import APIRequest, build_request, check_base_url
+from .request import APIRequest, check_base_url
 from .retry import CALLABLE, Attempts, Retry, count, log_retries, positive
 from .server_clock import ServerClock
+
+if TYPE_CHECKING:
+    from .own_client import OwnClient
 
 __all__ = ["Transport"]
 
@@ -70,7 +73,7 @@ class Transport:
     retry: Retry = attrs.field(validator=instance_of(Retry))
     clock: Callable[[], float] = time.time
 
-    _http: HTTPClient = attrs.field(init=False)
+    _http: "CallersClient | OwnClient" = attrs.field(init=False)
     _network_errors: tuple[type[Exception], ...] = attrs.field(init=False)
     _timeouts: type[Exception] = attrs.field(init=False)
     _gate: FairSlots = attrs.field(init=False)
@@ -84,10 +87,10 @@ class Transport:
     def __attrs_post_init__(self) -> None:
         check_base_url(self.base_url, library=None if self.client is None else library_of(self.client))
         if self.client is None:
-            self._http = _make_client(self.concurrency, self.base_url)
+            self._http = _own_client(self.base_url, self.concurrency)
         else:
-            self._http = self.client
-        library = library_of(self._http)
+            self._http = CallersClient(self.client, library_of(self.client), self.base_url)
+        library = self._http.library
         self._network_errors = (library.RequestError, library.InvalidURL, OSError)
         self._timeouts = library.TimeoutException
         self._gate = FairSlots(1)
@@ -116,7 +119,7 @@ class Transport:
         self._closed = True
         for call in self._calls:
             call.cancel()
-        if self.client is None:
+        if not isinstance(self._http, CallersClient):
             # In a separate task: the pool shields its closing from cancel scopes, but not from asyncio's cancel().
             async with anyio.create_task_group() as group:
                 group.start_soon(self._http.aclose)
@@ -277,10 +280,7 @@ class Transport:
         """Send one request and receive its answer; translate the errors of the HTTP library."""
         try:
             with anyio.fail_after(seconds):
-                signed = build_request(self._http, self.base_url, request, signature)
-                answer = await self._http.send(signed, stream=True, follow_redirects=False)
-                forget_cookies(answer, self._http)
-                return answer, await receive_body(answer)
+                return await self._http.exchange(request, signature)
         except TimeoutError:
             failure: TransportError = RequestTimeoutError(
                 Message(f"{{request}}: no complete answer within {seconds:.3g} s", request=request)
@@ -313,16 +313,16 @@ def _end_connection(answer: Any) -> None:
         end_connection(stream)
 
 
-def _make_client(connections: int, base_url: str) -> HTTPClient:
+def _own_client(base_url: str, connections: int) -> "OwnClient":
     """Return a client of our own.
 
     Raises:
         ValueError: if the proxies of the environment are invalid; its text holds no password of them.
     """
-    from .pool import make_client  # noqa: PLC0415 -- its import takes longer than that of all other modules
+    from .own_client import OwnClient  # noqa: PLC0415 -- its import takes longer than that of all other modules
 
     try:
-        return make_client(connections, base_url)
+        return OwnClient.to(base_url, connections)
     except OSError:
         raise  # a file of certificates
     except Exception as error:  # noqa: BLE001 -- of httpx, and of what it needs for some proxies

@@ -1,4 +1,4 @@
-"""The session's own client: proxies and errors are those of httpx."""
+"""The session's own connections: proxies and errors are those of httpx."""
 
 import socket
 import threading
@@ -16,7 +16,7 @@ import pytest
 from anyio.abc import SocketAttribute
 
 from itnio_voice import Credentials, Retry, TransportError, VoiceSession
-from itnio_voice._http.pool import is_direct, make_client, proxy_mounts
+from itnio_voice._http.pool import is_direct, make_client, proxy_mounts, routed
 from itnio_voice.sandbox import Sandbox
 
 END = datetime.now(UTC).replace(microsecond=0)
@@ -44,6 +44,70 @@ def test_proxies_are_read_as_httpx_reads_them(proxies: dict[str, str], expected:
     assert expected == proxy_mounts(proxies)
 
 
+VARIABLES = [f"{scheme}_PROXY" for scheme in ("HTTP", "HTTPS", "ALL", "NO")]
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Remove the proxies of the environment, and return what sets others."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    return monkeypatch
+
+
+def proxy_to(url: str) -> str | None:
+    """Return the proxy of our transport to a URL, as `host:port`."""
+    transport: Any = routed(1, url)[0]
+    proxy = transport._pool._proxy
+    return proxy and f"{proxy.url.host.decode()}:{proxy.url.port}"
+
+
+def proxy_of_httpx(url: str) -> str | None:
+    """Return the proxy that httpx's own client uses for a URL, as `host:port`."""
+    client: Any = httpx.AsyncClient()
+    proxy = getattr(client._transport_for_url(httpx.URL(url))._pool, "_proxy_url", None)
+    return proxy and f"{proxy.host.decode()}:{proxy.port}"
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"HTTPS_PROXY": "http://one:1"},
+        {"https_proxy": "http://one:1"},
+        {"HTTPS_PROXY": "one:1"},
+        {"HTTPS_PROXY": "https://one:1"},
+        {"HTTP_PROXY": "http://two:2"},
+        {"ALL_PROXY": "http://three:3"},
+        {"HTTP_PROXY": "http://two:2", "HTTPS_PROXY": "http://one:1", "ALL_PROXY": "http://three:3"},
+        {"HTTP_PROXY": "http://two:2", "ALL_PROXY": "http://three:3"},
+        {"ALL_PROXY": "http://three:3", "NO_PROXY": "*"},
+        {"ALL_PROXY": "http://three:3", "NO_PROXY": "itniotech.com"},
+        {"ALL_PROXY": "http://three:3", "NO_PROXY": ".itniotech.com"},
+        {"ALL_PROXY": "http://three:3", "NO_PROXY": "api.itniotech.com,10.1.2.3"},
+        {"HTTPS_PROXY": "http://one:1", "NO_PROXY": "https://api.itniotech.com:8443"},
+        {"HTTPS_PROXY": "http://one:1", "NO_PROXY": "http://api.itniotech.com"},
+        {"HTTPS_PROXY": "http://one:1", "NO_PROXY": "fd00::1"},
+    ],
+)
+def test_proxies_are_chosen_as_httpx_chooses_them(environment: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    """For each URL and all variables, a session's requests use the proxy that httpx's own client would use."""
+    for name, value in variables.items():
+        environment.setenv(name, value)
+    hosts = [
+        "api.itniotech.com",
+        "API.itniotech.com",
+        "itniotech.com",
+        "itniotech.com.example",
+        "10.1.2.3",
+        "[fd00::1]",
+    ]
+    urls = [f"https://{host}{port}/voice" for host in hosts for port in ("", ":443", ":8443")]
+
+    assert [proxy_of_httpx(url) for url in urls] == [proxy_to(url) for url in urls]
+
+
 @pytest.mark.parametrize(
     ("url", "direct"),
     [
@@ -60,17 +124,15 @@ def test_no_proxy_is_respected(monkeypatch: pytest.MonkeyPatch, url: str, direct
     """`NO_PROXY` works on our client as it does on httpx's own."""
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "onbuka.com,.laaffic.com,10.1.2.3")
-    ours, theirs = make_client(1), httpx.AsyncClient()
 
-    for client in (ours, theirs):
-        assert direct == (client._transport_for_url(httpx.URL(url)) is client._transport)
+    assert direct == (proxy_to(url) is None) == (proxy_of_httpx(url) is None)
 
 
 def test_a_proxy_of_an_unknown_scheme_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused when the session is created."""
     monkeypatch.setenv("HTTPS_PROXY", "gopher://proxy")
     with pytest.raises(ValueError, match="gopher"):
-        make_client(1)
+        routed(1, "https://api.itniotech.com/voice")
 
 
 @pytest.fixture
@@ -98,10 +160,13 @@ def proxy() -> Iterator[tuple[str, list[bytes]]]:
 
 
 @pytest.mark.anyio
-async def test_requests_go_through_the_proxy(monkeypatch: pytest.MonkeyPatch, proxy: tuple[str, list[bytes]]) -> None:
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+async def test_requests_go_through_the_proxy(
+    environment: pytest.MonkeyPatch, proxy: tuple[str, list[bytes]], name: str
+) -> None:
     """https is tunnelled through the environment's proxy, with its authorization; a refusal is a TransportError."""
     url, heard = proxy
-    monkeypatch.setenv("HTTPS_PROXY", url)
+    environment.setenv(name, url)
     credentials = Credentials("api-key-1", "secret-of-1")
     async with VoiceSession(credentials, retry=Retry(attempts=1)) as session:
         with pytest.raises(TransportError, match="407"):
@@ -154,19 +219,18 @@ def test_loopback_and_no_proxy_addresses_are_direct(host: str, direct: bool) -> 
 
 @pytest.mark.parametrize("url", ["https://10.1.2.3/voice", "https://api.itniotech.com/voice", "https://[::1]:8000"])
 def test_no_proxy_may_name_networks(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    """A client for an address in a network of `NO_PROXY` has no proxies; one for another address does."""
+    """Requests to an address in a network of `NO_PROXY` use no proxy; those to other addresses do."""
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "10.0.0.0/8")
-    client = make_client(1, url)
 
-    assert ("itniotech" not in url) == (client._transport_for_url(httpx.URL(url)) is client._transport)
+    assert ("itniotech" not in url) == (proxy_to(url) is None)
 
 
 def test_certificates_are_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients share their TLS context, while the environment names the same certificates."""
+    """Sessions share their TLS context, while the environment names the same certificates."""
 
     def context() -> Any:
-        transport: Any = make_client(1)._transport
+        transport: Any = routed(1, "https://api.itniotech.com/voice")[0]
         return transport._pool._ssl_context
 
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
@@ -259,7 +323,7 @@ async def test_our_own_client_ignores_cookies() -> None:
     assert not [request for request in received if b"cookie" in request.lower()]
 
 
-def test_the_jar_of_our_own_client_stays_empty() -> None:
+def test_the_jar_of_a_client_over_our_connections_stays_empty() -> None:
     """An answer that sets a cookie leaves it empty."""
     client = make_client(1)
     request = httpx.Request("GET", "https://api.itniotech.com/")

@@ -106,8 +106,9 @@ async def assert_usable(session: VoiceSession, sandbox: Sandbox) -> int:
 
 async def assert_idle(session: VoiceSession, sandbox: Sandbox) -> int:
     """Check that no request is in flight; return the number of open connections, all of them in the pool."""
-    transport: Any = session._transport._http
-    pool = transport._transport._pool
+    own: Any = session._transport._http
+    theirs: Any = session._transport.client
+    pool = (theirs._transport if theirs else own.transport)._pool
     await until(lambda: sandbox.in_flight == 0 and sandbox.connections == len(pool.connections))
     assert f"[Requests: 0 active, 0 queued | Connections: 0 active, {sandbox.connections} idle]" in repr(pool)
     return sandbox.connections
