@@ -29,18 +29,17 @@ first. Without a total, a pass is a union by itself if it ends with an empty pag
 """
 
 from collections.abc import Hashable, Iterator, Sequence
-from itertools import groupby, pairwise
-from operator import attrgetter, ge, le
 from typing import Any, Generic
 
 import attrs
 
-from .._model.records import CallRecord, R
+from .._model.records import R
 from .._model.windows import SHORTEST, Window
 from .._wire.pages import LARGEST_PAGE, Page
 from .learned import Learned
 from .seen import PageKeys, page_keys
 from .slices import Slice, overlapping_slices
+from .time_order import TimeOrder
 
 __all__ = ["WindowPass"]
 
@@ -48,85 +47,6 @@ MAX_PAGES, MAX_PAGES_PER_STEP = 50, 10
 """The maximum number of pages without a total: the first, plus the second for each record of a full page."""
 MAX_SHORT_PAGES = 3
 """The maximum number of short pages that may be followed by another page."""
-
-Ends = list[tuple[CallRecord, CallRecord]]
-"""The first and the last record of each page, in the order of the pages."""
-
-
-@attrs.frozen
-class _Order:
-    """An order of records: by one of their times, ascending (`le`) or descending (`ge`)."""
-
-    read_time: Any
-    comparison: Any
-
-    def sorts(self, records: Sequence[CallRecord]) -> bool:
-        """Return whether records are in this order; False if one of them lacks the time."""
-        return self.sorts_times(list(map(self.read_time, records)))
-
-    def sorts_times(self, times: Sequence[Any]) -> bool:
-        """Return whether times are in this order: datetimes, or texts that compare like them."""
-        return None not in times and list(times) == sorted(times, reverse=self.comparison is ge)
-
-    def page_that_shows_expiry(self, ends: Ends) -> int | None:
-        """Return the number of the page with the oldest records: the first, or the last if descending.
-
-        None if another page has a record of the oldest time too.
-        """
-        one, other = (ends[0][0], ends[1][0]) if self.comparison is le else (ends[-2][1], ends[-1][1])
-        if self.comparison(self.read_time(other), self.read_time(one)):
-            return None
-        return 1 if self.comparison is le else len(ends)
-
-
-_submit_time = attrgetter("submit_time")
-_other_times = map(attrgetter, ("call_time", "hangup_time", "ringing_time", "answer_time"))
-_ORDERS = tuple(_Order(read_time, comparison) for read_time in (_submit_time, *_other_times) for comparison in (le, ge))
-
-
-@attrs.define(eq=False)
-class _TimeOrder:
-    """The time order of the records of a pass: the first of `_ORDERS` that page 1 is in."""
-
-    longest_run: int = 0
-    """The maximum number of records on page 1 in a row that have the same time; 0 if it is in no order."""
-    _order: _Order | None = None
-    _ends: dict[int, tuple[CallRecord, CallRecord]] = attrs.field(factory=dict[Any, Any])
-
-    def __bool__(self) -> bool:
-        return self._order is not None
-
-    def add(self, number: int, records: Sequence[CallRecord], submit_times: Sequence[str] | None) -> None:
-        """Add the records of page `number`, with their submit times if they sort as text; page 1 is added first."""
-        if not records:
-            return
-
-        def times_of(order: _Order) -> Sequence[Any]:
-            if submit_times is not None and order.read_time is _submit_time:
-                return submit_times
-            return list(map(order.read_time, records))
-
-        if number == 1:
-            self._order = next((order for order in _ORDERS if order.sorts_times(times_of(order))), None)
-            if self._order:
-                self.longest_run = max(sum(1 for _ in run) for _, run in groupby(times_of(self._order)))
-        elif self._order and not self._order.sorts_times(times_of(self._order)):
-            self._order = None
-        self._ends[number] = records[0], records[-1]
-
-    def distinguishes(self, one: CallRecord, other: CallRecord) -> bool:
-        """Return whether the times of two records differ."""
-        return self._order is not None and self._order.read_time(one) != self._order.read_time(other)
-
-    @property
-    def page_that_shows_expiry(self) -> int | None:
-        """The number of the page that changes when a record expires; None if the pages together are in no order."""
-        ends = [end for _, end in sorted(self._ends.items())]
-        seams = [(one[1], other[0]) for one, other in pairwise(ends)]
-        order = self._order
-        if order is None or not seams or not all(map(order.sorts, seams)):
-            return None
-        return order.page_that_shows_expiry(ends)
 
 
 @attrs.define(eq=False)
@@ -151,7 +71,7 @@ class WindowPass(Generic[R]):
     totals_differ: bool = attrs.field(default=False, init=False)
     _trusts_totals: bool = attrs.field(init=False)
     distinct: set[Hashable] = attrs.field(factory=set[Any], init=False)
-    _order: _TimeOrder = attrs.field(factory=_TimeOrder, init=False)
+    _order: TimeOrder = attrs.field(factory=TimeOrder, init=False)
     _next: int = attrs.field(default=2, init=False)
     _given_back: list[int] = attrs.field(factory=list[int], init=False)
     _server_size: int = attrs.field(default=LARGEST_PAGE, init=False)

@@ -30,6 +30,7 @@ from . import peers
 from .measuring import Line, by_turns, timed
 from .pages import END, PAGE, START, Held, answers, rows
 from .service import service
+from .virtual import ahead, round_trips
 
 ACCOUNT = Credentials(peers.KEY, peers.SECRET)
 MICRO = 1e6
@@ -275,7 +276,8 @@ def importing() -> Iterator[Line]:
 
 
 SECTIONS: dict[str, Callable[[], Iterator[Line]]] = {
-    section.__name__: section for section in (decoding, memory, walking, loopback, latency, long, importing)
+    section.__name__: section
+    for section in (decoding, memory, walking, loopback, latency, round_trips, ahead, long, importing)
 }
 
 

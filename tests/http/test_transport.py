@@ -182,16 +182,16 @@ async def test_429_uses_up_no_attempt() -> None:
 
 @pytest.mark.parametrize("skew", [-7200.0, 7200.0])
 async def test_the_clock_is_corrected(skew: float) -> None:
-    """A server two hours off is sent its own time after one refusal; each attempt is signed afresh."""
+    """A server two hours off is sent its own time after its first two answers; each attempt is signed afresh."""
     with Sandbox(records=500, behaviour=Behaviour(clock_skew=skew, timestamp_tolerance=30)) as sandbox:
         async with session_on(sandbox, concurrency=8) as session:
             found = await session.records(datetime.now(UTC) - timedelta(days=59)).collect()
             again = await session.records(datetime.now(UTC) - timedelta(days=59)).collect()
-            assert 1 == sum(request.answered == "-16" for request in sandbox.requests)
+            assert 2 == sum(request.answered == "-16" for request in sandbox.requests)
 
             sandbox.behaviour = Behaviour(clock_skew=-skew, timestamp_tolerance=30)
             await session.records(datetime.now(UTC) - timedelta(days=59)).collect()
-            assert 2 == sum(request.answered == "-16" for request in sandbox.requests)
+            assert 4 == sum(request.answered == "-16" for request in sandbox.requests)
 
     assert len(found) == len(again) > 400
 
@@ -217,7 +217,7 @@ async def test_a_clock_that_changes_during_a_walk_loses_no_record(skew: float, c
         assert 2000 == len(found)
         assert concurrency == sandbox.most_in_flight
         assert {1, 60, 120} <= set(refused)
-        assert len(refused) <= 1 + 2 * concurrency
+        assert len(refused) <= min(2, concurrency) + 2 * concurrency
 
 
 async def test_concurrent_calls_are_refused_at_most_once_each() -> None:
