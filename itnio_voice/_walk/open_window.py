@@ -64,15 +64,14 @@ class OpenWindow(Generic[R]):
     _records: dict[Hashable, R] = attrs.field(factory=dict[Any, Any], init=False)
     _found: set[Hashable] = attrs.field(factory=set[Any], init=False)
 
+    can_be_narrowed: bool = attrs.field(init=False)
+    """Whether the window is longer than the shortest one."""
+
     def __attrs_post_init__(self) -> None:
+        self.can_be_narrowed = self.window.span > SHORTEST
         # A window that cannot be narrowed is read with the largest page: a single answer proves it at once.
         size = self.page_size if self.can_be_narrowed else LARGEST_PAGE
         self.current = WindowPass(self.window, size, self.learned, may_overlap=self.can_be_narrowed)
-
-    @property
-    def can_be_narrowed(self) -> bool:
-        """Whether the window is longer than the shortest one."""
-        return self.window.span > SHORTEST
 
     def take_next(self, now: float) -> int | None:
         """Return the next page to request, and mark it as in flight; None if none may be requested at `now`."""

@@ -3,22 +3,34 @@
 How a window is proven complete
 ===============================
 
-A pass requests each page of a window once. It proves the window by itself if
+A window with one page that is not full is one answer: it cannot change between answers, and is complete. A pass over
+several pages proves the window by itself if
 
 - every answer has the same total, and the distinct records add up to it (a record counts as often as a single answer
   lists it, so duplicates that the server itself lists are accepted);
 - each page has as many records as its position requires, and no record is on two pages;
-- the last page was requested after all others had arrived, and page 1, requested again after that, is unchanged;
-- if the last page is full, the page after it is empty, since a total may be too low (some servers repeat their first or
-  last page there; that is accepted only if there are several pages);
-- the records are sorted by one of their times, and all records with the oldest time are on one page.
+- nothing moved between the pages while they were read.
 
-The last three conditions are for windows that change while they are read. If one record expires and another appears
-between two answers, the total stays the same, but the rows between the two move by one position. So a row may move from
-a page that has not been read to one that has, and be missed. If the records are sorted by time, the record that expires
-is on the first or the last page. Then page 1 changes, or the last page repeats a row of the page before it. In any
-other order, the record may be on a page in between, and neither of these shows it. A window with one page is read in
-one answer, so it cannot change between answers.
+If one record expires and another appears between two answers, the total stays the same, but the rows between the two
+move by one position. So a row may move from a page that has not been read to one that has, and be missed. There are two
+proofs that this did not happen.
+
+1. The pages overlap: `current` and `size` name rows, so pages of different sizes can be placed so that each repeats the
+   last rows of the one before, and the last reaches past the total. Suppose a record was missed that was there all the
+   time. On the page before it, all rows come before the record; on the page after it, all rows come after. A row that
+   both pages list would come before and after it. That cannot be, in one fixed order. If records are sorted by a time,
+   and equal times stand in any order, the rows that are repeated must have two different times: the record's time would
+   be at least the later one, and at most the earlier one. The keys that are repeated must occur once in the window.
+2. The records are sorted by one of their times, all records with the oldest time are on one page, and this page,
+   requested again after all others had arrived, is unchanged. As records expire oldest first, none has expired since
+   that page was first read. If it is page 1, nothing has appeared either, as the totals are equal. If it is the last
+   page (newest first), a record may have expired, and another appeared, before that. Then all rows between the place of
+   the new one and the end moved back, up to the last page, which was read after that; going from there to the front,
+   each page must have been read after the change too, or it would have a row in common with the page after it.
+
+The first takes fewer round trips, the second fewer requests if there are many pages. If the last page is full, the page
+after it must be empty, since a total may be too low. (Some servers repeat their first or last page there; that is
+accepted only if there are several pages.) Pages that overlap reach past the total anyway.
 
 Every other window is proven by two unions of passes. The reason is ties: `ORDER BY submit_time LIMIT n OFFSET m`
 without a tie-breaker lists the records of one second in a different order for each `n` and `m`. So the pages of one
@@ -65,6 +77,10 @@ class WindowPass(Generic[R]):
     in_flight: set[int] = attrs.field(factory=set[int], init=False)
     total: int | None = attrs.field(default=None, init=False)
     """The server's number of records; None before page 1, and if it is missing or not trusted."""
+    step: int = attrs.field(init=False)
+    """The number of records on page 1, as on each page but the last: the server may cap `size`."""
+    last_page: int = attrs.field(default=1, init=False)
+    """The number of the last page according to the total, at least 1; if page 1 is empty, it is the last."""
     rows: int = attrs.field(default=0, init=False)
     inconsistent: bool = attrs.field(default=False, init=False)
     """Whether the answers contradict each other, so that the pass cannot prove the window by itself."""
@@ -90,6 +106,7 @@ class WindowPass(Generic[R]):
 
     def __attrs_post_init__(self) -> None:
         self._trusts_totals = self.learned.trusts_totals
+        self.step = self.size
 
     # Which page to request
 
@@ -129,21 +146,9 @@ class WindowPass(Generic[R]):
                 yield self._page_to_confirm
 
     @property
-    def step(self) -> int:
-        """The number of records on each page but the last: the server may cap `size`."""
-        return len(self.keys[1].keys) if self.keys else self.size
-
-    @property
     def step_or_size(self) -> int:
         """The number of records from which a page counts as full."""
         return self.step if len(self.keys) > 1 else self._full_page
-
-    @property
-    def last_page(self) -> int:
-        """The number of the last page according to the total, at least 1; if page 1 is empty, it is the last."""
-        if self._slices:
-            return len(self._slices)
-        return max(1, -(-(self.total or 0) // self.step)) if self.step else 1
 
     @property
     def is_read(self) -> bool:
@@ -237,7 +242,8 @@ class WindowPass(Generic[R]):
     def _add_page(self, number: int, page: Page[R], keys: PageKeys, total: int | None) -> None:
         is_first = not self.keys
         if is_first:
-            self.total, self._server_size = total, page.size
+            self.total, self._server_size, self.step = total, page.size, len(keys.keys)
+            self.last_page = max(1, -(-(total or 0) // self.step)) if self.step else 1
         known, rows = len(self.distinct), len(keys.keys)
         self.inconsistent |= not keys.shared.isdisjoint(self.distinct)
         self.distinct.update(keys.keys)
@@ -277,7 +283,7 @@ class WindowPass(Generic[R]):
             pages = self.last_page + (total % step == 0)
             otherwise = pages + 1 if self._order else 2 * pages
             if slices and len(slices) <= otherwise:
-                self._slices, self._answers[1] = slices, self.keys[1]
+                self._slices, self._answers[1], self.last_page = slices, self.keys[1], len(slices)
                 self._overlaps_prove = not self.keys[1].repeats
 
     def _plan_confirmation(self) -> None:
