@@ -28,7 +28,7 @@ from typing import Generic
 
 import attrs
 
-from .._model.errors import ParameterError
+from .._model.errors import ParameterError, ProtocolError
 from .._model.records import R
 from .._model.windows import SECOND, SHORTEST, Window, before, cut
 from .._wire.pages import Page
@@ -171,8 +171,14 @@ class GapWalk(Generic[R]):
         """Add the failure of a request; its window keeps it, unless it only shows that there is no such page."""
         if not self._is_needed(request):
             return
-        if isinstance(error, ParameterError) and request.reading.add_refusal(request.number):
+        reading, number = request.reading, request.number
+        if isinstance(error, ParameterError) and reading.add_refusal(number):
             self._finish_pass(request.opened, now)
+        elif type(error) in {ParameterError, ProtocolError} and reading.pages_overlap and number > 1:
+            # The reason may be the size. The window is narrowed, and later pages do not overlap.
+            reading.give_up_overlaps()
+        elif type(error) in {ParameterError, ProtocolError} and request.opened.leave_size_out():
+            pass
         else:
             request.opened.error = request.opened.error or error
 

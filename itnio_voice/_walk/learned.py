@@ -87,16 +87,18 @@ class Learned:
     """A window must end at least this long before the server's time: the server refuses later ends."""
     shared_ids: set[Hashable] = attrs.field(factory=set)
     """The ids that different records have in common."""
-    overlapping: bool = True
-    """False once the server did not answer pages of different sizes as requested, or not in the same order."""
+    honours_sizes: bool = True
+    """False once the server did not answer a page of an unusual size as requested."""
+    keeps_order: bool = True
+    """False once the order of the records seems to depend on the page size."""
     missed_overlaps: int = 0
-    """The number of windows in a row whose pages did not repeat the rows that they overlap in."""
+    """The number of windows in a row with a page that did not repeat the last rows of the page before."""
     _totals: dict[int, timedelta] = attrs.field(factory=dict)
 
     def miss_overlap(self) -> None:
         """Record that a page did not repeat the last rows of the page before, though the total was the same."""
         self.missed_overlaps += 1
-        self.overlapping &= self.missed_overlaps < MAX_MISSED_OVERLAPS
+        self.keeps_order &= self.missed_overlaps < MAX_MISSED_OVERLAPS
 
     def is_suspicious(self, total: int, span: timedelta) -> bool:
         """Return whether a total may be a cap: a round number, or also the total of a window that is clearly wider.

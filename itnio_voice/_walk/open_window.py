@@ -22,6 +22,8 @@ MAX_RECORDS = 50_000
 """The maximum number of records in a window that cannot be narrowed: it stops servers that return pages without end."""
 MAX_IDLE_PASSES = 8
 """The maximum number of passes in a row that find no new record."""
+USUAL_SIZES = (100, 50, 20, 10, 5, 2, 1)
+"""The page sizes for passes over a window, on a server that does not honour all sizes."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 4.0
 """Seconds between two passes over a window that may still receive records: doubled each time, from first to longest."""
 
@@ -143,7 +145,18 @@ class OpenWindow(Generic[R]):
             return self.page_size
         if len(done.keys) > 1 and 0 < done.step < done.size:
             self._largest_page = done.step
-        return self._largest_page - self.passes % self._largest_page
+        if self.learned.honours_sizes:
+            return self._largest_page - self.passes % self._largest_page
+        sizes = [size for size in USUAL_SIZES if size <= self._largest_page]
+        return sizes[self.passes % len(sizes)]
+
+    def leave_size_out(self) -> bool:
+        """Begin the pass again with a usual size, if its size is not, and may be the reason for a failure."""
+        if self.current.size in {*USUAL_SIZES, self.page_size}:
+            return False
+        self.learned.honours_sizes = False
+        self.current = WindowPass(self.window, self._next_size(self.current), self.learned)
+        return True
 
     def contents(self) -> list[tuple[PageKeys, Page[R]]]:
         """Return the pages of a complete window that have not been returned yet, with their keys.

@@ -220,7 +220,7 @@ class WindowPass(Generic[R]):
         self._answers[number] = keys
         if total == self.total:
             if len(keys.keys) != max(0, min(rows.stop, total or 0) - rows.start) or page.is_substitute:
-                self.inconsistent, self.learned.overlapping = True, False
+                self.give_up_overlaps()
             elif not all(map(self._overlap_is_equal, (number, number + 1))):
                 self.inconsistent = True
                 self.learned.miss_overlap()
@@ -230,6 +230,15 @@ class WindowPass(Generic[R]):
         times = page.submit_times
         page = attrs.evolve(page, records=page.records[repeated:], submit_times=times and times[repeated:])
         return page, keys.without(repeated)
+
+    @property
+    def pages_overlap(self) -> bool:
+        """Whether the pages overlap."""
+        return self._slices is not None
+
+    def give_up_overlaps(self) -> None:
+        """Record that the server did not answer a page of another size as requested: it may not allow all sizes."""
+        self.inconsistent, self.learned.honours_sizes = True, False
 
     def _overlap_is_equal(self, number: int) -> bool:
         """Return whether a page repeats the last rows of the page before; also if one of them has not arrived."""
@@ -275,7 +284,8 @@ class WindowPass(Generic[R]):
     def _let_pages_overlap(self) -> None:
         """Let the pages overlap, if there is more than one and that costs no more requests than another proof."""
         total, step = self.total or 0, self.step
-        if not (self.may_overlap and self.learned.overlapping) or self.inconsistent or not step:
+        may_overlap = self.may_overlap and self.learned.honours_sizes and self.learned.keeps_order
+        if not may_overlap or self.inconsistent or not step:
             return
         if total > step or (total == step >= self._full_page):
             slices = overlapping_slices(step, self._order.longest_run + 1 if self._order else 1, total)
@@ -316,8 +326,6 @@ class WindowPass(Generic[R]):
         """Record that the server refused a page; return whether that only means that there is no such page."""
         if self.is_behind_the_last(current):
             self._probed = True
-        elif self._slices:
-            self.inconsistent, self.learned.overlapping = True, False
         elif self.keys and self.total is None and len(self.keys[len(self.keys)].keys) < self.step_or_size:
             self._ended = True
         else:

@@ -27,6 +27,7 @@ Order = Literal["ascending", "descending", "unstable", "heap", "by_id", "by_hash
 SelectsBy = Literal["submit_time", "call_time", "hangup_time"]
 PastLast = Literal["empty", "first", "first_silent"]
 Endless = Literal["never", "uncounted", "counted"]
+Sizes = Literal["any", "reduced", "raised", "refused"]
 TimeOffset = Literal["honoured", "ignored"]
 Appears = Literal["submitted", "finished"]
 MissingRecord = Literal["null", "empty", "absent", "parameter"]
@@ -196,6 +197,9 @@ class Behaviour:
     """Whether a range that starts before the retention is -25, or is answered without the expired records."""
     max_size: int = attrs.field(default=_LARGEST_PAGE, validator=_at_least(1, _LARGEST_PAGE))
     """The largest page, in records; a larger `size` (up to 100) is reduced to it without an error."""
+    sizes: Sizes = attrs.field(default="any", validator=_one_of(Sizes))
+    """Whether any `size` is honoured, or only multiples of five and those below: another one is reduced to such a
+    multiple (`reduced`), raised to one (`raised`), or -22 (`refused`)."""
 
     timestamp_tolerance: float = attrs.field(default=300.0, validator=_not_negative)
     """The largest difference of a request's timestamp to the server's clock, in seconds; more is -16."""

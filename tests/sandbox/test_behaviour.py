@@ -36,6 +36,7 @@ def test_defaults_follow_the_vendors_page() -> None:
         {"retention": timedelta(days=-1)},
         {"max_size": 0},
         {"max_size": 101},
+        {"sizes": "odd"},
         {"timestamp_tolerance": -1},
         {"omits": {"searchCount"}},
         {"rate_limit": 0},

@@ -341,6 +341,25 @@ def test_pages_may_be_smaller_than_requested(client: Client) -> None:
     assert (page["size"], page["pages"], len(page["records"])) == (2, 3, 1)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "requested", "served"),
+    [
+        ("any", 99, 99),
+        ("reduced", 99, 95),
+        ("raised", 96, 100),
+        ("reduced", 3, 3),
+        ("raised", 20, 20),
+        ("refused", 95, 95),
+    ],
+)
+def test_only_some_sizes_may_be_honoured(client: Client, sizes: Any, requested: int, served: int) -> None:
+    """Sizes that are no multiple of five are changed or refused; those below are honoured."""
+    insert(client.sandbox, *range(-5, 0))
+    client.sandbox.behaviour = Behaviour(sizes=sizes)
+
+    assert served == client.data(size=requested)["size"]
+
+
 @pytest.mark.parametrize("name", ["total", "size", "current", "pages", "records"])
 def test_a_field_of_a_page_may_be_missing(client: Client, name: str) -> None:
     """A field of a page may be missing."""

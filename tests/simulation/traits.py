@@ -30,6 +30,12 @@ def _fixed_order(plan: Plan) -> None:
     plan.page_size, plan.rows, plan.tight = plan.more.choice([2, 5]), plan.more.randrange(5, 40), False
 
 
+def _sizes(plan: Plan) -> None:
+    """Honour only some page sizes."""
+    plan.change(sizes=plan.more.choice(["reduced", "raised", "refused"]), max_size=plan.more.choice([10, 20, 100]))
+    plan.page_size, plan.rows = plan.more.choice([10, 20, 100]), plan.more.randrange(10, 250)
+
+
 def _spellings(plan: Plan) -> None:
     """Write the times of records in different notations."""
     plan.spelled = True
@@ -212,7 +218,7 @@ TRAITS: Mapping[str, Callable[[Plan], None]] = {
         *(_heap, _fixed_order, _total_cap, _total_of_page, _total_one_short, _replicas, _offset_ignored),
         *(_future_end_refused, _deepest_row, _endless, _shared_ids, _placeholder_id, _slow_windows),
         *(_unavailable_windows, _live, _sync, _fractions, _machine_clock, _server_clock, _wrong_date, _impatient),
-        *(_contradiction, _outage, _rate_limited, _spellings),
+        *(_contradiction, _outage, _rate_limited, _spellings, _sizes),
     )
 }
 """Functions that apply a trait, by name."""

@@ -98,6 +98,21 @@ async def test_orders_that_are_not_by_time_need_no_second_pass() -> None:
         assert 2 * in_order == len(sandbox.requests)
 
 
+@pytest.mark.parametrize("number", [150, 450, 1450])
+@pytest.mark.parametrize("sizes", ["reduced", "raised", "refused"])
+async def test_servers_that_honour_only_some_sizes_are_read_in_plain_pages(sizes: Any, number: int) -> None:
+    """Pages that overlap are given up for the session after the first window."""
+    with Sandbox(behaviour=Behaviour(sizes=sizes)) as sandbox:
+        names = spread(sandbox, number)
+        async with session_on(sandbox, retry=Retry(attempts=2, wait_initial=0.001, jitter=0)) as session:
+            assert_each_once(await read(session), names)
+            sandbox.reset_requests()
+            assert_each_once(await read(session), names)
+
+        assert all(request.answered == "0" for request in sandbox.requests)
+        assert len(sandbox.requests) <= number / 100 + 8
+
+
 # Totals
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from ..behaviour import Behaviour
-from .rules import REASONS, SUCCESS, WRONG_PARAMETER
+from .rules import REASONS, SUCCESS, WRONG_PARAMETER, served_size
 
 __all__ = ["Answer", "Page", "answer_record", "encode", "page_of", "unfinished"]
 
@@ -92,7 +92,7 @@ class Page:
 
 def page_of(total: int, *, current: int, size: int, behaviour: Behaviour) -> Page:
     """Return the page to send for a request for page `current` of `size` records, of `total`."""
-    size = min(size, behaviour.max_size)
+    size = served_size(size, behaviour)
     last = _last_page(total, size)
     claimed, served = current, current
     if behaviour.always_first_page:

@@ -40,6 +40,7 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _DEFAULT_SIZE = 25
 _LARGEST_SIZE = 100
+_SIZE_STEP = 5
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault of the stand-in
@@ -142,13 +143,26 @@ def check_range(query: Query, behaviour: Behaviour, now: float) -> None:
         raise Refusal(OUT_OF_RANGE)
 
 
+def served_size(size: int, behaviour: Behaviour) -> int:
+    """Return the number of records of a page for a requested size.
+
+    Raises:
+        Refusal: -22, if the size is refused.
+    """
+    size = min(size, behaviour.max_size)
+    odd = size % _SIZE_STEP if size > _SIZE_STEP else 0
+    if odd and behaviour.sizes == "refused":
+        raise Refusal(WRONG_PARAMETER)
+    return size + {"reduced": -odd, "raised": _SIZE_STEP - odd}.get(behaviour.sizes, 0) if odd else size
+
+
 def check_depth(query: Query, behaviour: Behaviour) -> None:
     """Check that a page does not begin too deep.
 
     Raises:
         Refusal: -22.
     """
-    before = (query.current - 1) * min(query.size, behaviour.max_size)
+    before = (query.current - 1) * served_size(query.size, behaviour)
     if behaviour.deepest_row is not None and before >= behaviour.deepest_row:
         raise Refusal(WRONG_PARAMETER)
 
