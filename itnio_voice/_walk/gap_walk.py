@@ -36,8 +36,8 @@ from .chunks import WalkPlan
 from .log import log_window
 from .open_window import OpenWindow
 from .outbox import Outbox
+from .page_order import Slice
 from .present import Present
-from .slices import Slice
 from .widths import WindowWidth
 from .window_pass import WindowPass
 
@@ -206,13 +206,10 @@ class GapWalk(Generic[R]):
     def settle(self, now: float) -> bool:
         """Narrow the first window that does not fit, and put the records of those before it into the outbox.
 
-        Returns whether a window was narrowed for another reason than its number of records, so that it is not known
-        what fits.
+        Returns whether a window was narrowed.
         """
-        is_uncertain = False
         unfit = next(filter(self._must_narrow, self.open), None)
         if unfit:
-            is_uncertain = unfit.is_exhausted or unfit.current.inconsistent
             self._width.narrow(unfit.window.span, min(unfit.current.depth, self._outbox.left))
             self.reopen(unfit, now)
         while self.open and self._outbox.left > 0:
@@ -227,7 +224,7 @@ class GapWalk(Generic[R]):
                 front.error = front.incomplete()
             else:
                 break
-        return is_uncertain
+        return unfit is not None
 
     def _must_narrow(self, opened: OpenWindow[R]) -> bool:
         """Return whether a window must be replaced by smaller ones."""

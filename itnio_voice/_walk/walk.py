@@ -182,8 +182,8 @@ class Walk(Generic[R]):
 
     def _settle(self, gap: GapWalk[R]) -> None:
         if gap.settle(anyio.current_time()):
-            # What was known about windows does not hold any more: few requests find out what does.
-            self._batch_size = 1
+            # A single round trip, as for the first pages.
+            self._batch_size = self._plan.concurrency
         if self._outbox:
             self._on_chunk()
 

@@ -21,12 +21,13 @@ proofs that this did not happen.
    both pages list would come before and after it. That cannot be, in one fixed order. If records are sorted by a time,
    and equal times stand in any order, the rows that are repeated must have two different times: the record's time would
    be at least the later one, and at most the earlier one. The keys that are repeated must occur once in the window.
-2. The records are sorted by one of their times, all records with the oldest time are on one page, and this page,
-   requested again after all others had arrived, is unchanged. As records expire oldest first, none has expired since
-   that page was first read. If it is page 1, nothing has appeared either, as the totals are equal. If it is the last
-   page (newest first), a record may have expired, and another appeared, before that. Then all rows between the place of
-   the new one and the end moved back, up to the last page, which was read after that; going from there to the front,
-   each page must have been read after the change too, or it would have a row in common with the page after it.
+2. The records are sorted by one of their times, all records with the oldest time are on one page, and page 1, requested
+   again after all others had arrived, is unchanged; if the newest records are listed first, the last page too. Records
+   expire oldest first, so from the first page (oldest first) or from the last (newest first). If nothing has left the
+   first page, nothing has expired since it was read, and as the totals are equal, nothing has appeared. If nothing has
+   left the last page, a record may still have expired, and another appeared, before it was first read. Then all rows
+   between the place of the new one and the end moved back. Going from the end to the front, each page must have been
+   read after that, or it would have a row in common with the page after it, up to the page with the new record.
 
 The first takes fewer round trips, the second fewer requests if there are many pages. If the last page is full, the page
 after it must be empty, since a total may be too low. (Some servers repeat their first or last page there; that is
@@ -49,9 +50,8 @@ from .._model.records import R
 from .._model.windows import SHORTEST, Window
 from .._wire.pages import LARGEST_PAGE, Page
 from .learned import Learned
+from .page_order import Slice, TimeOrder, overlapping_slices
 from .seen import PageKeys, page_keys
-from .slices import Slice, overlapping_slices
-from .time_order import TimeOrder
 
 __all__ = ["WindowPass"]
 
@@ -98,8 +98,9 @@ class WindowPass(Generic[R]):
     _answers: dict[int, PageKeys] = attrs.field(factory=dict[int, PageKeys], init=False)
     """The keys of pages that overlap, with those of the repeated rows."""
     _overlaps_prove: bool = attrs.field(default=False, init=False)
-    _page_to_confirm: int | None = attrs.field(default=None, init=False)
-    _confirmed: bool = attrs.field(default=False, init=False)
+    _can_be_confirmed: bool = attrs.field(default=False, init=False)
+    _to_confirm: set[int] = attrs.field(factory=set[int], init=False)
+    """The pages to request again when all have arrived."""
     _probed: bool = attrs.field(default=False, init=False)
     repeats_only_page: bool = attrs.field(default=False, init=False)
     """Whether page 2 repeats the only page: if the server repeats it for every page, there may be more records."""
@@ -138,12 +139,12 @@ class WindowPass(Generic[R]):
         return next((number for number in self._closing_pages() if number not in self.in_flight), None)
 
     def _closing_pages(self) -> Iterator[int]:
-        """Yield the pages to request when all have arrived: the one behind the last, and then one of them again."""
+        """Yield the pages to request when all have arrived: the one behind the last, and then the outer ones again."""
         if len(self.keys) >= self.last_page:
             if self._needs_probe:
                 yield self.last_page + 1
-            elif self._needs_confirmation and self._page_to_confirm:
-                yield self._page_to_confirm
+            elif self._needs_confirmation:
+                yield from sorted(self._to_confirm)
 
     @property
     def step_or_size(self) -> int:
@@ -180,9 +181,7 @@ class WindowPass(Generic[R]):
 
     @property
     def _needs_confirmation(self) -> bool:
-        return self._page_to_confirm is not None and not (
-            self._confirmed or self.inconsistent or self.repeats_only_page
-        )
+        return bool(self._to_confirm) and not (self.inconsistent or self.repeats_only_page)
 
     @property
     def _full_page(self) -> int:
@@ -197,7 +196,7 @@ class WindowPass(Generic[R]):
         keys = page_keys(page.records, self.learned.shared_ids, page.submit_times)
         total = page.total if self._trusts_totals else None
         if number in self.keys:
-            self._confirmed = True
+            self._to_confirm.discard(number)
             self._compare_total(total)
             self.inconsistent |= not keys.lists_the_same(self._answers.get(number, self.keys[number]))
         elif self.is_behind_the_last(number):
@@ -289,22 +288,21 @@ class WindowPass(Generic[R]):
             return
         if total > step or (total == step >= self._full_page):
             slices = overlapping_slices(step, self._order.longest_run + 1 if self._order else 1, total)
-            # Page 1 or the last is requested again, or without a time order, all pages are.
+            # Otherwise the first and the last page are requested again, or without a time order, all pages are.
             pages = self.last_page + (total % step == 0)
-            otherwise = pages + 1 if self._order else 2 * pages
+            otherwise = pages + 1 + self._order.is_descending if self._order else 2 * pages
             if slices and len(slices) <= otherwise:
                 self._slices, self._answers[1], self.last_page = slices, self.keys[1], len(slices)
                 self._overlaps_prove = not self.keys[1].repeats
 
     def _plan_confirmation(self) -> None:
-        """Choose the page to request again when all pages have arrived: the one that changes if a record expires."""
+        """Choose the pages to request again when all have arrived: the outer ones, which change if a record expires."""
         self._overlaps_prove &= not any(keys.repeats for keys in self._answers.values())
+        self._can_be_confirmed = self.last_page == 1 or self._order.shows_expiry
         if self._overlaps_prove:
             self.learned.missed_overlaps = 0
-        elif self.last_page > 1:
-            self._page_to_confirm = self._order.page_that_shows_expiry
-        elif self._needs_probe:
-            self._page_to_confirm = 1
+        elif self._can_be_confirmed and (self.last_page > 1 or self._needs_probe):
+            self._to_confirm = {1, self.last_page} if self._order.is_descending else {1}
 
     def _add_behind_the_last(self, current: int, keys: PageKeys, total: int | None) -> None:
         """Add the page after the last one. It is empty, unless the total is too low or a record has appeared."""
@@ -359,4 +357,4 @@ class WindowPass(Generic[R]):
         """Whether the pass proves the window by itself."""
         if not self.adds_up or self.total is None or self.repeats_only_page:
             return False
-        return self._overlaps_prove or self._confirmed or (self._page_to_confirm is None and self.last_page == 1)
+        return self._overlaps_prove or self._can_be_confirmed

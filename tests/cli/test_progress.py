@@ -69,7 +69,7 @@ def test_each_retry_is_one_line(sandbox: Sandbox, capfd: pytest.CaptureFixture[s
     """Each retry is a line with the account, the failure, the number of the attempt, and the wait."""
     sandbox.behaviour = Behaviour(faults=(Fault("status_503", times=2, retry_after=0),))
 
-    assert 0 == run(["records", "1h"])
+    assert 0 == run(["records", "1h", "--concurrency", "1"])
     output, errors = capfd.readouterr()
     lines = "".join(RETRY.format(name="default", attempt=attempt) for attempt in (1, 2))
     assert re.fullmatch(lines, errors)

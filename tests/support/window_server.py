@@ -13,8 +13,8 @@ from itnio_voice import Page, VoiceRecord, Window
 from itnio_voice._model.records import content
 from itnio_voice._model.windows import SECOND, SHORTEST
 from itnio_voice._walk.open_window import OpenWindow
+from itnio_voice._walk.page_order import Slice
 from itnio_voice._walk.seen import PageKeys, SeenRecords
-from itnio_voice._walk.slices import Slice
 
 from ..model.test_windows import START
 

@@ -152,12 +152,13 @@ def test_round_totals_are_suspicious() -> None:
 
 
 def test_the_total_of_a_wider_window_is_suspicious() -> None:
-    """A window with as many records as a wider one may be capped; one at least as wide is not."""
+    """A window with as many records as a clearly wider one may be capped; one about as wide is not."""
     learned = Learned()
 
     assert not learned.is_suspicious(4321, DAY)
     assert not learned.is_suspicious(4321, DAY)
-    assert learned.is_suspicious(4321, DAY - SECOND)
+    assert not learned.is_suspicious(4321, DAY - HOUR)
+    assert learned.is_suspicious(4321, DAY / 2)
     assert not learned.is_suspicious(4321, 2 * DAY)
     assert learned.is_suspicious(4321, DAY)
     assert not learned.is_suspicious(4322, HOUR)

@@ -75,7 +75,7 @@ def opened(window: Window = LONG) -> OpenWindow[VoiceRecord]:
 
 @given(st.integers(0, 40), st.integers(1, 9), st.integers(1, 4), st.randoms())
 def test_each_page_is_requested_once(total: int, size: int, at_once: int, chance: random.Random) -> None:
-    """Holds for any total, cap of pages and order of answers; the page behind a full last page and page 1 are last."""
+    """Holds for any total, cap of pages and order of answers; the pages that check others are requested after them."""
     server = Server([record(number, number) for number in range(total)], largest_page=size)
     reader = Reader(server, opened(), chance, at_once)
 
@@ -90,7 +90,7 @@ def test_each_page_is_requested_once(total: int, size: int, at_once: int, chance
 
 
 def test_all_pages_are_requested_at_once_and_then_checked() -> None:
-    """The page behind a full last one is requested when all have arrived, and the page with the oldest after it."""
+    """The page behind a full last one is requested when all have arrived, and the outer pages after it."""
     result = reading(page("ab", 8))
     assert [2, 3, 4, None] == [result.take_next() for _ in range(4)]
     result.add(3, page("ef", 8))
@@ -171,7 +171,7 @@ def test_a_refusal_behind_the_last_page_ends_the_pass() -> None:
         [page("")],
         [page("b", 1, size=1), page("", 1), page("b", 1)],
         [page("ab", 5), page("cd", 5), page("e", 5), page("ab", 5)],
-        [page("ed", 5), page("cb", 5), page("a", 5), page("a", 5)],
+        [page("ed", 5), page("cb", 5), page("a", 5), page("ed", 5), page("a", 5)],
         [page("ab", 4), page("cd", 4), page("", 4), page("ab", 4)],
         [page("ab", 4), page("cd", 4), page("ab", 4), page("ba", 4)],
         [page("ab", 4), page("cd", 4), page("cd", 4), page("ab", 4)],
@@ -179,7 +179,7 @@ def test_a_refusal_behind_the_last_page_ends_the_pass() -> None:
     ],
 )
 def test_consistent_passes_verify_a_window(pages: list[Page[VoiceRecord]]) -> None:
-    """One total, full pages, time order, an equal page 1; behind a full last page an empty or a known page."""
+    """One total, full pages, time order, equal outer pages; behind a full last page an empty or a known page."""
     assert finish(opened(), *pages)
 
 
@@ -527,3 +527,34 @@ def test_all_positions_of_two_changes(listing: str, count: int) -> None:
             reader = Reader(server, OpenWindow(window, size, Learned()), chance, 1 + seed, changes=changes)
             completed += assert_exactly_once(reader)
     assert completed > 50
+
+
+def expiring(name: str) -> Change:
+    """Return the change that removes a record."""
+
+    def expire(server: Server) -> None:
+        server.rows = [row for row in server.rows if row.voice_id != name]
+
+    return expire
+
+
+COUNTS = [8, *([7, 9, 10, 11, 13, 16] if int(os.environ.get("ITNIO_WINDOWS", "0")) > 60 else [])]
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("listing", [*TIME_LISTINGS, "by id"])
+def test_any_two_changes_are_noticed(listing: str, count: int) -> None:
+    """Any record expires and one appears, at each place and before each pair of answers, two or three in flight."""
+    rows = [record(f"{name * 7 % 19:02}", name) for name in range(count)]
+    proven = 0
+    for size, gone, place, expires, appears in itertools.product(
+        (4, 6), range(count), range(count + 1), range(4), range(4)
+    ):
+        changes: dict[int, list[Any]] = {expires: [expiring(str(rows[gone].voice_id))]}
+        changes.setdefault(appears, []).append(appearing(record(f"{place * 7 % 19:02}x", place - 0.5)))
+        chance = random.Random(gone + place)
+        server = Server(list(rows), listing, chance=chance)
+        reader = Reader(server, OpenWindow(LONG, size, Learned()), chance, 2 + gone % 2, changes=changes)
+        if assert_exactly_once(reader):
+            proven += reader.opened.passes == 1 and reader.opened.current.pages_overlap
+    assert proven > 100

@@ -1,6 +1,7 @@
-"""The time order in which a server lists records, and what it shows about records that expire. Pure."""
+"""The pages of a window: which rows each names, how they overlap, and the time order of their records. Pure."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import groupby, pairwise
 from operator import attrgetter, ge, le
 from typing import Any
@@ -9,7 +10,55 @@ import attrs
 
 from .._model.records import CallRecord
 
-__all__ = ["TimeOrder"]
+__all__ = ["Slice", "TimeOrder", "overlapping_slices"]
+
+MAX_SLICES = 150
+"""The maximum number of pages that overlap: enough for the deepest window with the largest pages."""
+
+
+@attrs.frozen
+class Slice:
+    """The rows of a window that page `current` of `size` rows names; its first `repeated` are on the page before too.
+
+    Rows are counted from 0, in the server's order. `start` is the first row, `stop` the row after the last.
+    """
+
+    current: int
+    size: int
+    repeated: int = 0
+
+    @property
+    def start(self) -> int:
+        """The first row."""
+        return (self.current - 1) * self.size
+
+    @property
+    def stop(self) -> int:
+        """The row after the last one."""
+        return self.current * self.size
+
+
+@lru_cache(maxsize=64)
+def overlapping_slices(largest: int, overlap: int, total: int) -> Sequence[Slice] | None:
+    """Return the pages to read `total` rows with, each repeating at least `overlap` rows of the one before.
+
+    The first has `largest` rows and no other has more. The last one reaches past the total, so that its answer shows
+    the end. None if pages of this size cannot overlap by as much, or too many would be needed.
+    """
+    slices = [Slice(1, largest)]
+    while slices[-1].stop <= total:
+        before = slices[-1].stop
+        if before <= overlap:
+            return None
+        # Page `k + 1` of `size` rows starts at row `k * size`, and that row must be repeated.
+        fewest = -(-(before - overlap) // largest)
+        sizes = [(k + 1, (before - overlap) // k) for k in range(fewest, fewest + 4)]
+        current, size = max(sizes, key=lambda page: page[0] * page[1])
+        slices.append(Slice(current, size, before - (current - 1) * size))
+        if slices[-1].stop <= before or len(slices) > MAX_SLICES:
+            return None
+    return slices
+
 
 Ends = list[tuple[CallRecord, CallRecord]]
 """The first and the last record of each page, in the order of the pages."""
@@ -30,15 +79,10 @@ class Order:
         """Return whether times are in this order: datetimes, or texts that compare like them."""
         return None not in times and list(times) == sorted(times, reverse=self.comparison is ge)
 
-    def page_that_shows_expiry(self, ends: Ends) -> int | None:
-        """Return the number of the page with the oldest records: the first, or the last if descending.
-
-        None if another page has a record of the oldest time too.
-        """
+    def shows_expiry(self, ends: Ends) -> bool:
+        """Return whether all records with the oldest time are on one page: the first, or the last if descending."""
         one, other = (ends[0][0], ends[1][0]) if self.comparison is le else (ends[-2][1], ends[-1][1])
-        if self.comparison(self.read_time(other), self.read_time(one)):
-            return None
-        return 1 if self.comparison is le else len(ends)
+        return not self.comparison(self.read_time(other), self.read_time(one))
 
 
 _submit_time = attrgetter("submit_time")
@@ -57,6 +101,11 @@ class TimeOrder:
 
     def __bool__(self) -> bool:
         return self._order is not None
+
+    @property
+    def is_descending(self) -> bool:
+        """Whether the newest records are listed first."""
+        return self._order is not None and self._order.comparison is ge
 
     def add(self, number: int, records: Sequence[CallRecord], submit_times: Sequence[str] | None) -> None:
         """Add the records of page `number`, with their submit times if they sort as text; page 1 is added first."""
@@ -81,11 +130,9 @@ class TimeOrder:
         return self._order is not None and self._order.read_time(one) != self._order.read_time(other)
 
     @property
-    def page_that_shows_expiry(self) -> int | None:
-        """The number of the page that changes when a record expires; None if the pages together are in no order."""
+    def shows_expiry(self) -> bool:
+        """Whether all pages together are in one order, and an outer page would show that a record has expired."""
         ends = [end for _, end in sorted(self._ends.items())]
         seams = [(one[1], other[0]) for one, other in pairwise(ends)]
         order = self._order
-        if order is None or not seams or not all(map(order.sorts, seams)):
-            return None
-        return order.page_that_shows_expiry(ends)
+        return order is not None and bool(seams) and all(map(order.sorts, seams)) and order.shows_expiry(ends)
