@@ -162,3 +162,35 @@ def test_a_clock_that_was_ahead_discards_the_future() -> None:
 
     assert ["a"] == gap.read(random.Random(0), 1)
     assert gap.walk.position == START + 599 * SECOND
+
+
+def test_a_record_of_an_earlier_pass_over_the_boundary_is_not_returned() -> None:
+    """It may have come with the first window, and have expired before the second pass over the boundary second."""
+    gap = Gap(3600, [record("a", -0.5), record("b", 5)], "[]", "oldest first", 100)
+    boundary, first = gap.walk.next_request(0.0), gap.walk.next_request(0.0)
+    assert boundary
+    assert first
+    gap.walk.add_page(first, gap.answer(first), 0.0)
+    gap.walk.add_page(boundary, Page((gap.rows[0],), 2, 100, 1, None), 0.0)
+    gap.rows = gap.rows[1:]
+
+    assert ["b"] == gap.read(random.Random(0), 1)
+
+
+def test_answers_of_closed_windows_are_ignored() -> None:
+    """With reading ahead, a window may be narrowed while its pages are in flight."""
+    gap = Gap(3600, [record(f"{name:03}", name) for name in range(250)], "[]", "oldest first", 100)
+    boundary, first = gap.walk.next_request(0.0), gap.walk.next_request(0.0)
+    assert boundary
+    assert first
+    gap.walk.add_page(first, gap.answer(first), 0.0)
+    second, third = gap.walk.next_request(0.0), gap.walk.next_request(0.0)
+    assert second
+    assert third
+    gap.walk.add_page(second, Page((), 249, 100, 2, None), 0.0)
+    assert gap.walk.settle(0.0)
+    gap.walk.add_page(boundary, gap.answer(boundary), 0.0)
+    gap.walk.add_error(third, ValueError("late"), 0.0)
+    gap.walk.give_back(third)
+
+    assert [f"{name:03}" for name in range(1, 250)] == gap.read(random.Random(0), 1)

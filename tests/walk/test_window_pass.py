@@ -162,6 +162,53 @@ def test_a_refusal_behind_the_last_page_ends_the_pass() -> None:
     assert without_total.is_read
 
 
+OVERLAPPING = ["abcdef", "efgh", "ghij"]
+"""Pages 1 to 3 of ten records in pages of at most six: rows 0 to 5, 4 to 7, and 6 to 11."""
+
+
+def overlapping(pages: list[str], times: list[str] | None = None) -> WindowPass[VoiceRecord]:
+    """Return a pass with pages that overlap."""
+    result = WindowPass[VoiceRecord](LONG, 6, Learned(), may_overlap=True)
+    for number, names in enumerate(pages, 1):
+        assert number == result.take_next()
+        result.add(number, page(names, 10, times[number - 1] if times else None, size=6))
+    return result
+
+
+def test_pages_that_overlap_prove_a_window_at_once() -> None:
+    """The last one reaches past the total. Each repeats the end of the page before, which is not returned again."""
+    result = overlapping(OVERLAPPING)
+
+    assert [(1, 6), (2, 4), (2, 6)] == [(result.slice_of(n).current, result.slice_of(n).size) for n in (1, 2, 3)]
+    assert result.is_read
+    assert result.proves_window
+    assert ["abcdef", "gh", "ij"] == ["".join(str(row.voice_id) for row in result.pages[n].records) for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [["abcdef", "xfgh", "ghij"], ["abcdef", "fegh", "ghij"], ["abcdef", "efgh", "hgij"], ["abcdef", "efgh", "gh"]],
+)
+def test_other_rows_in_an_overlap_prove_nothing(pages: list[str]) -> None:
+    """Also in another order; and a page that is shorter than its position requires."""
+    assert overlapping(pages).inconsistent
+
+
+@pytest.mark.parametrize(
+    ("pages", "times"),
+    [(OVERLAPPING, ["abcdef", "efgg", "ggij"]), (["abcdef", "efgh", "ghii"], ["abcdef", "efgh", "ghii"])],
+)
+def test_overlaps_that_prove_nothing_are_confirmed(pages: list[str], times: list[str]) -> None:
+    """Rows of one time may be listed in any order, and a key that is listed twice may be either record."""
+    result = overlapping(pages, times)
+    assert not result.is_read
+    assert 1 == result.take_next()
+    result.add(1, page(pages[0], 10, times[0], size=6))
+
+    assert result.is_read
+    assert result.proves_window
+
+
 # Verification by one pass
 
 
