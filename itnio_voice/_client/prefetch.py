@@ -53,7 +53,8 @@ class WalkAhead(Generic[R]):
             RuntimeError: if the task was cancelled before the end, or the consumer has left the `async with`.
         """
         await anyio.lowlevel.checkpoint()
-        self._goes_on.set()
+        if self._failure is None:
+            self._goes_on.set()
         while not self._is_closed:
             if chunk := self._walk.take():
                 self._room_left.set()

@@ -28,7 +28,7 @@ from typing import Generic
 
 import attrs
 
-from .._model.errors import ParameterError, ProtocolError
+from .._model.errors import APIError, HTTPStatusError, ParameterError, ProtocolError
 from .._model.records import R
 from .._model.windows import SECOND, SHORTEST, Window, before, cut
 from .._wire.pages import Page
@@ -43,6 +43,8 @@ from .window_pass import WindowPass
 
 __all__ = ["GapWalk", "PageOfWindow"]
 
+_MAY_BE_THE_SIZE = {ParameterError, ProtocolError, HTTPStatusError, APIError}
+"""What servers that do not honour all page sizes may answer to an unusual one."""
 SAME_PRESENT = 2 * SECOND
 """The server's present is read from dates of whole seconds, so it is known to within this."""
 
@@ -174,10 +176,10 @@ class GapWalk(Generic[R]):
         reading, number = request.reading, request.number
         if isinstance(error, ParameterError) and reading.add_refusal(number):
             self._finish_pass(request.opened, now)
-        elif type(error) in {ParameterError, ProtocolError} and reading.pages_overlap and number > 1:
+        elif type(error) in _MAY_BE_THE_SIZE and reading.pages_overlap and number > 1:
             # The reason may be the size. The window is narrowed, and later pages do not overlap.
             reading.give_up_overlaps()
-        elif type(error) in {ParameterError, ProtocolError} and request.opened.leave_size_out():
+        elif type(error) in _MAY_BE_THE_SIZE and request.opened.leave_size_out():
             pass
         else:
             request.opened.error = request.opened.error or error
@@ -237,15 +239,17 @@ class GapWalk(Generic[R]):
     def _complete(self, opened: OpenWindow[R], now: float) -> None:
         """Close a complete front, and return the rest of its records."""
         window = opened.window
-        self.open.popleft()
         if opened is self.boundary:
+            self.open.popleft()
             self.boundary = None
             self._outbox.add_boundary(window, [keys for keys, _ in opened.contents()])
             self._correct_end(now)
             return
         # The first window begins with the boundary second, which belongs to the range before.
         own = Window(max(window.start, self.gap.start), window.end)
+        # It may raise: then the window stays open, so that it is not taken as returned.
         records = self._outbox.add_window(opened, own, Window(self.position, window.end))
+        self.open.popleft()
         log_window(logging.DEBUG, "%s: complete, with %d records not returned before", opened, records)
         self.position = window.end
         rest = self.unopened.span if self.unopened else timedelta()

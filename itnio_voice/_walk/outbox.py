@@ -63,8 +63,9 @@ class Outbox(Generic[R]):
         if self.complete_windows or not opened.can_be_narrowed or opened.passes > 1:
             return
         while self.left > 0 and not reading.inconsistent and (page := reading.pages.get(self._handed_out + 1)):
+            unseen = self._unseen(reading.keys[self._handed_out + 1], page)
             self._handed_out += 1
-            self._put(Chunk(self._unseen(reading.keys[self._handed_out], page), page, pages=1))
+            self._put(Chunk(unseen, page, pages=1))
             del reading.pages[self._handed_out]
 
     def add_window(self, opened: OpenWindow[R], own: Window, covered: Window) -> int:

@@ -62,9 +62,9 @@ class PageKeys:
         one, two = (set(zip(page.ids, page.marks, strict=True)) for page in (self, other))
         return one == two
 
-    def rows(self, start: int, stop: int | None) -> list[tuple[str | None, int]]:
-        """Return the ids and marks of some rows, in their order."""
-        return list(zip(self.ids[start:stop], self.marks[start:stop], strict=True))
+    def rows(self, start: int, stop: int | None) -> list[tuple[Hashable, str | None, int]]:
+        """Return the keys, ids and marks of some rows, in their order."""
+        return list(zip(self.keys[start:stop], self.ids[start:stop], self.marks[start:stop], strict=True))
 
     def without(self, rows: int) -> "PageKeys":
         """Return the keys without those of the first rows."""

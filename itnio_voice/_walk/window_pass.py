@@ -297,7 +297,8 @@ class WindowPass(Generic[R]):
 
     def _plan_confirmation(self) -> None:
         """Choose the pages to request again when all have arrived: the outer ones, which change if a record expires."""
-        self._overlaps_prove &= not any(keys.repeats for keys in self._answers.values())
+        is_order_lost = self._order.longest_run > 0 and not self._order
+        self._overlaps_prove &= not (is_order_lost or any(keys.repeats for keys in self._answers.values()))
         self._can_be_confirmed = self.last_page == 1 or self._order.shows_expiry
         if self._overlaps_prove:
             self.learned.missed_overlaps = 0

@@ -159,14 +159,16 @@ def test_requests_continue_while_the_consumer_works(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", LOOPS)
+@pytest.mark.parametrize("pause", [0, 0.05])
 @pytest.mark.parametrize("way", WAYS)
-def test_a_failure_is_raised_where_the_next_record_is_read(way: str, backend: str) -> None:
+def test_a_failure_is_raised_where_the_next_record_is_read(way: str, pause: float, backend: str) -> None:
     """All records before it have been returned, and reading on tries again."""
     service = Service(5000)
     service.fails = lambda number: number == 20
 
     async def main() -> None:
-        found, failures = [], 0
+        found: list[str] = []
+        failures = 0
         async with service.session() as session, session.records(START, service.end).prefetch() as ahead:
             reading = read(ahead, way)
             while True:
@@ -174,6 +176,7 @@ def test_a_failure_is_raised_where_the_next_record_is_read(way: str, backend: st
                     item = await anext(reading)
                 except UserLockedError:
                     failures += 1
+                    assert len(found) < 5000
                     before = service.requests
                     await anyio.sleep(100)
                     assert before == service.requests
@@ -181,6 +184,7 @@ def test_a_failure_is_raised_where_the_next_record_is_read(way: str, backend: st
                     break
                 else:
                     found += ids(item, way)
+                    await anyio.sleep(pause)
         assert 1 == failures
         assert service.ids == found
 
