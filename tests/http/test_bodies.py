@@ -14,7 +14,7 @@ import attrs
 import httpx
 import httpx2
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketStream
 
 from itnio_voice import (
     Credentials,
@@ -27,6 +27,8 @@ from itnio_voice import (
     VoiceSession,
 )
 from itnio_voice._http.bodies import LARGEST, Body
+
+from ..support.loopback import listening
 
 pytestmark = pytest.mark.anyio
 
@@ -91,12 +93,8 @@ async def serving(answer: list[bytes] | Callable[[], AsyncGenerator[bytes]]) -> 
             yield piece
 
     server = Server(pieces if isinstance(answer, list) else answer)
-    listener: Any = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    server.url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"  # noqa: S610 -- no SQL
-    async with listener, anyio.create_task_group() as group:
-        group.start_soon(listener.serve, server.serve)
+    async with listening(server.serve) as server.url:
         yield server
-        group.cancel_scope.cancel()
 
 
 @asynccontextmanager

@@ -10,11 +10,13 @@ import anyio
 import attrs
 import httpx
 import pytest
-from anyio.abc import ByteStream, SocketAttribute
+from anyio.abc import ByteStream
 
 from itnio_voice import Credentials, HTTPStatusError, ItnioError, Retry, TransportError, VoiceSession
 from itnio_voice._http.pool import PooledTransport
 from itnio_voice.sandbox import Sandbox
+
+from ..support.loopback import listening
 
 pytestmark = pytest.mark.anyio
 
@@ -62,12 +64,9 @@ def sized(body: bytes, status: bytes = b"200 OK", *headers: bytes) -> bytes:
 async def serving(answer: bytes) -> AsyncGenerator[Server]:
     """Run a server on loopback."""
     server = Server(answer)
-    listener: Any = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    server.url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/voice"  # noqa: S610 -- no SQL
-    async with listener, anyio.create_task_group() as group:
-        group.start_soon(listener.serve, server.serve)
+    async with listening(server.serve) as url:
+        server.url = f"{url}/voice"
         yield server
-        group.cancel_scope.cancel()
 
 
 async def ask_everything(session: VoiceSession) -> None:

@@ -13,11 +13,12 @@ import certifi
 import httpx
 import httpx2
 import pytest
-from anyio.abc import SocketAttribute
 
 from itnio_voice import Credentials, Retry, TransportError, VoiceSession
 from itnio_voice._http.pool import is_direct, make_client, proxy_mounts, routed
 from itnio_voice.sandbox import Sandbox
+
+from ..support.loopback import listening
 
 END = datetime.now(UTC).replace(microsecond=0)
 START = END - timedelta(days=30)
@@ -310,14 +311,12 @@ async def test_our_own_client_ignores_cookies() -> None:
                         request = b""
                         await stream.send(head + body)
 
-    listener: Any = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"  # noqa: S610 -- no SQL
-    async with listener, anyio.create_task_group() as group:
-        group.start_soon(listener.serve, serve)
-        async with VoiceSession(Credentials("api-key-1", "secret-of-1"), base_url=url) as session:
-            await session.page(START, END)
-            await session.page(START, END, current=2)
-        group.cancel_scope.cancel()
+    async with (
+        listening(serve) as url,
+        VoiceSession(Credentials("api-key-1", "secret-of-1"), base_url=url) as session,
+    ):
+        await session.page(START, END)
+        await session.page(START, END, current=2)
 
     assert 2 == len(received)
     assert not [request for request in received if b"cookie" in request.lower()]

@@ -13,10 +13,11 @@ import attrs
 import httpx
 import httpx2
 import pytest
-from anyio.abc import ByteStream, SocketAttribute
-from anyio.streams.tls import TLSListener
+from anyio.abc import ByteStream
 
 from itnio_voice import Credentials, ProtocolError, Retry, VoiceSession
+
+from ..support.loopback import listening
 
 pytestmark = pytest.mark.anyio
 
@@ -82,15 +83,8 @@ async def serving(
 ) -> AsyncGenerator[Server]:
     """Run a server on loopback."""
     server = Server(send, page_of)
-    listener: Any = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    port = listener.extra(SocketAttribute.local_port)  # noqa: S610 -- no SQL
-    server.url = f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}"
-    async with listener, anyio.create_task_group() as group:
-        group.start_soon(
-            (TLSListener(listener, tls, standard_compatible=False) if tls else listener).serve, server.serve
-        )
+    async with listening(server.serve, tls) as server.url:
         yield server
-        group.cancel_scope.cancel()
 
 
 async def in_one_write(stream: ByteStream, answer: bytes, _: int) -> None:
