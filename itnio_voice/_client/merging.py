@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 from .._http.event_loop import OneEventLoop
 from .._model.printable import get_logger
 from .._wire.pages import LARGEST_PAGE
+from .owned_tasks import OwnedTasks
 from .stream import RecordStream
 
 __all__ = ["MergedStreams", "merge"]
@@ -73,29 +74,22 @@ class MergedStreams(Generic[K, T]):
         self._unfinished = set(streams)
         self._failures: dict[K, Exception] = {}
         self._raised = False
-        self._group: TaskGroup | None = None
-        self._inside = False
+        self._tasks = OwnedTasks()
 
     async def __aenter__(self) -> Self:
-        if self._group:
+        if self._tasks.were_started:
             message = "these merged streams were already entered: call merge() again, with new streams"
             raise RuntimeError(message)
         self._queue.loop.check()
-        self._group = anyio.create_task_group()
-        await self._group.__aenter__()
-        self._group.start_soon(self._read_all)
-        self._inside = True
+        await self._tasks.enter()
+        self._tasks.start(self._read_all)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        assert self._group  # noqa: S101 -- set by __aenter__
-        self._inside = False
-        self._group.cancel_scope.cancel()
         try:
-            # The caller's exception is not passed to the group, which would wrap it in an ExceptionGroup.
-            await self._group.__aexit__(None, None, None)
+            await self._tasks.leave()
         finally:
             self._queue.end()
 
@@ -103,7 +97,7 @@ class MergedStreams(Generic[K, T]):
         return self
 
     async def __anext__(self) -> tuple[K, T]:
-        if not self._inside:
+        if not self._tasks.are_running:
             message = "merged streams can only be read inside `async with`"
             raise RuntimeError(message)
         if self._first_failure_ends and self._failures:

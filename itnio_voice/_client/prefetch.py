@@ -22,10 +22,10 @@ class WalkAhead(Generic[R]):
     def __init__(self, walk: Walk[R], pages: int) -> None:
         self._walk = walk
         self._failure: Exception | None = None
-        # Why no more chunks will come: the walk has ended, its task was cancelled, or the consumer has left.
+        # Why no more chunks will come: the walk has ended, its task has ended, or the consumer has left.
         self._is_complete = self._is_over = self._is_closed = False
         self._chunk_ready = self._room_left = self._goes_on = anyio.Event()
-        walk.read_ahead(pages, self._tell_consumer)
+        walk.read_ahead(pages, self._wake_consumer)
 
     async def run(self) -> None:
         """Read to the end, at most as far ahead as allowed."""
@@ -36,14 +36,14 @@ class WalkAhead(Generic[R]):
                     self._is_complete = not await self._walk.step()
                 except Exception as failure:  # noqa: BLE001 -- advance raises it
                     self._failure, self._goes_on = failure, anyio.Event()
-                    self._tell_consumer()
+                    self._wake_consumer()
                     await self._goes_on.wait()
         except anyio.get_cancelled_exc_class():
             # This task ends here. If a cancellation of this task alone were raised, it would cancel the consumer.
             pass
         finally:
             self._is_over = True
-            self._tell_consumer()
+            self._wake_consumer()
 
     async def advance(self) -> Chunk[R] | None:
         """Return the next chunk; None at the end.
@@ -78,7 +78,7 @@ class WalkAhead(Generic[R]):
         """End the reading for the consumer too."""
         self._is_closed = True
 
-    def _tell_consumer(self) -> None:
+    def _wake_consumer(self) -> None:
         self._chunk_ready.set()
 
     async def _wait_for_room(self) -> None:

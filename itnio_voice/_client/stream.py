@@ -6,9 +6,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-import anyio
 import attrs
-from anyio.abc import TaskGroup
 
 from .._model.records import R
 from .._model.windows import Window, gaps
@@ -16,6 +14,7 @@ from .._walk.chunks import Chunk
 from .._walk.walk import Walk
 from .._wire.pages import Page
 from .checkpoint import Checkpoint
+from .owned_tasks import OwnedTasks
 from .prefetch import WalkAhead
 
 __all__ = ["PrefetchedStream", "Progress", "RecordStream", "WindowBatch"]
@@ -216,29 +215,22 @@ class PrefetchedStream(Generic[R]):
     def __init__(self, stream: RecordStream[R], pages: int) -> None:
         self._stream = stream
         self._pages = pages
-        self._group: TaskGroup | None = None
+        self._tasks = OwnedTasks()
         self._ahead: WalkAhead[R] | None = None
-        self._inside = False
 
     async def __aenter__(self) -> Self:
-        if self._group:
+        if self._tasks.were_started:
             message = "this was already entered: call session.records() again, and prefetch() of the new stream"
             raise RuntimeError(message)
-        self._group = anyio.create_task_group()
-        await self._group.__aenter__()
-        self._inside = True
+        await self._tasks.enter()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        assert self._group  # noqa: S101 -- set by __aenter__
-        self._inside = False
         if self._ahead:
             self._ahead.close()
-        self._group.cancel_scope.cancel()
-        # The caller's exception is not passed to the group, which would wrap it in an ExceptionGroup.
-        await self._group.__aexit__(None, None, None)
+        await self._tasks.leave()
 
     def __aiter__(self) -> AsyncIterator[R]:
         """Read record by record."""
@@ -257,7 +249,7 @@ class PrefetchedStream(Generic[R]):
         return self._begin(self._stream.windows)
 
     def _begin(self, read: Callable[[], AsyncIterator[T]]) -> AsyncIterator[T]:
-        if not self._inside or self._group is None:
+        if not self._tasks.are_running:
             message = "a stream can only be read ahead inside `async with`"
             raise RuntimeError(message)
         reading, stream = read(), self._stream
@@ -265,7 +257,7 @@ class PrefetchedStream(Generic[R]):
         assert walk  # noqa: S101 -- the reading has begun
         self._ahead = WalkAhead(walk, self._pages)
         stream._advance = self._ahead.advance  # noqa: SLF001 -- as above
-        self._group.start_soon(self._ahead.run)
+        self._tasks.start(self._ahead.run)
         return reading
 
 

@@ -65,7 +65,7 @@ Ends = list[tuple[CallRecord, CallRecord]]
 
 
 @attrs.frozen
-class Order:
+class _Order:
     """An order of records: by one of their times, ascending (`le`) or descending (`ge`)."""
 
     read_time: Any
@@ -87,7 +87,7 @@ class Order:
 
 _submit_time = attrgetter("submit_time")
 _other_times = map(attrgetter, ("call_time", "hangup_time", "ringing_time", "answer_time"))
-_ORDERS = tuple(Order(read_time, comparison) for read_time in (_submit_time, *_other_times) for comparison in (le, ge))
+_ORDERS = tuple(_Order(read_time, comparison) for read_time in (_submit_time, *_other_times) for comparison in (le, ge))
 
 
 @attrs.define(eq=False)
@@ -96,7 +96,7 @@ class TimeOrder:
 
     longest_run: int = 0
     """The maximum number of records on page 1 in a row that have the same time; 0 if it is in no order."""
-    _order: Order | None = None
+    _order: _Order | None = None
     _ends: dict[int, tuple[CallRecord, CallRecord]] = attrs.field(factory=dict[Any, Any])
 
     def __bool__(self) -> bool:
@@ -112,7 +112,7 @@ class TimeOrder:
         if not records:
             return
 
-        def times_of(order: Order) -> Sequence[Any]:
+        def times_of(order: _Order) -> Sequence[Any]:
             if submit_times is not None and order.read_time is _submit_time:
                 return submit_times
             return list(map(order.read_time, records))

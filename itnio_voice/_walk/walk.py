@@ -65,7 +65,7 @@ class Walk(Generic[R]):
         """Return the next chunk; None at the end."""
         while not self._outbox and await self.step():
             pass
-        return self._outbox.take()
+        return self.take()
 
     def take(self) -> Chunk[R] | None:
         """Return the next chunk if one is ready."""
@@ -172,7 +172,8 @@ class Walk(Generic[R]):
     async def _request(self, gap: GapWalk[R], request: PageOfWindow[R]) -> None:
         """Request a page, and add what it brought to the gap."""
         try:
-            page = await self._plan.fetch(request.opened.window, request.rows.current, request.rows.size)
+            rows = request.rows
+            page = await self._plan.fetch(request.opened.window, rows.current, rows.size)
             gap.add_page(request, page, anyio.current_time())
         except Exception as error:  # noqa: BLE001 -- raised later, when all records before it have been returned
             gap.add_error(request, error, anyio.current_time())

@@ -113,6 +113,27 @@ async def test_servers_that_honour_only_some_sizes_are_read_in_plain_pages(sizes
         assert len(sandbox.requests) <= number / 100 + 8
 
 
+@pytest.mark.parametrize("refusal", [400, 500, "-3"])
+async def test_sizes_may_be_refused_in_any_way(refusal: int | str) -> None:
+    """Whatever the server answers to a size other than 100, the pages of later windows do not overlap."""
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content)
+        if body["size"] != 100:
+            return (
+                httpx.Response(refusal) if isinstance(refusal, int) else httpx.Response(200, json={"status": refusal})
+            )
+        first, last = (datetime.fromisoformat(body["params"][name]) for name in ("strTime", "endTime"))
+        times = [at for at in (START + HOUR * 0.05 * (n + 0.5) for n in range(450)) if first <= at <= last]
+        page = times[(body["current"] - 1) * 100 : body["current"] * 100]
+        records = [{"voiceId": str(at), "submitTime": at.isoformat()} for at in page]
+        return httpx.Response(200, json={"status": "0", "data": {"total": len(times), "records": records}})
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    async with VoiceSession(Credentials("k", "s"), http_client=client, retry=Retry(attempts=1)) as session:
+        assert 450 == len(set(await read(session, START, START + DAY)))
+
+
 # Totals
 
 
