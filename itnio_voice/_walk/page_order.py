@@ -1,8 +1,8 @@
-"""The pages of a window: which rows each names, how they overlap, and the time order of their records. Pure."""
+"""The pages of a window: which rows each names, how they overlap, and the order of their records. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, product
 from operator import attrgetter, ge, le
 from typing import Any
 
@@ -10,7 +10,7 @@ import attrs
 
 from .._model.records import CallRecord
 
-__all__ = ["Slice", "TimeOrder", "overlapping_slices"]
+__all__ = ["RecordOrder", "Slice", "overlapping_slices"]
 
 MAX_SLICES = 150
 """The maximum number of pages that overlap: enough for the deepest window with the largest pages."""
@@ -66,36 +66,50 @@ Ends = list[tuple[CallRecord, CallRecord]]
 
 @attrs.frozen
 class _Order:
-    """An order of records: by one of their times, ascending (`le`) or descending (`ge`)."""
+    """An order of records by a column, ascending (`le`) or descending (`ge`).
 
-    read_time: Any
-    comparison: Any
+    Records without a value are listed first or last, as databases do with NULL.
+    """
 
-    def sorts(self, records: Sequence[CallRecord]) -> bool:
-        """Return whether records are in this order; False if one of them lacks the time."""
-        return self.sorts_times(list(map(self.read_time, records)))
+    column: Callable[[CallRecord], Any]
+    is_time: bool
+    comparison: Callable[[Any, Any], bool]
+    nulls_first: bool
 
-    def sorts_times(self, times: Sequence[Any]) -> bool:
-        """Return whether times are in this order: datetimes, or texts that compare like them."""
-        return None not in times and list(times) == sorted(times, reverse=self.comparison is ge)
+    @property
+    def is_descending(self) -> bool:
+        return self.comparison is ge
+
+    def sorts(self, values: Sequence[Any]) -> bool:
+        """Return whether the values of some records in a row are in this order."""
+        ranked = [self._rank(value) for value in values] if None in values else list(values)
+        return ranked == sorted(ranked, reverse=self.is_descending)
+
+    def _rank(self, value: Any) -> tuple[int, Any]:
+        null_rank = -1 if self.nulls_first != self.is_descending else 1
+        return (null_rank, None) if value is None else (0, value)
 
     def shows_expiry(self, ends: Ends) -> bool:
         """Return whether all records with the oldest time are on one page: the first, or the last if descending."""
-        one, other = (ends[0][0], ends[1][0]) if self.comparison is le else (ends[-2][1], ends[-1][1])
-        return not self.comparison(self.read_time(other), self.read_time(one))
+        times = [self.column(record) for pair in ends for record in pair]
+        one, other = (times[0], times[2]) if not self.is_descending else (times[-3], times[-1])
+        return self.is_time and None not in times and not self.comparison(other, one)
 
 
-_submit_time = attrgetter("submit_time")
-_other_times = map(attrgetter, ("call_time", "hangup_time", "ringing_time", "answer_time"))
-_ORDERS = tuple(_Order(read_time, comparison) for read_time in (_submit_time, *_other_times) for comparison in (le, ge))
+_TIMES = ("submit_time", "call_time", "hangup_time", "ringing_time", "answer_time")
+_TEXTS = ("voice_id", "callee", "display_num")
+_ORDERS = tuple(
+    _Order(attrgetter(name), name in _TIMES, comparison, nulls_first)
+    for name, nulls_first, comparison in product((*_TIMES, *_TEXTS), (False, True), (le, ge))
+)
 
 
 @attrs.define(eq=False)
-class TimeOrder:
-    """The time order of the records of a pass: the first of `_ORDERS` that page 1 is in."""
+class RecordOrder:
+    """The order of the records of a pass: the first of `_ORDERS` that page 1 is in."""
 
     longest_run: int = 0
-    """The maximum number of records on page 1 in a row that have the same time; 0 if it is in no order."""
+    """The maximum number of records on page 1 in a row that have the same value; 0 if it is in no order."""
     _order: _Order | None = None
     _ends: dict[int, tuple[CallRecord, CallRecord]] = attrs.field(factory=dict[Any, Any])
 
@@ -103,36 +117,48 @@ class TimeOrder:
         return self._order is not None
 
     @property
+    def is_by_time(self) -> bool:
+        """Whether the records are sorted by a time."""
+        return self._order is not None and self._order.is_time
+
+    @property
     def is_descending(self) -> bool:
         """Whether the newest records are listed first."""
-        return self._order is not None and self._order.comparison is ge
+        return self._order is not None and self._order.is_descending
 
     def add(self, number: int, records: Sequence[CallRecord], submit_times: Sequence[str] | None) -> None:
         """Add the records of page `number`, with their submit times if they sort as text; page 1 is added first."""
         if not records:
             return
 
-        def times_of(order: _Order) -> Sequence[Any]:
-            if submit_times is not None and order.read_time is _submit_time:
+        def values_of(order: _Order) -> Sequence[Any]:
+            if submit_times is not None and order.column is _ORDERS[0].column:
                 return submit_times
-            return list(map(order.read_time, records))
+            return list(map(order.column, records))
 
         if number == 1:
-            self._order = next((order for order in _ORDERS if order.sorts_times(times_of(order))), None)
-            if self._order:
-                self.longest_run = max(sum(1 for _ in run) for _, run in groupby(times_of(self._order)))
-        elif self._order and not self._order.sorts_times(times_of(self._order)):
+            for order in _ORDERS:
+                values = values_of(order)
+                # One time for all records is an order with many ties. One text for all, or none, is no order.
+                is_order = values[0] != values[-1] or (order.is_time and values[0] is not None)
+                if is_order and order.sorts(values):
+                    self._order = order
+                    self.longest_run = max(sum(1 for _ in run) for _, run in groupby(values))
+                    break
+        elif self._order and not self._order.sorts(values_of(self._order)):
             self._order = None
         self._ends[number] = records[0], records[-1]
 
     def distinguishes(self, one: CallRecord, other: CallRecord) -> bool:
-        """Return whether the times of two records differ."""
-        return self._order is not None and self._order.read_time(one) != self._order.read_time(other)
+        """Return whether two records have different values of what they are sorted by."""
+        return self._order is not None and self._order.column(one) != self._order.column(other)
 
     @property
     def shows_expiry(self) -> bool:
-        """Whether all pages together are in one order, and an outer page would show that a record has expired."""
-        ends = [end for _, end in sorted(self._ends.items())]
-        seams = [(one[1], other[0]) for one, other in pairwise(ends)]
+        """Whether all pages together are in one time order, and an outer page would show that a record has expired."""
         order = self._order
-        return order is not None and bool(seams) and all(map(order.sorts, seams)) and order.shows_expiry(ends)
+        if order is None or len(self._ends) < 2:  # noqa: PLR2004 -- a seam needs two pages
+            return False
+        ends = [end for _, end in sorted(self._ends.items())]
+        seams = [(order.column(one[1]), order.column(other[0])) for one, other in pairwise(ends)]
+        return all(map(order.sorts, seams)) and order.shows_expiry(ends)

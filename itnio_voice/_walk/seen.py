@@ -4,6 +4,7 @@ A record's key is its `voice_id`, or its complete content if it has none. If one
 same id, that id is shared: from then on, the key of each record with this id is its content.
 """
 
+from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
@@ -58,9 +59,9 @@ class PageKeys:
         return frozenset(self.keys)
 
     def lists_the_same(self, other: "PageKeys") -> bool:
-        """Return whether another answer lists the same records, in any order."""
-        one, two = (set(zip(page.ids, page.marks, strict=True)) for page in (self, other))
-        return one == two
+        """Return whether another answer lists the same records, in any order and each as often."""
+        one, two = self.rows(0, None), other.rows(0, None)
+        return one == two or Counter(one) == Counter(two)
 
     def rows(self, start: int, stop: int | None) -> list[tuple[Hashable, str | None, int]]:
         """Return the keys, ids and marks of some rows, in their order."""

@@ -20,7 +20,9 @@ proofs that this did not happen.
    time. On the page before it, all rows come before the record; on the page after it, all rows come after. A row that
    both pages list would come before and after it. That cannot be, in one fixed order. If records are sorted by a time,
    and equal times stand in any order, the rows that are repeated must have two different times: the record's time would
-   be at least the later one, and at most the earlier one. The keys that are repeated must occur once in the window.
+   be at least the later one, and at most the earlier one. The same holds for other values by which records are sorted.
+   If the order is none that the records show, three rows are repeated, so up to two equal records may stand in any
+   order. The keys that are repeated must occur once in the window.
 2. The records are sorted by one of their times, all records with the oldest time are on one page, and page 1, requested
    again after all others had arrived, is unchanged; if the newest records are listed first, the last page too. Records
    expire oldest first, so from the first page (oldest first) or from the last (newest first). If nothing has left the
@@ -50,7 +52,7 @@ from .._model.records import R
 from .._model.windows import SHORTEST, Window
 from .._wire.pages import LARGEST_PAGE, Page
 from .learned import Learned
-from .page_order import Slice, TimeOrder, overlapping_slices
+from .page_order import RecordOrder, Slice, overlapping_slices
 from .seen import PageKeys, page_keys
 
 __all__ = ["WindowPass"]
@@ -59,6 +61,8 @@ MAX_PAGES, MAX_PAGES_PER_STEP = 50, 10
 """The maximum number of pages without a total: the first, plus the second for each record of a full page."""
 MAX_SHORT_PAGES = 3
 """The maximum number of short pages that may be followed by another page."""
+HIDDEN_RUN = 2
+"""How many records in a row may be equal in the server's order, if it is none that the records show."""
 
 
 @attrs.define(eq=False)
@@ -87,7 +91,7 @@ class WindowPass(Generic[R]):
     totals_differ: bool = attrs.field(default=False, init=False)
     _trusts_totals: bool = attrs.field(init=False)
     distinct: set[Hashable] = attrs.field(factory=set[Any], init=False)
-    _order: TimeOrder = attrs.field(factory=TimeOrder, init=False)
+    _order: RecordOrder = attrs.field(factory=RecordOrder, init=False)
     _next: int = attrs.field(default=2, init=False)
     _given_back: list[int] = attrs.field(factory=list[int], init=False)
     _server_size: int = attrs.field(default=LARGEST_PAGE, init=False)
@@ -287,10 +291,10 @@ class WindowPass(Generic[R]):
         if not may_overlap or self.inconsistent or not step:
             return
         if total > step or (total == step >= self._full_page):
-            slices = overlapping_slices(step, self._order.longest_run + 1 if self._order else 1, total)
+            slices = overlapping_slices(step, self._order.longest_run + 1 if self._order else HIDDEN_RUN + 1, total)
             # Otherwise the first and the last page are requested again, or without a time order, all pages are.
             pages = self.last_page + (total % step == 0)
-            otherwise = pages + 1 + self._order.is_descending if self._order else 2 * pages
+            otherwise = pages + 1 + self._order.is_descending if self._order.is_by_time else 2 * pages
             if slices and len(slices) <= otherwise:
                 self._slices, self._answers[1], self.last_page = slices, self.keys[1], len(slices)
                 self._overlaps_prove = not self.keys[1].repeats

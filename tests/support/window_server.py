@@ -18,9 +18,22 @@ from itnio_voice._walk.seen import PageKeys, SeenRecords
 
 from ..model.test_windows import START
 
-__all__ = ["BEHIND", "LISTINGS", "LONG", "SHORT", "TIME_LISTINGS", "TOTALS", "Reader", "Server", "record"]
+__all__ = [
+    "BEHIND",
+    "LISTINGS",
+    "LONG",
+    "PAIR_LISTINGS",
+    "SHORT",
+    "TIME_LISTINGS",
+    "TOTALS",
+    "Reader",
+    "Server",
+    "in_pairs",
+    "record",
+]
 
 TIME_LISTINGS = ("oldest first", "newest first")
+PAIR_LISTINGS = ("nulls first", "nulls last", "by callee", "by nothing shown")
 LISTINGS = (*TIME_LISTINGS, "by id", "heap ties", "random ties")
 TOTALS = ("honest", "capped", "one short", "of the page", "missing", "differing")
 BEHIND = ("empty", "first again", "refused")
@@ -45,6 +58,27 @@ def submitted(row: VoiceRecord) -> datetime:
 def by_time_and_id(row: VoiceRecord) -> tuple[datetime, str]:
     """Return the sort key of an order with a tie-breaker."""
     return submitted(row), row.voice_id or ""
+
+
+def in_pairs(name: str, place: int, listing: str) -> VoiceRecord:
+    """Return a record for a place in one of `PAIR_LISTINGS`, which is equal there to one of its neighbours."""
+    value = (place + 1) // 2
+    match listing:
+        case "nulls first" | "nulls last":
+            is_null = place < 3 if listing == "nulls first" else place > 8
+            values: dict[str, Any] = {"call_time": None if is_null else START + value * SECOND}
+        case "by callee":
+            values = {"callee": str(20 + value)}
+        case _:
+            values = {"call_duration": value}
+    return record(name, place * 5 % 11, **values)
+
+
+def pair_key(row: VoiceRecord, listing: str) -> tuple[Any, ...]:
+    """Return the sort key of a record in one of `PAIR_LISTINGS`."""
+    if listing.startswith("nulls"):
+        return (row.call_time is None) == (listing == "nulls last"), row.call_time or START
+    return row.callee or "", row.call_duration or 0
 
 
 @attrs.frozen(eq=False)
@@ -74,6 +108,7 @@ class Server:
 
     `heap ties`: the page at offset m of size n is cut from the order that a heap of m + n records produces, so records
     of one time are in another order on each page. `random ties`: they are in another order in each answer.
+    `PAIR_LISTINGS`: two records each are equal, and two of them, `swapped`, change places if the page is not full size.
     """
 
     rows: list[VoiceRecord]
@@ -83,6 +118,7 @@ class Server:
     largest_page: int = 100
     chance: random.Random = attrs.field(factory=lambda: random.Random(0))
     answers: int = 0
+    swapped: str = ""
 
     def answer(self, current: int, size: int) -> Page[VoiceRecord] | None:
         """Return a page; None if it is refused."""
@@ -92,11 +128,11 @@ class Server:
             if self.behind == "refused":
                 return None
             offset = 0
-        records = tuple(self._listed(offset + size)[offset : offset + size])
+        records = tuple(self._listed(offset + size, size)[offset : offset + size])
         self.answers += 1
         return Page(records, self._total(len(records)), size, current, None)
 
-    def _listed(self, depth: int) -> list[VoiceRecord]:
+    def _listed(self, depth: int, size: int) -> list[VoiceRecord]:
         match self.listing:
             case "oldest first":
                 return sorted(self.rows, key=by_time_and_id)
@@ -106,6 +142,9 @@ class Server:
                 return sorted(self.rows, key=lambda row: row.voice_id or "")
             case "heap ties":
                 return heap_order(self.rows, depth)
+            case listing if listing in PAIR_LISTINGS:
+                first = "" if size == self.largest_page else self.swapped
+                return sorted(self.rows, key=lambda row: (pair_key(row, listing), row.voice_id != first, row.voice_id))
             case _:
                 return sorted(self.chance.sample(self.rows, len(self.rows)), key=submitted)
 

@@ -80,6 +80,15 @@ def test_answers_with_the_same_records_are_equal() -> None:
     assert not one.lists_the_same(keys(record(1, 1)))
 
 
+def test_answers_with_other_records_without_ids_are_not_equal() -> None:
+    """They may have the submit time and the callee in common, and one may be listed more often."""
+    short, long = (record(None, 1, call_duration=seconds) for seconds in (1, 2))
+
+    assert keys(short, long).lists_the_same(keys(long, short))
+    assert not keys(short, short).lists_the_same(keys(short, long))
+    assert not keys(short, long, long).lists_the_same(keys(short, short, long))
+
+
 def test_returned_records_are_not_unseen() -> None:
     """Each record is returned once, in the order of the answer."""
     seen = SeenRecords(set())

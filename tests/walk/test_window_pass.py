@@ -23,11 +23,13 @@ from ..support.window_server import (
     BEHIND,
     LISTINGS,
     LONG,
+    PAIR_LISTINGS,
     SHORT,
     TIME_LISTINGS,
     TOTALS,
     Reader,
     Server,
+    in_pairs,
     record,
     submitted,
 )
@@ -613,3 +615,17 @@ def test_any_two_changes_are_noticed(listing: str, count: int) -> None:
         if assert_exactly_once(reader):
             proven += reader.opened.passes == 1 and reader.opened.current.pages_overlap
     assert proven > 100
+
+
+@pytest.mark.parametrize("listing", PAIR_LISTINGS)
+def test_changes_are_noticed_where_equal_records_change_places(listing: str) -> None:
+    """Two records each are equal in the server's order; the last of page 1 and the next change places on page 2."""
+    completed, count, size = 0, 12, 8
+    for gone, place, expires, appears in itertools.product(range(count), range(-1, count), range(3), range(3)):
+        rows = [in_pairs(f"{name:02}", name, listing) for name in range(count)]
+        changes: dict[int, list[Any]] = {expires: [expiring(str(rows[gone].voice_id))]}
+        changes.setdefault(appears, []).append(appearing(in_pairs(f"{place:02}x", place, listing)))
+        server = Server(rows, listing, swapped=f"{size:02}", largest_page=size)
+        reader = Reader(server, OpenWindow(LONG, size, Learned()), random.Random(gone + place), 2, changes=changes)
+        completed += assert_exactly_once(reader)
+    assert completed > 100
