@@ -117,7 +117,8 @@ class RecordStream(Generic[R]):
         `async with stream.prefetch() as ahead: async for record in ahead: …`
 
         It is read like the stream: record by record, or with `ahead.pages()` or `ahead.windows()`. At most `pages`
-        pages wait or are in flight. With `windows()`, the window that is being read counts only when it is complete.
+        pages wait or are in flight. A window that is returned as a whole counts only when it is complete: each with
+        `windows()`, and one of two seconds always.
 
         Raises:
             ValueError: if `pages` is not an int of at least 1.

@@ -108,10 +108,10 @@ class GapWalk(Generic[R]):
     def pages_waiting(self) -> int:
         """The number of pages that have arrived and are not in the outbox.
 
-        If only complete windows are returned, the pages of the front do not count: all of them are needed.
+        The pages of the front do not count if they are returned together: all of them are needed.
         """
-        held = list(self.open)[self._plan.complete_windows :]
-        return sum(len(opened.current.pages) for opened in held)
+        is_returned_whole = bool(self.open) and (self._plan.complete_windows or not self.open[0].returns_pages)
+        return sum(len(opened.current.pages) for opened in list(self.open)[is_returned_whole:])
 
     def is_edge(self, opened: OpenWindow[R]) -> bool:
         """Return whether a window is the boundary second, or a last one as short."""

@@ -75,6 +75,11 @@ class OpenWindow(Generic[R]):
         size = self.page_size if self.can_be_narrowed else LARGEST_PAGE
         self.current = WindowPass(self.window, size, self.learned, may_overlap=self.can_be_narrowed)
 
+    @property
+    def returns_pages(self) -> bool:
+        """Whether the pages of the window may be returned one by one, before it is complete."""
+        return self.can_be_narrowed and self.passes == 1
+
     def take_next(self, now: float) -> int | None:
         """Return the next page to request, and mark it as in flight; None if none may be requested at `now`."""
         if self.is_complete or self.is_exhausted or now < self.not_before:

@@ -60,7 +60,7 @@ class Outbox(Generic[R]):
     def add_pages(self, opened: OpenWindow[R]) -> None:
         """Return the next pages of the first open window in order, unless its answers contradict each other."""
         reading = opened.current
-        if self.complete_windows or not opened.can_be_narrowed or opened.passes > 1:
+        if self.complete_windows or not opened.returns_pages:
             return
         while self.left > 0 and not reading.inconsistent and (page := reading.pages.get(self._handed_out + 1)):
             unseen = self._unseen(reading.keys[self._handed_out + 1], page)

@@ -14,6 +14,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from math import ceil, inf
 from typing import Generic
 
@@ -58,6 +59,8 @@ class Walk(Generic[R]):
         # When reading ahead: the maximum number of pages that wait or are in flight, and what to call with a new chunk.
         self._most_ahead: int | None = None
         self._on_chunk: Callable[[], None] = lambda: None
+        # What starts more requests of the current step, when there is room again.
+        self._start_more: Callable[[], None] = lambda: None
         self._failure: ItnioError | None = None
         self.skipped: tuple[Window, ...] = ()
 
@@ -68,8 +71,11 @@ class Walk(Generic[R]):
         return self.take()
 
     def take(self) -> Chunk[R] | None:
-        """Return the next chunk if one is ready."""
-        return self._outbox.take()
+        """Return the next chunk if one is ready. When reading ahead, its room is used at once."""
+        chunk = self._outbox.take()
+        if self._in_flight:
+            self._start_more()
+        return chunk
 
     def read_ahead(self, pages: int, on_chunk: Callable[[], None]) -> None:
         """Let steps continue while at most `pages` pages wait or are in flight; call `on_chunk` when one is ready."""
@@ -126,7 +132,8 @@ class Walk(Generic[R]):
         else:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._work, gap, group, request)
-                self._start_workers(gap, group)
+                self._start_more = partial(self._start_workers, gap, group)
+                self._start_more()
         if self._failure:
             failure, self._failure = self._failure, None
             raise failure

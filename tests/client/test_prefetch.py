@@ -159,6 +159,22 @@ def test_requests_continue_while_the_consumer_works(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", LOOPS)
+def test_room_is_used_while_a_slow_request_is_in_flight(backend: str) -> None:
+    """The pages before it are taken, and as many after it are requested."""
+    service, slow, pages = Service(5950), 12, 4
+    service.latency = lambda number: 25.0 if number == slow else 1.0
+
+    async def main() -> None:
+        async with service.session() as session, session.records(START, service.end).prefetch(pages) as ahead:
+            with anyio.move_on_after(35):
+                async for _ in ahead.pages():
+                    await anyio.sleep(2)
+            assert slow + pages - 1 == service.requests
+
+    run(main, backend)
+
+
+@pytest.mark.parametrize("backend", LOOPS)
 @pytest.mark.parametrize("pause", [0, 0.05])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_failure_is_raised_where_the_next_record_is_read(way: str, pause: float, backend: str) -> None:

@@ -2,13 +2,15 @@
 
 import random
 from collections import Counter
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from itnio_voice import Page, VoiceRecord, Window
+from itnio_voice import IncompleteWindowError, Page, VoiceRecord, Window
 from itnio_voice._model.windows import SECOND
 from itnio_voice._walk import widths
 from itnio_voice._walk.chunks import WalkPlan
@@ -40,8 +42,8 @@ class Gap:
         plan = WalkPlan[VoiceRecord](_never, [], lambda: self.now, concurrency=4, page_size=size, learned=learned)
         self.outbox = Outbox[VoiceRecord](float("inf"), complete_windows=False, seen=SeenRecords(learned.shared_ids))
         present = Present(plan.now, lambda: True, until_now=False, learned=learned)
-        width = WindowWidth(learned.span_limit, most_open=8)
-        self.walk = GapWalk(Window(START, self.end), plan, width, present, self.outbox, now=0.0)
+        self.width = WindowWidth(learned.span_limit, most_open=8)
+        self.walk = GapWalk(Window(START, self.end), plan, self.width, present, self.outbox, now=0.0)
         self.requests = 0
 
     def listed(self, window: Window) -> list[VoiceRecord]:
@@ -194,3 +196,18 @@ def test_answers_of_closed_windows_are_ignored() -> None:
     gap.walk.give_back(third)
 
     assert [f"{name:03}" for name in range(1, 250)] == gap.read(random.Random(0), 1)
+
+
+def test_a_window_that_cannot_be_returned_stays_open() -> None:
+    """Two records share an id, and one of them was returned with the window before: it is not clear which."""
+    gap = Gap(120, [record("x", 59, call_duration=1)], "[]", "oldest first", 100)
+    gap.width.continue_with(timedelta(seconds=60))
+    for _ in range(3):
+        while request := gap.walk.next_request(0.0):
+            gap.walk.add_page(request, gap.answer(request), 0.0)
+        with suppress(IncompleteWindowError):
+            gap.walk.settle(0.0)
+        gap.rows = [record("x", 59, call_duration=seconds) for seconds in (1, 2, 3)]
+
+    assert START + 59 * SECOND == gap.walk.position
+    assert not gap.walk.is_over
