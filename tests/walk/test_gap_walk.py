@@ -202,6 +202,7 @@ def test_a_window_that_cannot_be_returned_stays_open() -> None:
     """Two records share an id, and one of them was returned with the window before: it is not clear which."""
     gap = Gap(120, [record("x", 59, call_duration=1)], "[]", "oldest first", 100)
     gap.width.continue_with(timedelta(seconds=60))
+    gap.outbox.complete_windows = True
     for _ in range(3):
         while request := gap.walk.next_request(0.0):
             gap.walk.add_page(request, gap.answer(request), 0.0)
