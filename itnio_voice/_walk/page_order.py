@@ -98,9 +98,10 @@ class _Order:
 
 _TIMES = ("submit_time", "call_time", "hangup_time", "ringing_time", "answer_time")
 _TEXTS = ("voice_id", "callee", "display_num")
+_COLUMNS = {name: attrgetter(name) for name in (*_TIMES, *_TEXTS)}
 _ORDERS = tuple(
-    _Order(attrgetter(name), name in _TIMES, comparison, nulls_first)
-    for name, nulls_first, comparison in product((*_TIMES, *_TEXTS), (False, True), (le, ge))
+    _Order(column, name in _TIMES, comparison, nulls_first)
+    for (name, column), nulls_first, comparison in product(_COLUMNS.items(), (False, True), (le, ge))
 )
 
 
@@ -132,7 +133,7 @@ class RecordOrder:
             return
 
         def values_of(order: _Order) -> Sequence[Any]:
-            if submit_times is not None and order.column is _ORDERS[0].column:
+            if submit_times is not None and order.column is _COLUMNS["submit_time"]:
                 return submit_times
             return list(map(order.column, records))
 

@@ -138,7 +138,8 @@ class Walk(Generic[R]):
             failure, self._failure = self._failure, None
             raise failure
         concurrency = self._plan.concurrency
-        most = concurrency * BATCHES_PER_SLOT
+        # One request at a time needs no larger steps, and pages that wait for others cost time.
+        most = concurrency * BATCHES_PER_SLOT if concurrency > 1 else 1
         self._batch_size = (
             1 if any(opened.error for opened in gap.open) else min(max(4 * self._batch_size, concurrency), most)
         )

@@ -9,7 +9,6 @@ import linecache
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from decimal import Decimal
 from functools import partial
 from itertools import chain
 from typing import Any, Literal
@@ -18,7 +17,7 @@ import attrs
 import msgspec
 
 from .._model.records import CallRecord, R
-from .scalars import INLINE, number, opaque_json, plain_instants, timestamp, written_alike
+from .scalars import INLINE, known_amounts, number, opaque_json, plain_instants, timestamp, written_alike
 from .structuring import Hook, RecordHook, class_memo
 
 __all__ = ["PAGE_NUMBERS", "learn_extra_fields", "read_rows"]
@@ -98,7 +97,7 @@ def _row_function(
     """
     lines = [f"def {name}(row):", "    record = new(Writable)"]
     names: dict[str, Any] = {"new": object.__new__, "Writable": _writable(hook.of), "Record": hook.of}
-    names |= {"Decimal": Decimal, "fromisoformat": datetime.fromisoformat, "extra_of": partial(_extra_of, others)}
+    names |= {"known_amounts": known_amounts, "fromisoformat": datetime.fromisoformat, "extra_of": partial(_extra_of, others)}
     for column in hook.columns:
         attribute = column.attribute
         value = inline.get(column.read, "read(value, None)").replace("read(", f"read_{attribute}(")

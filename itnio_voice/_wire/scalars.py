@@ -23,6 +23,7 @@ __all__ = [
     "brief",
     "floating",
     "integer",
+    "known_amounts",
     "milliseconds",
     "non_negative_int",
     "number",
@@ -52,6 +53,7 @@ _BOOLEANS = {"true": True, "false": False}
 _LONGEST_INTEGER = 18
 _TOO_LARGE = 10 ** (_LONGEST_INTEGER + 1)
 _NO_NUMBER = Decimal("NaN")
+_LONGEST_KNOWN, _MOST_KNOWN = 24, 10_000
 _DEEPEST = 32
 
 _read_time = datetime.fromisoformat  # looked up once: a record has five times
@@ -133,12 +135,7 @@ def text(value: Any, _: Any = None) -> str | None:
     raise ValueError(message)
 
 
-@_inline(
-    "None if not value and (value is None or value == '')"
-    " else exact if value.__class__ is str and (exact := Decimal(value)).is_finite()"
-    f" and {-LARGEST_EXPONENT} <= exact.adjusted() <= {LARGEST_EXPONENT}"
-    " and '_' not in value and value.isascii() else read(value, None)"
-)
+@_inline("known_amounts[value] if value.__class__ is str else None if value is None else read(value, None)")
 def amount(value: Any, _: Any = None) -> Decimal | None:
     """Return money or a rate, exactly as its digits say; None for "" and null."""
     digits = value if type(value) is str else text(value)
@@ -153,6 +150,22 @@ def amount(value: Any, _: Any = None) -> Decimal | None:
         message = f"an amount with an exponent from -{LARGEST_EXPONENT} to {LARGEST_EXPONENT} is expected"
         raise ValueError(message)
     return exact
+
+
+class _KnownAmounts(dict[str, Decimal | None]):
+    """Amounts by their text. Rates and costs repeat, so most texts are known, and records share their `Decimal`s."""
+
+    def __missing__(self, digits: str) -> Decimal | None:
+        exact = amount(digits)
+        if len(digits) <= _LONGEST_KNOWN:
+            if len(self) >= _MOST_KNOWN:
+                self.clear()
+            self[digits] = exact
+        return exact
+
+
+known_amounts = _KnownAmounts()
+"""The amounts of recent records, and None for ""."""
 
 
 @_inline(
