@@ -12,7 +12,7 @@ from .._http.clients import HTTPClient
 from .._http.credentials import Credentials, credentials_problem, is_utf8
 from .._http.request import APIRequest, check_base_url
 from .._http.retry import Retry
-from .._http.transport import Transport
+from .._http.transport import Redact, Transport
 from .._model.errors import TimeRangeError
 from .._model.records import R, RecordingURL, VoiceRecord
 from .._model.windows import Window, gaps, whole_seconds
@@ -214,7 +214,7 @@ class VoiceSession:
         """
         _check_id("voice_id", voice_id)
         api_request = APIRequest("GET", endpoint_of(of).item_path + quote(voice_id, safe=""))
-        return await self._transport.send(api_request, partial(read_record, voice_id=voice_id, of=of))
+        return await self._transport.send(api_request, lambda body, _: read_record(body, voice_id, of))
 
     async def recording_url(self, recording_file_id: str, *, source: Literal["group", "sip"]) -> RecordingURL:
         """Return the URL of a recording, and when it expires; `source` is the kind of record it belongs to.
@@ -230,7 +230,7 @@ class VoiceSession:
             raise ValueError(message)
         params = {"recordingFileId": recording_file_id, "sourceType": source}
         api_request = APIRequest("GET", RECORDING_URL, params=params)
-        return await self._transport.send(api_request, partial(read_recording_url, recording_file_id=recording_file_id))
+        return await self._transport.send(api_request, lambda body, _: read_recording_url(body, recording_file_id))
 
     async def _fetch(
         self,
@@ -243,9 +243,13 @@ class VoiceSession:
         caller: Hashable = None,
         range_advice: str = TimeRangeError.advice,
     ) -> Page[R]:
+        """Request a page. A caller with turns of its own is a stream, which builds the records when it returns them."""
         request = PageRequest(window, current, page_size, params)
         api_request = APIRequest("POST", endpoint_of(of).query, request.body())
-        read = partial(read_page, request=request, of=of, range_advice=range_advice)
+
+        def read(body: bytes, redact: Redact) -> Page[R]:
+            return read_page(body, request, of, range_advice, redact if caller else None)
+
         return await self._transport.send(api_request, read, caller)
 
 

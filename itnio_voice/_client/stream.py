@@ -194,7 +194,7 @@ class RecordStream(Generic[R]):
         while chunk := await self._next_chunk():
             if chunk.page:
                 self._delivery.records += len(chunk.records)
-                return attrs.evolve(chunk.page, records=tuple(chunk.records), submit_times=None)
+                return chunk.page
         return None
 
     async def _next_window(self) -> WindowBatch[R] | None:

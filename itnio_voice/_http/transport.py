@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["Transport"]
 
 T = TypeVar("T")
+Redact = Callable[[ItnioError], None]
+Read = Callable[[bytes, Redact], T]
 
 _LOGGER = get_logger("itnio_voice.requests")
 _HTTP_ADVICE: Mapping[int, str] = {
@@ -124,11 +126,12 @@ class Transport:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._http.aclose)
 
-    async def send(self, request: APIRequest, read: Callable[[bytes], T], caller: Hashable = None) -> T:
+    async def send(self, request: APIRequest, read: Read[T], caller: Hashable = None) -> T:
         """Send a request with retries, and return the result of `read` for the answer's body.
 
-        `read` is called within the attempt, so an error that it raises is retried like any other. The requests of one
-        `caller` share its turns; a request without a caller has turns of its own.
+        `read` is called within the attempt, so an error that it raises is retried like any other. Its second argument
+        removes secrets from an error; it is for errors that are raised later. The requests of one `caller` share its
+        turns; a request without a caller has turns of its own.
 
         Raises:
             ItnioError: from `read`, or a `TransportError`, after the last attempt.
@@ -145,7 +148,7 @@ class Transport:
         message = "this VoiceSession is closed: open another one"
         raise RuntimeError(message)
 
-    async def _try(self, request: APIRequest, read: Callable[[bytes], T], caller: Hashable) -> T:
+    async def _try(self, request: APIRequest, read: Read[T], caller: Hashable) -> T:
         """Make attempts until one succeeds or the retry policy ends.
 
         The first attempt is made without stamina, because setting stamina up costs more than all other code of a
@@ -170,24 +173,26 @@ class Transport:
             del first_error  # its traceback refers to this frame
         raise AssertionError  # pragma: no cover -- the last attempt returns or raises
 
-    async def _attempt(
-        self, request: APIRequest, read: Callable[[bytes], T], attempts: Attempts, caller: Hashable
-    ) -> T:
+    async def _attempt(self, request: APIRequest, read: Read[T], attempts: Attempts, caller: Hashable) -> T:
         attempts.begin()
         async with self._turn(caller, attempts) as turn:
             began, sent, signed_with = anyio.current_time(), self.clock(), self._server.signing
             signature = sign(self.credentials, sent + signed_with)
             answer: Any = None
             outcome = "cancelled"
+
+            def redact(error: ItnioError) -> None:
+                redact_error(error, (self.credentials.api_secret, signature.digest))
+
             handled = sys.exception()  # the caller's: its frames stay
             try:
                 received, body = await self._exchange(request, signature, min(self.timeout, attempts.left))
                 answer = received
-                result = self._read_response(request, received, body, read)
+                result = self._read_response(request, received, body, read, redact)
                 outcome = "answered"
             except ItnioError as error:
                 outcome = type(error).__name__
-                redact_error(error, (self.credentials.api_secret, signature.digest))
+                redact(error)
                 self._record_failure(attempts, error, answer, turn)
                 if answer is None:
                     pass
@@ -232,10 +237,10 @@ class Transport:
             self._pace.end(turn)
             self._slots.release()
 
-    def _read_response(self, request: APIRequest, answer: Any, body: Body, read: Callable[[bytes], T]) -> T:
+    def _read_response(self, request: APIRequest, answer: Any, body: Body, read: Read[T], redact: Redact) -> T:
         """Return the result of `read` for an answer's body if its HTTP status is a success; else raise the error."""
         try:
-            result = read(body.decode())
+            result = read(body.decode(), redact)
         except ProtocolError:
             if answer.is_success:
                 raise

@@ -1,13 +1,14 @@
 """The arguments of a walk, and the chunks of records that it returns."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import chain
 from typing import Generic
 
 import attrs
 
 from .._model.records import R
 from .._model.windows import Window
-from .._wire.pages import LARGEST_PAGE, Page
+from .._wire.pages import LARGEST_PAGE, Page, with_records
 from .learned import Learned
 
 __all__ = ["Chunk", "CompletedWindow", "WalkPlan"]
@@ -54,10 +55,16 @@ class Chunk(Generic[R]):
     """A part of what a walk returns: records that it has not returned before.
 
     `page` is the page that listed them. `done` is the window that is completed when they have been received. `pages` is
-    the number of pages that it holds.
+    the number of pages that it holds. Until it is built, `parts` are the records of several pages.
     """
 
-    records: Sequence[R]
+    records: Sequence[R] = ()
     page: Page[R] | None = None
     done: CompletedWindow | None = None
     pages: int = 0
+    parts: Sequence[Sequence[R]] = ()
+
+    def built(self) -> "Chunk[R]":
+        """Return the chunk with all its records built."""
+        records = tuple(chain(self.records, *self.parts))
+        return Chunk(records, self.page and with_records(self.page, records), self.done, self.pages)

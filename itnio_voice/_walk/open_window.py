@@ -9,7 +9,7 @@ import attrs
 from .._model.errors import IncompleteWindowError
 from .._model.records import R
 from .._model.windows import SHORTEST, Window
-from .._wire.pages import LARGEST_PAGE, Page
+from .._wire.pages import LARGEST_PAGE, Page, rows_of
 from .learned import Learned
 from .seen import PageKeys, page_keys
 from .window_pass import WindowPass
@@ -120,7 +120,7 @@ class OpenWindow(Generic[R]):
         pages = done.keys.values()
         if not self.can_be_narrowed:
             for number, page in done.pages.items():
-                self._records.update(zip(done.keys[number].keys, page.records, strict=True))
+                self._records.update(zip(done.keys[number].keys, rows_of(page), strict=True))
         before = len(self._found)
         self._found.update(*(page.distinct for page in pages))
         self._idle_passes = 0 if len(self._found) > before else self._idle_passes + 1

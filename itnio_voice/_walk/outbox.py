@@ -9,7 +9,7 @@ import attrs
 
 from .._model.records import R
 from .._model.windows import Window
-from .._wire.pages import Page
+from .._wire.pages import Page, rows_of
 from .chunks import Chunk, CompletedWindow
 from .open_window import OpenWindow
 from .seen import PageKeys, SeenRecords
@@ -42,10 +42,15 @@ class Outbox(Generic[R]):
         return bool(self._ready)
 
     def take(self) -> Chunk[R] | None:
-        """Return the next chunk; None if none is ready."""
+        """Return the next chunk, with its records; None if none is ready.
+
+        Raises:
+            DecodeError: if a value is invalid for its field; the next call raises it again.
+        """
         if not self._ready:
             return None
-        chunk = self._ready.popleft()
+        chunk = self._ready[0].built()
+        self._ready.popleft()
         self.pages -= chunk.pages
         return chunk
 
@@ -78,14 +83,13 @@ class Outbox(Generic[R]):
         self._seen.add(opened.window.end, [*self._keys_handed_out(opened), *(keys for keys, _ in contents)])
         self._seen.forget_before(opened.window.end)
         self._handed_out = 0
-        records = [record for chunk in chunks for record in chunk.records]
         done = CompletedWindow(own, opened.current.total, covered)
-        whole = Chunk(records, done=done, pages=len(chunks))
-        for chunk in [whole] if self.complete_windows else [*chunks, Chunk[R]([], done=done)]:
+        whole = Chunk[R](parts=[chunk.records for chunk in chunks], done=done, pages=len(chunks))
+        for chunk in [whole] if self.complete_windows else [*chunks, Chunk[R](done=done)]:
             self._put(chunk)
         self.windows += 1
         self.covered += opened.window.span
-        return len(records)
+        return sum(len(chunk.records) for chunk in chunks)
 
     def remember(self, opened: OpenWindow[R], keys: dict[int, PageKeys]) -> None:
         """Remember the records that were returned of the first open window, by page: the window is read again."""
@@ -102,7 +106,7 @@ class Outbox(Generic[R]):
 
     def _unseen(self, keys: PageKeys, page: Page[R]) -> Sequence[R]:
         """Return the records of a page that were not returned before, within the limit."""
-        new = self._seen.unseen(keys, page.records)
+        new = self._seen.unseen(keys, rows_of(page))
         if len(new) > self.left:
             new = new[: int(self.left)]
         self.left -= len(new)

@@ -1,14 +1,17 @@
 """The pages of a window: which rows each names, how they overlap, and the order of their records. Pure."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
 from functools import lru_cache
-from itertools import groupby, pairwise, product
-from operator import attrgetter, ge, le
+from itertools import chain, groupby, pairwise, product
+from operator import ge, le
 from typing import Any
 
 import attrs
 
 from .._model.records import CallRecord
+from .._wire.late_records import column
 
 __all__ = ["RecordOrder", "Slice", "overlapping_slices"]
 
@@ -60,8 +63,15 @@ def overlapping_slices(largest: int, overlap: int, total: int) -> Sequence[Slice
     return slices
 
 
-Ends = list[tuple[CallRecord, CallRecord]]
-"""The first and the last record of each page, in the order of the pages."""
+Ends = list[tuple[Any, Any]]
+"""The values of the first and the last record of each page, in the order of the pages."""
+
+
+def _as_time(value: Any) -> Any:
+    """Return a value that compares with those of all pages: a time for a time as text, None if it is invalid."""
+    with suppress(ValueError):
+        return datetime.fromisoformat(value) if isinstance(value, str) else value
+    return None
 
 
 @attrs.frozen
@@ -71,7 +81,7 @@ class _Order:
     Records without a value are listed first or last, as databases do with NULL.
     """
 
-    column: Callable[[CallRecord], Any]
+    name: str
     is_time: bool
     comparison: Callable[[Any, Any], bool]
     nulls_first: bool
@@ -91,17 +101,16 @@ class _Order:
 
     def shows_expiry(self, ends: Ends) -> bool:
         """Return whether all records with the oldest time are on one page: the first, or the last if descending."""
-        times = [self.column(record) for pair in ends for record in pair]
+        times = [*chain.from_iterable(ends)]
         one, other = (times[0], times[2]) if not self.is_descending else (times[-3], times[-1])
-        return self.is_time and None not in times and not self.comparison(other, one)
+        return None not in times and not self.comparison(other, one)
 
 
 _TIMES = ("submit_time", "call_time", "hangup_time", "ringing_time", "answer_time")
 _TEXTS = ("voice_id", "callee", "display_num")
-_COLUMNS = {name: attrgetter(name) for name in (*_TIMES, *_TEXTS)}
 _ORDERS = tuple(
-    _Order(column, name in _TIMES, comparison, nulls_first)
-    for (name, column), nulls_first, comparison in product(_COLUMNS.items(), (False, True), (le, ge))
+    _Order(name, name in _TIMES, comparison, nulls_first)
+    for name, nulls_first, comparison in product((*_TIMES, *_TEXTS), (False, True), (le, ge))
 )
 
 
@@ -112,7 +121,7 @@ class RecordOrder:
     longest_run: int = 0
     """The maximum number of records on page 1 in a row that have the same value; 0 if it is in no order."""
     _order: _Order | None = None
-    _ends: dict[int, tuple[CallRecord, CallRecord]] = attrs.field(factory=dict[Any, Any])
+    _ends: dict[int, tuple[Any, Any]] = attrs.field(factory=dict[Any, Any])
 
     def __bool__(self) -> bool:
         return self._order is not None
@@ -127,32 +136,33 @@ class RecordOrder:
         """Whether the newest records are listed first."""
         return self._order is not None and self._order.is_descending
 
-    def add(self, number: int, records: Sequence[CallRecord], submit_times: Sequence[str] | None) -> None:
-        """Add the records of page `number`, with their submit times if they sort as text; page 1 is added first."""
+    def add(self, number: int, records: Sequence[CallRecord]) -> None:
+        """Add the records of page `number`; page 1 is added first."""
         if not records:
             return
-
-        def values_of(order: _Order) -> Sequence[Any]:
-            if submit_times is not None and order.column is _COLUMNS["submit_time"]:
-                return submit_times
-            return list(map(order.column, records))
-
+        values: Sequence[Any] = []
         if number == 1:
             for order in _ORDERS:
-                values = values_of(order)
+                values = column(records, order.name)
                 # One time for all records is an order with many ties. One text for all, or none, is no order.
                 is_order = values[0] != values[-1] or (order.is_time and values[0] is not None)
                 if is_order and order.sorts(values):
                     self._order = order
                     self.longest_run = max(sum(1 for _ in run) for _, run in groupby(values))
                     break
-        elif self._order and not self._order.sorts(values_of(self._order)):
-            self._order = None
-        self._ends[number] = records[0], records[-1]
+        elif self._order:
+            values = column(records, self._order.name)
+            if not self._order.sorts(values):
+                self._order = None
+        if self.is_by_time:
+            self._ends[number] = _as_time(values[0]), _as_time(values[-1])
 
-    def distinguishes(self, one: CallRecord, other: CallRecord) -> bool:
-        """Return whether two records have different values of what they are sorted by."""
-        return self._order is not None and self._order.column(one) != self._order.column(other)
+    def distinguishes(self, records: Sequence[CallRecord]) -> bool:
+        """Return whether records in a row have different values of what they are sorted by."""
+        if self._order is None or not records:
+            return False
+        values = column(records, self._order.name)
+        return bool(values[0] != values[-1])
 
     @property
     def shows_expiry(self) -> bool:
@@ -161,5 +171,5 @@ class RecordOrder:
         if order is None or len(self._ends) < 2:  # noqa: PLR2004 -- a seam needs two pages
             return False
         ends = [end for _, end in sorted(self._ends.items())]
-        seams = [(order.column(one[1]), order.column(other[0])) for one, other in pairwise(ends)]
+        seams = [(one[1], other[0]) for one, other in pairwise(ends)]
         return all(map(order.sorts, seams)) and order.shows_expiry(ends)

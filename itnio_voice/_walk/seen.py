@@ -17,6 +17,7 @@ from .._model.errors import IncompleteWindowError
 from .._model.printable import get_logger
 from .._model.records import CallRecord, R, content
 from .._model.windows import WIRE_ZONE
+from .._wire.late_records import column, picked
 
 __all__ = ["PageKeys", "SeenRecords", "page_keys"]
 
@@ -76,12 +77,9 @@ class PageKeys:
         return {mark for name, mark in zip(self.ids, self.marks, strict=True) if name == voice_id}
 
 
-def page_keys(records: Sequence[CallRecord], shared_ids: set[Hashable], times: Sequence[str] | None = None) -> PageKeys:
-    """Return the keys of an answer's records; ids that turn out to be shared are added to `shared_ids`.
-
-    `times` are the submit times in ISO 8601, if available. They are used only if their offset is the vendor's.
-    """
-    ids = [record.voice_id for record in records]
+def page_keys(records: Sequence[CallRecord], shared_ids: set[Hashable]) -> PageKeys:
+    """Return the keys of an answer's records; ids that turn out to be shared are added to `shared_ids`."""
+    ids = column(records, "voice_id")
     keys: Sequence[Hashable] = ids
     distinct: set[Hashable] = set(ids)
     if len(distinct) < len(ids):
@@ -91,10 +89,12 @@ def page_keys(records: Sequence[CallRecord], shared_ids: set[Hashable], times: S
         pairs = zip(ids, records, strict=True)
         keys = [content(record) if name is None or name in shared else name for name, record in pairs]
         distinct = set(keys)
-    texts: Sequence[str | None] = times or ()
-    if not times or not times[0].endswith(_OFFSET):
+    times = column(records, "submit_time")
+    texts: Sequence[str | None] = times
+    # Text is used as it is if its offset is the vendor's.
+    if not (times and isinstance(times[0], str) and times[0].endswith(_OFFSET)):
         texts = list(map(_submit_time, records))
-    marks = list(map(hash, zip(texts, [record.callee for record in records], strict=True)))
+    marks = list(map(hash, zip(texts, column(records, "callee"), strict=True)))
     return PageKeys(keys, ids, marks, len(distinct) < len(keys), shared)
 
 
@@ -186,24 +186,24 @@ class SeenRecords:
         is_new = all(window.keys.isdisjoint(each) for window in self._windows for each in names)
         if is_new and not page.repeats:
             return records
-        new = dict(zip(page.keys, records, strict=True))
-        others = list(new.values())
-        return others if is_new else [record for key, record in new.items() if not self._has(key, record, others)]
+        last = {key: row for row, key in enumerate(page.keys)}
+        rows = [row for key, row in last.items() if is_new or not self._has(key, page, records, row)]
+        return picked(records, rows)
 
-    def _has(self, key: Hashable, record: CallRecord, others: Collection[CallRecord]) -> bool:
-        """Return whether a record has been returned; `others` are the records of the same answer."""
-        name = record.voice_id
+    def _has(self, key: Hashable, page: PageKeys, records: Sequence[CallRecord], row: int) -> bool:
+        """Return whether the record of a row has been returned."""
+        name = page.ids[row]
         if key != name and any(key in window.keys for window in self._windows):
             return True
         before = [window.page_of(name) for window in self._windows if name and name in window.keys]
         if not before:
             return False
-        returned = set[int]().union(*(page.marks_of(str(name)) for page in before))
-        if not _may_be(record, returned):
+        returned = set[int]().union(*(each.marks_of(str(name)) for each in before))
+        if not _may_be(records[row], returned):
             _share(str(name), self._shared_ids)
             return False
-        rivals = [other for other in others if other.voice_id == name and other is not record]
-        if any(_may_be(rival, returned) for rival in rivals):
+        last = {each: other for other, each in enumerate(page.keys) if page.ids[other] == name}
+        if any(_may_be(records[other], returned) for other in last.values() if other != row):
             message = (
                 f"different records share the id {name!r:.80}, the submit time and the callee, and one of them has "
                 f"been returned: read the range again with windows(), which returns only complete windows"

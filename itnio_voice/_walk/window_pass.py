@@ -50,7 +50,7 @@ import attrs
 
 from .._model.records import R
 from .._model.windows import SHORTEST, Window
-from .._wire.pages import LARGEST_PAGE, Page
+from .._wire.pages import LARGEST_PAGE, Page, rows_of, without_rows
 from .learned import Learned
 from .page_order import RecordOrder, Slice, overlapping_slices
 from .seen import PageKeys, page_keys
@@ -197,7 +197,8 @@ class WindowPass(Generic[R]):
     def add(self, number: int, page: Page[R]) -> None:
         """Add the answer to the request for page `number`."""
         self.in_flight.discard(number)
-        keys = page_keys(page.records, self.learned.shared_ids, page.submit_times)
+        records = rows_of(page)
+        keys = page_keys(records, self.learned.shared_ids)
         total = page.total if self._trusts_totals else None
         if number in self.keys:
             self._to_confirm.discard(number)
@@ -227,12 +228,9 @@ class WindowPass(Generic[R]):
             elif not all(map(self._overlap_is_equal, (number, number + 1))):
                 self.inconsistent = True
                 self.learned.miss_overlap()
-        again = page.records[:repeated]
-        if self._order and not (again and self._order.distinguishes(again[0], again[-1])):
+        if self._order and not self._order.distinguishes(rows_of(page)[:repeated]):
             self._overlaps_prove = False
-        times = page.submit_times
-        page = attrs.evolve(page, records=page.records[repeated:], submit_times=times and times[repeated:])
-        return page, keys.without(repeated)
+        return without_rows(page, repeated), keys.without(repeated)
 
     @property
     def pages_overlap(self) -> bool:
@@ -264,9 +262,10 @@ class WindowPass(Generic[R]):
         self.rows += rows
         self._compare_total(total)
         self.inconsistent |= new < rows and new < len(keys.distinct)
+        records = rows_of(page)
         if total is None:
             self._add_without_total(keys, is_new=new > 0)
-            self._order.add(number, page.records, page.submit_times)
+            self._order.add(number, records)
             return
         offset = self._first_row(number)
         self._check_total(total, offset + rows, is_new=new > 0)
@@ -274,7 +273,7 @@ class WindowPass(Generic[R]):
         self.inconsistent |= rows != max(0, min(stop, total) - offset)
         self.totals_differ |= total < offset + rows
         if total > self.step or (is_first and self.may_overlap and rows >= self._full_page):
-            self._order.add(number, page.records, page.submit_times)
+            self._order.add(number, records)
         if is_first:
             self._let_pages_overlap()
 

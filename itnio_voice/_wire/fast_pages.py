@@ -6,19 +6,35 @@ field for the error.
 """
 
 import linecache
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from itertools import chain
+from types import NoneType
 from typing import Any, Literal
 
 import attrs
 import msgspec
 
+from .._model.errors import ItnioError
 from .._model.records import CallRecord, R
-from .scalars import INLINE, known_amounts, number, opaque_json, plain_instants, timestamp, written_alike
-from .structuring import Hook, RecordHook, class_memo
+from .late_records import LateRecords, Redact
+from .scalars import (
+    INLINE,
+    amount,
+    boolean,
+    floating,
+    integer,
+    known_amounts,
+    number,
+    opaque_json,
+    plain_instants,
+    text,
+    timestamp,
+    written_alike,
+)
+from .structuring import Hook, RecordHook, class_memo, structure_record
 
 __all__ = ["PAGE_NUMBERS", "learn_extra_fields", "read_rows"]
 
@@ -26,6 +42,7 @@ PAGE_NUMBERS = ("total", "size", "current", "pages")
 """The numbers of an answer about the page and the complete result."""
 
 _MOST_OTHERS = 64
+_OWN_HOOKS = {amount, boolean, floating, integer, text, timestamp}
 
 # On a page whose times all have the vendor's usual form, `fromisoformat` alone reads them.
 _INLINE_PLAIN: Mapping[Hook, str] = {**INLINE, timestamp: "fromisoformat(value) if value else None"}
@@ -38,6 +55,8 @@ class _Reader:
     hook: RecordHook
     others: tuple[str, ...]
     decoder: msgspec.json.Decoder[Any]
+    names: Mapping[str, str]
+    may_be_late: bool
     instants: Callable[[Any], tuple[str | None, ...]]
     build: Callable[[Any], Any]
     build_plain: Callable[[Any], Any]
@@ -69,21 +88,56 @@ class _Reader:
             hook,
             others,
             msgspec.json.Decoder(answer, float_hook=number),
+            names | other_names,
+            # The hook of a user's own may do anything, so it is called where its errors were always raised.
+            all(column.read in _OWN_HOOKS for column in hook.columns),
             _compile("times_of", ["def times_of(row):", f"    return ({times})"], {}, hook.of),
             _row_function(hook, others, INLINE, "record_of"),
             _row_function(hook, others, _INLINE_PLAIN, "plain_record_of"),
         )
 
-    def read(self, body: bytes) -> tuple[dict[str, Any], tuple[Any, ...], list[str] | None]:
-        """Return a page's numbers, its records, and their submit times as text if these sort like the times."""
+    def read(self, body: bytes, redact: Redact | None) -> tuple[dict[str, Any], Sequence[Any]]:
+        """Return a page's numbers and its records; with `redact`, the records are built late if that is possible."""
         data = self.decoder.decode(body).data
-        rows = data.records
-        instants = [*filter(None, chain.from_iterable(map(self.instants, rows)))]
-        if not plain_instants(instants):
-            return msgspec.structs.asdict(data), tuple(map(self.build, rows)), None
+        numbers = {name: getattr(data, name) for name in PAGE_NUMBERS}
+        instants = [*filter(None, chain.from_iterable(map(self.instants, data.records)))]
+        build = self.build_plain if plain_instants(instants) else self.build
+        late = self._late(data.records, redact) if redact and build is self.build_plain else None
+        return numbers, tuple(map(build, data.records)) if late is None else late
+
+    def _late(self, rows: Sequence[Any], redact: Redact) -> LateRecords[Any] | None:
+        """Return the records of rows with plain times, to be built later; None if the walk needs them at once."""
+        if not self.may_be_late or not rows:
+            return None
         times = [row.submit_time for row in rows]
-        sort_as_text = all(times) and written_alike(times)
-        return msgspec.structs.asdict(data), tuple(map(self.build_plain, rows)), times if sort_as_text else None
+        texts = [[row.voice_id for row in rows], [row.callee for row in rows]]
+        are_known = all(times) and written_alike(times) and {str, NoneType}.issuperset(map(type, chain(*texts)))
+        if not are_known:
+            return None
+        ids, callees = ([value or None for value in values] for values in texts)
+
+        def build(rows: Sequence[Any]) -> tuple[Any, ...] | ItnioError:
+            try:
+                return tuple(map(self.build_plain, rows))
+            except Exception:  # noqa: BLE001 -- `structuring` raises it again, with the field's name
+                return _build_exactly(map(self.object_of, rows), self.hook.of, redact)
+
+        return LateRecords(rows, {"voice_id": ids, "callee": callees, "submit_time": times}, build)
+
+    def object_of(self, row: Any) -> dict[str, Any]:
+        """Return a row as the JSON object that it was read from."""
+        values = msgspec.structs.asdict(row)
+        return {self.names[name]: value for name, value in values.items() if value is not msgspec.UNSET}
+
+
+def _build_exactly(objects: Iterable[Mapping[str, Any]], of: type[R], redact: Redact) -> tuple[R, ...] | ItnioError:
+    """Return the records of JSON objects, or the error for an invalid value; no frame and no text holds a secret."""
+    try:
+        return tuple(structure_record(each, of) for each in objects)
+    except ItnioError as error:
+        redact(error)
+        error.__cause__ = error.__context__ = None
+        return error.with_traceback(None)
 
 
 def _row_function(
@@ -97,7 +151,11 @@ def _row_function(
     """
     lines = [f"def {name}(row):", "    record = new(Writable)"]
     names: dict[str, Any] = {"new": object.__new__, "Writable": _writable(hook.of), "Record": hook.of}
-    names |= {"known_amounts": known_amounts, "fromisoformat": datetime.fromisoformat, "extra_of": partial(_extra_of, others)}
+    names |= {
+        "known_amounts": known_amounts,
+        "fromisoformat": datetime.fromisoformat,
+        "extra_of": partial(_extra_of, others),
+    }
     for column in hook.columns:
         attribute = column.attribute
         value = inline.get(column.read, "read(value, None)").replace("read(", f"read_{attribute}(")
@@ -158,13 +216,13 @@ def _reader_of(of: type[CallRecord]) -> _Reader | None:
     return reader
 
 
-def read_rows(body: bytes, of: type[R]) -> tuple[dict[str, Any], tuple[R, ...], list[str] | None] | None:
+def read_rows(body: bytes, of: type[R], redact: Redact | None = None) -> tuple[dict[str, Any], Sequence[R]] | None:
     """Return the result of `_Reader.read`, with unchecked numbers; None if the exact path must read the page."""
     reader = _reader_of(of)
     if reader is None:
         return None
     try:
-        return reader.read(body)
+        return reader.read(body, redact)
     except Exception:  # noqa: BLE001 -- `structuring` raises it again, with the field's name
         return None
 

@@ -8,8 +8,9 @@ import attrs
 
 from .._model.records import R
 from .._model.windows import WIRE_ZONE, Window
+from .late_records import LateRecords
 
-__all__ = ["LARGEST_PAGE", "Page", "PageRequest"]
+__all__ = ["LARGEST_PAGE", "Page", "PageRequest", "rows_of", "with_records", "without_rows"]
 
 LARGEST_PAGE = 100
 """The largest `size` that the vendor's page allows."""
@@ -36,8 +37,8 @@ class Page(Generic[R]):
     """One answer: its records in the server's order, and the server's numbers for the complete result.
 
     `total` is the number of records and `pages` the number of pages, or None if the server does not send them. `size`
-    and `current` are those of the request if the server does not send them. `submit_times` are the records' submit
-    times as text if the texts sort like the times, else None: texts are faster to compare. `is_substitute`: the server
+    and `current` are those of the request if the server does not send them. `late` are the records of a page that a
+    walk requests: they are built when they are returned, and `records` is empty until then. `is_substitute`: the server
     sent another page instead, and according to its own numbers the requested page does not exist.
     """
 
@@ -46,5 +47,20 @@ class Page(Generic[R]):
     size: int
     current: int
     pages: int | None
-    submit_times: Sequence[str] | None = attrs.field(default=None, kw_only=True, eq=False, repr=False)
+    late: LateRecords[R] | None = attrs.field(default=None, kw_only=True, eq=False, repr=False)
     is_substitute: bool = attrs.field(default=False, kw_only=True, eq=False, repr=False)
+
+
+def rows_of(page: Page[R]) -> Sequence[R]:
+    """Return the records of a page, also if they have not been built yet."""
+    return page.records if page.late is None else page.late
+
+
+def without_rows(page: Page[R], rows: int) -> Page[R]:
+    """Return a page without its first rows."""
+    return attrs.evolve(page, records=page.records[rows:], late=page.late and page.late[rows:])
+
+
+def with_records(page: Page[R], records: Sequence[R]) -> Page[R]:
+    """Return a page with other records."""
+    return attrs.evolve(page, records=tuple(records), late=None)

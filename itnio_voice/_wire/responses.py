@@ -24,6 +24,7 @@ from .._model.errors import (
 from .._model.printable import Message, get_logger, server_words
 from .._model.records import R, RecordingURL
 from .fast_pages import PAGE_NUMBERS, learn_extra_fields, read_rows
+from .late_records import LateRecords, Redact
 from .pages import Page, PageRequest
 from .scalars import brief, milliseconds, non_negative_int, number, opaque_json, required, whole_number
 from .structuring import structure_field, structure_record
@@ -43,21 +44,28 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _SPACES = dict.fromkeys(range(32), " ")
 
 
-def read_page(body: bytes, request: PageRequest, of: type[R], range_advice: str = TimeRangeError.advice) -> Page[R]:
+def read_page(
+    body: bytes,
+    request: PageRequest,
+    of: type[R],
+    range_advice: str = TimeRangeError.advice,
+    redact: Redact | None = None,
+) -> Page[R]:
     """Read the answer to a page request.
 
     An answer whose `current` or `size` does not match the request may belong to an earlier request on its connection.
     The error is transient, so the request is repeated. Two differences are allowed: a smaller `size` is the server's
     limit, and with another `current` the page is empty if the answer's own numbers say that there are fewer pages.
-    `range_advice` is the advice in the error for a range that is refused.
+    `range_advice` is the advice in the error for a range that is refused. With `redact`, which removes secrets from an
+    error, the page's records are built late if that is possible.
 
     Raises:
         APIError: if the vendor refused the request; `TimeRangeError` has the request's window.
         ProtocolError: if the answer is not the vendor's JSON, or not the requested page.
         DecodeError: if a value is invalid for its field.
     """
-    read = read_rows(body.removeprefix(_BYTE_ORDER_MARK), of)
-    data, records, times = read or (_page(body, request, range_advice), None, None)
+    read = read_rows(body.removeprefix(_BYTE_ORDER_MARK), of, redact)
+    data, records = read or (_page(body, request, range_advice), None)
     total, size, current, pages = (structure_field(data, name, non_negative_int) for name in PAGE_NUMBERS)
     if size is not None and size > request.size:
         _raise_protocol_error(
@@ -75,7 +83,8 @@ def read_page(body: bytes, request: PageRequest, of: type[R], range_advice: str 
         rows = data["records"]
         records = tuple(_record(row, f"records[{index}]", of) for index, row in enumerate(rows))
         learn_extra_fields(rows, of)
-    return Page(records, total, size or request.size, request.current, pages, submit_times=times)
+    late = records if isinstance(records, LateRecords) else None
+    return Page(() if late else tuple(records), total, size or request.size, request.current, pages, late=late)
 
 
 def _page(body: bytes, request: PageRequest, range_advice: str) -> Mapping[str, Any]:

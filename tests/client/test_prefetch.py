@@ -4,6 +4,7 @@ import gc
 import warnings
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,16 @@ import anyio.lowlevel
 import httpx
 import pytest
 
-from itnio_voice import Checkpoint, Credentials, PrefetchedStream, RecordStream, Retry, UserLockedError, VoiceSession
+from itnio_voice import (
+    Checkpoint,
+    Credentials,
+    DecodeError,
+    PrefetchedStream,
+    RecordStream,
+    Retry,
+    UserLockedError,
+    VoiceSession,
+)
 from itnio_voice._model.windows import WIRE_ZONE
 
 from ..support.virtual_time import backend_options
@@ -30,6 +40,7 @@ class Service:
         self.records = records
         self.latency: Callable[[int], float] = lambda _: 1.0
         self.fails: Callable[[int], bool] = lambda _: False
+        self.fields: Callable[[int, httpx.Request], dict[str, Any]] = lambda _, __: {}
         self.requests = self.in_flight = self.most_in_flight = 0
 
     @property
@@ -62,6 +73,7 @@ class Service:
         size, current = body["size"], body["current"]
         page = [
             {"voiceId": str(name), "submitTime": (START + (name + 0.5) * MINUTE).astimezone(WIRE_ZONE).isoformat()}
+            | self.fields(name, request)
             for name in names[(current - 1) * size : current * size]
         ]
         data = {"total": len(names), "size": size, "current": current, "pages": -(-len(names) // size), "records": page}
@@ -203,6 +215,33 @@ def test_a_failure_is_raised_where_the_next_record_is_read(way: str, pause: floa
                     await anyio.sleep(pause)
         assert 1 == failures
         assert service.ids == found
+
+    run(main, backend)
+
+
+@pytest.mark.parametrize("backend", LOOPS)
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("way", WAYS)
+def test_an_unreadable_record_is_an_error_where_it_would_be_returned(way: str, ahead: bool, backend: str) -> None:
+    """All pages or windows before it are returned. Reading on raises it again, and no checkpoint covers it."""
+    service, bad = Service(12_000), 7654
+    service.fields = lambda name, request: {"cost": f"x {request.headers['Sign']}"} if name == bad else {}
+
+    async def main() -> None:
+        found: list[str] = []
+        async with service.session() as session:
+            stream = session.records(START, service.end)
+            async with stream.prefetch() if ahead else nullcontext(stream) as source:
+                reading = read(source, way)
+                with pytest.raises(DecodeError, match=rf"record {bad}: cost is 'x \*\*\*'") as error:
+                    while True:
+                        found += ids(await anext(reading), way)
+                with pytest.raises(DecodeError, match=f"record {bad}"):
+                    await anext(reading)
+        assert "***" in error.value.value
+        assert found == service.ids[: len(found)]
+        assert len(found) <= bad if way == "windows" else bad - 100 < len(found) <= bad
+        assert all(window.end <= START + bad * MINUTE for window in stream.checkpoint.done)
 
     run(main, backend)
 

@@ -282,7 +282,7 @@ async def test_the_rate_is_shared_round_robin(rate: float | None, concurrency: i
 
     async def call(caller: str) -> None:
         question = PageRequest(Window(START, END), 1, 1)
-        await session._transport.send(APIRequest("POST", "/x", question.body()), bytes, caller)
+        await session._transport.send(APIRequest("POST", "/x", question.body()), lambda body, _: body, caller)
         if caller == "one":
             ended.append(len(server.sent))
 

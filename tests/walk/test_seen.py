@@ -11,7 +11,7 @@ from itnio_voice import IncompleteWindowError, VoiceRecord, Window
 from itnio_voice._model.records import content
 from itnio_voice._model.windows import SECOND
 from itnio_voice._walk.seen import HORIZON, MAX_SHARED_IDS, PageKeys, SeenRecords, page_keys
-from itnio_voice._wire.pages import PageRequest
+from itnio_voice._wire.pages import PageRequest, rows_of
 from itnio_voice._wire.responses import read_page
 
 from ..model.test_windows import START
@@ -118,11 +118,12 @@ def test_a_time_that_is_written_in_another_way_is_the_same(time: str) -> None:
     seen = SeenRecords(shared)
     answer = {"total": 1, "records": [{"voiceId": "1", "submitTime": time, "callee": "a"}]}
     body = json.dumps({"status": "0", "reason": "success", "data": answer}).encode()
-    page = read_page(body, PageRequest(Window(START, END), 1, 100), VoiceRecord)
-    listed, again = page_keys(page.records, shared, page.submit_times), record(1, 5, callee="a")
+    page = read_page(body, PageRequest(Window(START, END), 1, 100), VoiceRecord, redact=lambda _: None)
+    records = rows_of(page)
+    listed, again = page_keys(records, shared), record(1, 5, callee="a")
 
     seen.add(END, [listed])
-    assert [] == seen.unseen(listed, page.records)
+    assert [] == list(seen.unseen(listed, records))
     assert [] == seen.unseen(page_keys([again], shared), [again])
     assert set() == shared
 
