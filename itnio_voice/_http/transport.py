@@ -1,5 +1,6 @@
 """One bounded, signed and retried request. The only module that awaits the network."""
 
+import logging
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
@@ -299,6 +300,8 @@ class Transport:
 
 def _log_attempt(request: APIRequest, signature: Signature, answer: Any, outcome: str, seconds: float) -> None:
     """Log how an attempt ended; `answer` is None if none was received."""
+    if not _LOGGER.isEnabledFor(logging.DEBUG):
+        return
     extra = {
         "itnio.api_key": signature.api_key,
         "itnio.request": str(request),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Generic
 
 import attrs
@@ -27,9 +28,15 @@ class PageRequest:
 
     def body(self) -> bytes:
         """Return the JSON body of the request."""
-        start, end = (at.astimezone(WIRE_ZONE).isoformat() for at in (self.window.start, self.window.end))
-        params = {"strTime": start, "endTime": end, **self.filters}
-        return json.dumps({"current": self.current, "size": self.size, "params": params}).encode()
+        params = _params(self.window, tuple(self.filters.items()))
+        return f'{{"current": {self.current}, "size": {self.size}, "params": {params}}}'.encode()
+
+
+@lru_cache(maxsize=64)
+def _params(window: Window, filters: tuple[tuple[str, str], ...]) -> str:
+    """Return the JSON that the requests for all pages of a window have in common."""
+    start, end = (at.astimezone(WIRE_ZONE).isoformat() for at in (window.start, window.end))
+    return json.dumps({"strTime": start, "endTime": end, **dict(filters)})
 
 
 @attrs.frozen
