@@ -168,6 +168,7 @@ class VoiceSession:
                     until_now=end is None,
                     clock_known=lambda: self._transport.clock_known,
                     learned=self._learned,
+                    query=(of, tuple(sorted(params.items()))),
                     complete_windows=complete_windows,
                 )
             )

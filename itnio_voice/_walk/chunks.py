@@ -1,6 +1,6 @@
 """The arguments of a walk, and the chunks of records that it returns."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import chain
 from typing import Generic
 
@@ -26,6 +26,7 @@ class WalkPlan(Generic[R]):
     - `limit`: at most this many records. `concurrency`: at most this many requests in flight.
     - `complete_windows`: return a window's records only when the window is complete.
     - `skip_expired`: skip what is older than the server's retention.
+    - `query`: what is requested, apart from the range; streams of the same query have about the same density.
     """
 
     fetch: Callable[[Window, int, int], Awaitable[Page[R]]]
@@ -39,6 +40,7 @@ class WalkPlan(Generic[R]):
     until_now: bool = False
     clock_known: Callable[[], bool] = lambda: True
     learned: Learned = attrs.field(factory=Learned)
+    query: Hashable = None
 
 
 @attrs.frozen

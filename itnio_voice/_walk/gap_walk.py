@@ -254,6 +254,7 @@ class GapWalk(Generic[R]):
         self.position = window.end
         rest = self.unopened.span if self.unopened else timedelta()
         self._width.complete(window.span, opened.current.depth, rest)
+        self._plan.learned.learn_density(self._plan.query, self._outbox.covered, self._outbox.records)
         if window.end == self.end:
             self._present.learn_accepted_end()
 

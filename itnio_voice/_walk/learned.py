@@ -19,6 +19,10 @@ MAX_TOTALS = 1_000
 """The maximum number of totals that are remembered."""
 MAX_MISSED_OVERLAPS = 3
 """After this many windows in a row, the order of the records is taken to depend on the page size."""
+MAX_QUERIES = 100
+"""The maximum number of queries of which the density is remembered."""
+REPRESENTATIVE = 4
+"""A range may be at most this many times as long as the one whose density is used for it."""
 CLEARLY_WIDER = 1.25
 """How much wider a window must be for its total to be expected to be larger."""
 ROUND_TOTAL = 1_000
@@ -94,6 +98,24 @@ class Learned:
     missed_overlaps: int = 0
     """The number of windows in a row with a page that did not repeat the last rows of the page before."""
     _totals: dict[int, timedelta] = attrs.field(factory=dict)
+    _densities: dict[Hashable, tuple[timedelta, int]] = attrs.field(factory=dict)
+    """The time that a stream covered, and its number of records, by query."""
+
+    def learn_density(self, query: Hashable, covered: timedelta, records: int) -> None:
+        """Record how many records a stream of a query has returned; a much shorter one than before teaches nothing."""
+        if 2 * covered >= self._densities.get(query, (timedelta(), 0))[0]:
+            self._densities.pop(query, None)
+            self._densities[query] = covered, records
+            if len(self._densities) > MAX_QUERIES:
+                del self._densities[next(iter(self._densities))]
+
+    def density(self, query: Hashable, span: timedelta) -> float | None:
+        """Return the expected records per second of a range; None if no stream has covered a good share of its length.
+
+        The density of a busy hour is not that of a month.
+        """
+        covered, records = self._densities.get(query, (timedelta(), 0))
+        return records / covered.total_seconds() if covered and REPRESENTATIVE * covered >= span else None
 
     def miss_overlap(self) -> None:
         """Record that a page did not repeat the last rows of the page before, though the total was the same."""

@@ -55,7 +55,7 @@ def overlapping_slices(largest: int, overlap: int, total: int) -> Sequence[Slice
             return None
         # Page `k + 1` of `size` rows starts at row `k * size`, and that row must be repeated.
         fewest = -(-(before - overlap) // largest)
-        sizes = [(k + 1, (before - overlap) // k) for k in range(fewest, fewest + 4)]
+        sizes = [(k + 1, (before - overlap) // k) for k in range(fewest, fewest + 8)]
         current, size = max(sizes, key=lambda page: page[0] * page[1])
         slices.append(Slice(current, size, before - (current - 1) * size))
         if slices[-1].stop <= before or len(slices) > MAX_SLICES:

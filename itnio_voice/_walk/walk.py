@@ -55,6 +55,10 @@ class Walk(Generic[R]):
         self._in_flight = 0
         # The maximum number of requests of a step, and how many more the current step may send.
         self._batch_size = self._batch_room = 1.0
+        span = sum((gap.span for gap in plan.gaps), timedelta())
+        if (density := plan.learned.density(plan.query, span)) and self._width.expect(density, span):
+            # The first pages of several windows are needed, so they are requested at once.
+            self._batch_size = plan.concurrency
         self._is_short = True
         # When reading ahead: the maximum number of pages that wait or are in flight, and what to call with a new chunk.
         self._most_ahead: int | None = None

@@ -34,6 +34,13 @@ class WindowWidth:
         self.current = self.limit.first
         self.open_limit = self.most_open
 
+    def expect(self, density: float, span: timedelta) -> bool:
+        """Choose the first width for a range from the expected records per second; return whether it is smaller."""
+        is_dense = self.is_too_deep(density * min(self.current, span).total_seconds())
+        if is_dense:
+            self.current = self.limit.bounded(timedelta(seconds=FITTING / density))
+        return is_dense
+
     def is_too_deep(self, depth: float) -> bool:
         """Return whether a window has too many records."""
         return depth > DEEPEST

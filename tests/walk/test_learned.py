@@ -2,16 +2,21 @@
 
 from datetime import timedelta
 
+import pytest
+
 from itnio_voice._model.windows import LONGEST, SECOND, SHORTEST
 from itnio_voice._walk.learned import (
     GROWTH,
+    MAX_QUERIES,
     MAX_TOTALS,
+    REPRESENTATIVE,
     TRIAL_AFTER,
     TRIAL_BACKOFF,
     WORTH_A_TRIAL,
     Learned,
     SpanLimit,
 )
+from itnio_voice._walk.widths import WindowWidth
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -175,3 +180,44 @@ def test_the_totals_that_are_remembered_are_bounded() -> None:
     assert not learned.is_suspicious(1, HOUR)
     assert learned.is_suspicious(100_001, HOUR)
     assert learned.is_suspicious(3, HOUR)
+
+
+def test_the_density_of_a_query_is_known_for_ranges_of_about_its_length() -> None:
+    """A busy hour says nothing about a month, nor about another query."""
+    learned = Learned()
+    assert learned.density("q", HOUR) is None
+    learned.learn_density("q", HOUR, 7200)
+
+    assert 2.0 == learned.density("q", HOUR / 2) == learned.density("q", REPRESENTATIVE * HOUR)
+    assert learned.density("q", REPRESENTATIVE * HOUR + SECOND) is None
+    assert learned.density("other", HOUR) is None
+
+
+def test_a_much_shorter_stream_teaches_no_density() -> None:
+    """What a day taught stays; a newer stream of at least half its length replaces it."""
+    learned = Learned()
+    learned.learn_density("q", DAY, 86_400)
+    learned.learn_density("q", HOUR, 36_000)
+    assert 1.0 == learned.density("q", DAY)
+    learned.learn_density("q", DAY / 2, 86_400)
+    assert 2.0 == learned.density("q", DAY)
+
+
+def test_the_densities_of_a_bounded_number_of_queries_are_remembered() -> None:
+    """The oldest is forgotten first."""
+    learned = Learned()
+    for query in range(MAX_QUERIES + 1):
+        learned.learn_density(query, HOUR, 3600)
+    assert learned.density(0, HOUR) is None
+    assert 1.0 == learned.density(1, HOUR)
+    assert 1.0 == learned.density(MAX_QUERIES, HOUR)
+
+
+@pytest.mark.parametrize(("density", "span", "width"), [(1.0, HOUR, LONGEST), (10.0, DAY, timedelta(seconds=495))])
+def test_the_first_width_follows_the_density(density: float, span: timedelta, width: timedelta) -> None:
+    """Only if the first window would have too many records."""
+    result = WindowWidth(SpanLimit(), most_open=8)
+
+    assert result.expect(density, span) == (width < LONGEST)
+    assert width == result.current
+    assert 8 == result.open_limit

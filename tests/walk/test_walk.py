@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,9 @@ from itnio_voice import (
     Window,
 )
 from itnio_voice._walk.chunks import WalkPlan
+from itnio_voice._walk.learned import Learned
 from itnio_voice._walk.walk import Walk
+from itnio_voice._walk.widths import DEEPEST
 from itnio_voice.sandbox import Behaviour, Fault, Sandbox
 
 from ..conftest import session_on
@@ -413,3 +416,25 @@ async def test_a_limit_requests_only_necessary_pages(sandbox: Sandbox, limit: in
 
     assert limit == len(found)
     assert requests == len(sandbox.requests)
+
+
+async def test_a_second_stream_of_a_session_throws_no_first_page_away() -> None:
+    """The first has learned how dense the records are; a stream of another query knows nothing."""
+    times = [START + number * SECOND for number in range(1, 24_001)]
+    gap, learned, too_deep = Window(START, START + 24_001 * SECOND), Learned(), 0
+
+    async def fetch(window: Window, current: int, size: int) -> Page[VoiceRecord]:
+        nonlocal too_deep
+        first, last = bisect_left(times, window.start), bisect_right(times, window.end)
+        too_deep += last - first > DEEPEST
+        listed = times[first:last][(current - 1) * size : current * size]
+        records = tuple(VoiceRecord(voice_id=str(at), submit_time=at) for at in listed)
+        return Page(records, last - first, size, current, None)
+
+    for query, expected in (("a", 1), ("a", 0), ("b", 1)):
+        too_deep = 0
+        walk = Walk(WalkPlan(fetch, [gap], now=END.timestamp, concurrency=4, learned=learned, query=query))
+        while await walk.advance():
+            pass
+        assert 24_000 == walk.records
+        assert expected == too_deep
