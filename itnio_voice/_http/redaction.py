@@ -77,6 +77,8 @@ def without_frames(error: E, secrets: Iterable[str], until: BaseException | None
             code = frames.tb_frame.f_code
             each.add_note(f"raised at {code.co_filename}:{frames.tb_lineno}, in {code.co_name}")
         each.__traceback__ = None
+        if not isinstance(each, Exception):
+            continue  # anyio finds out from the text of a cancellation whether it is its own
         args = tuple(_redacted(value, parts) if isinstance(value, str) else value for value in each.args)
         if args != each.args:
             each.args = args

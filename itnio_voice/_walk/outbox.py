@@ -9,7 +9,7 @@ import attrs
 
 from .._model.records import R
 from .._model.windows import Window
-from .._wire.pages import Page, rows_of
+from .._wire.pages import rows_of
 from .chunks import Chunk, CompletedWindow
 from .open_window import OpenWindow
 from .seen import PageKeys, SeenRecords
@@ -68,24 +68,27 @@ class Outbox(Generic[R]):
         if self.complete_windows or not opened.returns_pages:
             return
         while self.left > 0 and not reading.inconsistent and (page := reading.pages.get(self._handed_out + 1)):
-            unseen = self._unseen(reading.keys[self._handed_out + 1], page)
+            unseen = self._seen.unseen(reading.keys[self._handed_out + 1], rows_of(page))
             self._handed_out += 1
-            self._put(Chunk(unseen, page, pages=1))
+            self._put(Chunk(self._within_limit(unseen), page, pages=1))
             del reading.pages[self._handed_out]
 
     def add_window(self, opened: OpenWindow[R], own: Window, covered: Window) -> int:
         """Put the rest of a complete window into chunks, and return the number of their records.
 
-        `own` is the window without a boundary second, `covered` the part of the range that it completes.
+        `own` is the window without a boundary second, `covered` the part of the range that it completes. If the limit
+        ends within the window, it is not completed.
         """
         contents = opened.contents()
-        chunks = [Chunk(self._unseen(keys, page), page, pages=1) for keys, page in contents]
+        unseen = [(self._seen.unseen(keys, rows_of(page)), page) for keys, page in contents]
+        is_whole = sum(len(records) for records, _ in unseen) <= self.left
+        chunks = [Chunk(self._within_limit(records), page, pages=1) for records, page in unseen]
         self._seen.add(opened.window.end, [*self._keys_handed_out(opened), *(keys for keys, _ in contents)])
         self._seen.forget_before(opened.window.end)
         self._handed_out = 0
         done = CompletedWindow(own, opened.current.total, covered)
         whole = Chunk[R](parts=[chunk.records for chunk in chunks], done=done, pages=len(chunks))
-        for chunk in [whole] if self.complete_windows else [*chunks, Chunk[R](done=done)]:
+        for chunk in [whole] if self.complete_windows else [*chunks, *[Chunk[R](done=done)] * is_whole]:
             self._put(chunk)
         self.windows += 1
         self.covered += opened.window.span
@@ -104,9 +107,8 @@ class Outbox(Generic[R]):
     def _keys_handed_out(self, opened: OpenWindow[R]) -> list[PageKeys]:
         return [opened.current.keys[current] for current in range(1, self._handed_out + 1)]
 
-    def _unseen(self, keys: PageKeys, page: Page[R]) -> Sequence[R]:
-        """Return the records of a page that were not returned before, within the limit."""
-        new = self._seen.unseen(keys, rows_of(page))
+    def _within_limit(self, new: Sequence[R]) -> Sequence[R]:
+        """Return as many of these records as the limit still allows, and count them."""
         if len(new) > self.left:
             new = new[: int(self.left)]
         self.left -= len(new)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
-from itertools import chain, groupby, pairwise, product
+from itertools import groupby, pairwise, product
 from operator import ge, le
 from typing import Any
 
@@ -63,14 +63,15 @@ def overlapping_slices(largest: int, overlap: int, total: int) -> Sequence[Slice
     return slices
 
 
-Ends = list[tuple[Any, Any]]
-"""The values of the first and the last record of each page, in the order of the pages."""
+_Ends = tuple[Sequence[CallRecord], Sequence[CallRecord]]
+"""The first and the last record of a page, each as a sequence of one."""
 
 
-def _as_time(value: Any) -> Any:
-    """Return a value that compares with those of all pages: a time for a time as text, None if it is invalid."""
+def _value(record: Sequence[CallRecord], name: str) -> Any:
+    """Return the value of the only record, so that values of all pages compare; None also for an invalid time."""
+    (value,) = column(record, name)
     with suppress(ValueError):
-        return datetime.fromisoformat(value) if isinstance(value, str) else value
+        return datetime.fromisoformat(value) if name in _TIMES and isinstance(value, str) else value
     return None
 
 
@@ -82,9 +83,12 @@ class _Order:
     """
 
     name: str
-    is_time: bool
     comparison: Callable[[Any, Any], bool]
     nulls_first: bool
+
+    @property
+    def is_time(self) -> bool:
+        return self.name in _TIMES
 
     @property
     def is_descending(self) -> bool:
@@ -93,83 +97,92 @@ class _Order:
     def sorts(self, values: Sequence[Any]) -> bool:
         """Return whether the values of some records in a row are in this order."""
         ranked = [self._rank(value) for value in values] if None in values else list(values)
-        return ranked == sorted(ranked, reverse=self.is_descending)
+        try:
+            return ranked == sorted(ranked, reverse=self.is_descending)
+        except TypeError:  # a class of a user's own may have values that do not compare
+            return False
 
     def _rank(self, value: Any) -> tuple[int, Any]:
         null_rank = -1 if self.nulls_first != self.is_descending else 1
         return (null_rank, None) if value is None else (0, value)
 
-    def shows_expiry(self, ends: Ends) -> bool:
+    def shows_expiry(self, pages: Sequence[_Ends]) -> bool:
         """Return whether all records with the oldest time are on one page: the first, or the last if descending."""
-        times = [*chain.from_iterable(ends)]
-        one, other = (times[0], times[2]) if not self.is_descending else (times[-3], times[-1])
-        return None not in times and not self.comparison(other, one)
+        if self.is_descending:
+            one, other = (_value(last, self.name) for _, last in pages[-2:])
+        else:
+            one, other = (_value(first, self.name) for first, _ in pages[:2])
+        return None not in (one, other) and one != other
 
 
 _TIMES = ("submit_time", "call_time", "hangup_time", "ringing_time", "answer_time")
 _TEXTS = ("voice_id", "callee", "display_num")
-_ORDERS = tuple(
-    _Order(name, name in _TIMES, comparison, nulls_first)
-    for name, nulls_first, comparison in product((*_TIMES, *_TEXTS), (False, True), (le, ge))
-)
+_ORDERS = {name: [_Order(name, *each) for each in product((le, ge), (False, True))] for name in (*_TIMES, *_TEXTS)}
 
 
 @attrs.define(eq=False)
 class RecordOrder:
-    """The order of the records of a pass: the first of `_ORDERS` that page 1 is in."""
+    """The orders that the server may list the records of a pass in: all those that page 1 is in.
+
+    Times are usually in the same order, so which of them the server sorts by is not known. What the pages prove must
+    hold for each of these orders.
+    """
 
     longest_run: int = 0
-    """The maximum number of records on page 1 in a row that have the same value; 0 if it is in no order."""
-    _order: _Order | None = None
-    _ends: dict[int, tuple[Any, Any]] = attrs.field(factory=dict[Any, Any])
+    """The maximum number of records on page 1 in a row that are equal in one of the orders; 0 if it is in none."""
+    is_lost: bool = False
+    """Whether a later page is in another order, so that page 1 was in its order by chance."""
+    _orders: list[_Order] = attrs.field(factory=list[_Order])
+    _ends: dict[int, _Ends] = attrs.field(factory=dict[int, Any])
 
     def __bool__(self) -> bool:
-        return self._order is not None
+        return bool(self._orders) and not self.is_lost
 
     @property
     def is_by_time(self) -> bool:
-        """Whether the records are sorted by a time."""
-        return self._order is not None and self._order.is_time
+        """Whether the records may be sorted by a time."""
+        return bool(self) and self._orders[0].is_time
 
     @property
     def is_descending(self) -> bool:
-        """Whether the newest records are listed first."""
-        return self._order is not None and self._order.is_descending
+        """Whether the newest records may be listed first."""
+        return bool(self) and any(order.is_descending for order in self._orders if order.is_time)
 
     def add(self, number: int, records: Sequence[CallRecord]) -> None:
         """Add the records of page `number`; page 1 is added first."""
         if not records:
             return
-        values: Sequence[Any] = []
         if number == 1:
-            for order in _ORDERS:
-                values = column(records, order.name)
+            for name, orders in _ORDERS.items():
+                values = column(records, name)
                 # One time for all records is an order with many ties. One text for all, or none, is no order.
-                is_order = values[0] != values[-1] or (order.is_time and values[0] is not None)
-                if is_order and order.sorts(values):
-                    self._order = order
-                    self.longest_run = max(sum(1 for _ in run) for _, run in groupby(values))
-                    break
-        elif self._order:
-            values = column(records, self._order.name)
-            if not self._order.sorts(values):
-                self._order = None
-        if self.is_by_time:
-            self._ends[number] = _as_time(values[0]), _as_time(values[-1])
+                if values[0] != values[-1] or (name in _TIMES and values[0] is not None):
+                    has_null = None in values
+                    fitting = [order for order in orders if order.nulls_first <= has_null and order.sorts(values)]
+                    self._orders += fitting
+                    if fitting:
+                        run = max(sum(1 for _ in run) for _, run in groupby(values))
+                        self.longest_run = max(self.longest_run, run)
+        elif self._orders:
+            name = self._orders[0].name
+            values = column(records, name)
+            self._orders = [order for order in self._orders if order.name != name or order.sorts(values)]
+            self.is_lost |= not self._orders or self._orders[0].name != name
+        self._ends[number] = records[:1], records[-1:]
 
     def distinguishes(self, records: Sequence[CallRecord]) -> bool:
-        """Return whether records in a row have different values of what they are sorted by."""
-        if self._order is None or not records:
+        """Return whether records in a row have different values of whatever they may be sorted by."""
+        if not self or not records:
             return False
-        values = column(records, self._order.name)
-        return bool(values[0] != values[-1])
+        columns = (column(records, order.name) for order in self._orders)
+        return all(values[0] != values[-1] for values in columns)
 
-    @property
-    def shows_expiry(self) -> bool:
-        """Whether all pages together are in one time order, and an outer page would show that a record has expired."""
-        order = self._order
-        if order is None or len(self._ends) < 2:  # noqa: PLR2004 -- a seam needs two pages
+    def show_expiry(self) -> bool:
+        """Return whether the pages are in time order, and an outer one would show that a record has expired."""
+        if not self.is_by_time or len(self._ends) < 2:  # noqa: PLR2004 -- a seam needs two pages
             return False
-        ends = [end for _, end in sorted(self._ends.items())]
-        seams = [(one[1], other[0]) for one, other in pairwise(ends)]
-        return all(map(order.sorts, seams)) and order.shows_expiry(ends)
+        name, pages = self._orders[0].name, [ends for _, ends in sorted(self._ends.items())]
+        seams = [(_value(one[1], name), _value(other[0], name)) for one, other in pairwise(pages)]
+        self._orders = [order for order in self._orders if order.name != name or all(map(order.sorts, seams))]
+        is_ordered = bool(self._orders) and self._orders[0].name == name
+        return is_ordered and all(order.shows_expiry(pages) for order in self._orders if order.is_time)

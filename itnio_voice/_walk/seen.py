@@ -9,7 +9,6 @@ from collections.abc import Collection, Hashable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import datetime, timedelta
-from itertools import product
 
 import attrs
 
@@ -35,6 +34,7 @@ SEARCHES = 32
 
 _OFFSET = str(WIRE_ZONE).removeprefix("UTC")
 _NONE: frozenset[Hashable] = frozenset()
+_MISSING = hash(None)
 
 
 @attrs.frozen
@@ -42,13 +42,14 @@ class PageKeys:
     """The keys of an answer's records, row by row.
 
     The keys of all pages of a window are kept, and every object that is kept slows down the rest of the program. So as
-    little as possible is kept for each record. A `mark` is the hash of a record's submit time and callee. Two calls
-    with the same id hardly ever have both in common, so marks distinguish them from one record that is listed twice.
+    little as possible is kept for each record: the hashes of its submit time and callee. Two calls with the same id
+    hardly ever have both in common, so the hashes distinguish them from one record that is listed twice.
     """
 
     keys: Sequence[Hashable]
     ids: Sequence[str | None]
-    marks: Sequence[int]
+    times: Sequence[int]
+    callees: Sequence[int]
     repeats: bool = False
     """Whether a key is listed more than once."""
     shared: frozenset[Hashable] = _NONE
@@ -64,17 +65,24 @@ class PageKeys:
         one, two = self.rows(0, None), other.rows(0, None)
         return one == two or Counter(one) == Counter(two)
 
-    def rows(self, start: int, stop: int | None) -> list[tuple[Hashable, str | None, int]]:
-        """Return the keys, ids and marks of some rows, in their order."""
-        return list(zip(self.keys[start:stop], self.ids[start:stop], self.marks[start:stop], strict=True))
+    def rows(self, start: int, stop: int | None) -> list[tuple[Hashable, ...]]:
+        """Return what is kept of some rows, in their order."""
+        columns = (self.keys, self.ids, self.times, self.callees)
+        return list(zip(*(column[start:stop] for column in columns), strict=True))
 
     def without(self, rows: int) -> "PageKeys":
         """Return the keys without those of the first rows."""
-        return attrs.evolve(self, keys=self.keys[rows:], ids=self.ids[rows:], marks=self.marks[rows:])
+        names = ("keys", "ids", "times", "callees")
+        return attrs.evolve(self, **{name: getattr(self, name)[rows:] for name in names})
 
-    def marks_of(self, voice_id: str) -> set[int]:
-        """Return the marks of the rows with an id."""
-        return {mark for name, mark in zip(self.ids, self.marks, strict=True) if name == voice_id}
+    def mark(self, row: int) -> tuple[int, int]:
+        """Return the hashes of the submit time and the callee of a row."""
+        return self.times[row], self.callees[row]
+
+    def marks_of(self, voice_id: str) -> set[tuple[int, int]]:
+        """Return the hashes of the submit time and the callee of the rows with an id."""
+        marks = zip(self.ids, self.times, self.callees, strict=True)
+        return {(time, callee) for name, time, callee in marks if name == voice_id}
 
 
 def page_keys(records: Sequence[CallRecord], shared_ids: set[Hashable]) -> PageKeys:
@@ -89,21 +97,19 @@ def page_keys(records: Sequence[CallRecord], shared_ids: set[Hashable]) -> PageK
         pairs = zip(ids, records, strict=True)
         keys = [content(record) if name is None or name in shared else name for name, record in pairs]
         distinct = set(keys)
-    times = column(records, "submit_time")
-    texts: Sequence[str | None] = times
+    texts = column(records, "submit_time")
     # Text is used as it is if its offset is the vendor's.
-    if not (times and isinstance(times[0], str) and times[0].endswith(_OFFSET)):
+    if not (texts and isinstance(texts[0], str) and texts[0].endswith(_OFFSET)):
         texts = list(map(_submit_time, records))
-    marks = list(map(hash, zip(texts, column(records, "callee"), strict=True)))
-    return PageKeys(keys, ids, marks, len(distinct) < len(keys), shared)
+    times, callees = list(map(hash, texts)), list(map(hash, column(records, "callee")))
+    return PageKeys(keys, ids, times, callees, len(distinct) < len(keys), shared)
 
 
-def _may_be(record: CallRecord, marks: Collection[int]) -> bool:
-    """Return whether a record may be one of those with these marks. A missing time or callee matches any other."""
-    time, callee = _submit_time(record), record.callee
-    if time is None or callee is None:
-        return bool(marks)
-    return any(hash(pair) in marks for pair in product((time, None), (callee, None)))
+def _may_be(mark: tuple[int, int], marks: Collection[tuple[int, int]]) -> bool:
+    """Return whether a record may be one of others, by their marks. A missing time or callee matches any other."""
+    return any(
+        all(one == other or _MISSING in {one, other} for one, other in zip(mark, each, strict=True)) for each in marks
+    )
 
 
 def _submit_time(record: CallRecord) -> str | None:
@@ -182,28 +188,31 @@ class SeenRecords:
         Raises:
             IncompleteWindowError: if different records share an id and it is not clear which of them was returned.
         """
+        if self._shared_ids and not (self._shared_ids & set(page.ids)) <= page.shared:
+            # The page arrived before another answer showed that one of its ids is shared.
+            page = page_keys(records, self._shared_ids)
         names = [page.keys, page.ids] if self._shared_ids else [page.keys]
         is_new = all(window.keys.isdisjoint(each) for window in self._windows for each in names)
         if is_new and not page.repeats:
             return records
         last = {key: row for row, key in enumerate(page.keys)}
-        rows = [row for key, row in last.items() if is_new or not self._has(key, page, records, row)]
+        rows = [row for key, row in last.items() if is_new or not self._has(page, row)]
         return picked(records, rows)
 
-    def _has(self, key: Hashable, page: PageKeys, records: Sequence[CallRecord], row: int) -> bool:
+    def _has(self, page: PageKeys, row: int) -> bool:
         """Return whether the record of a row has been returned."""
-        name = page.ids[row]
+        key, name = page.keys[row], page.ids[row]
         if key != name and any(key in window.keys for window in self._windows):
             return True
         before = [window.page_of(name) for window in self._windows if name and name in window.keys]
         if not before:
             return False
-        returned = set[int]().union(*(each.marks_of(str(name)) for each in before))
-        if not _may_be(records[row], returned):
+        returned = set[tuple[int, int]]().union(*(each.marks_of(str(name)) for each in before))
+        if not _may_be(page.mark(row), returned):
             _share(str(name), self._shared_ids)
             return False
         last = {each: other for other, each in enumerate(page.keys) if page.ids[other] == name}
-        if any(_may_be(records[other], returned) for other in last.values() if other != row):
+        if any(_may_be(page.mark(other), returned) for other in last.values() if other != row):
             message = (
                 f"different records share the id {name!r:.80}, the submit time and the callee, and one of them has "
                 f"been returned: read the range again with windows(), which returns only complete windows"

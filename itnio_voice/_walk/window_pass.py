@@ -22,7 +22,8 @@ proofs that this did not happen.
    and equal times stand in any order, the rows that are repeated must have two different times: the record's time would
    be at least the later one, and at most the earlier one. The same holds for other values by which records are sorted.
    If the order is none that the records show, three rows are repeated, so up to two equal records may stand in any
-   order. The keys that are repeated must occur once in the window.
+   order. If page 1 is in the order of several values, all of this must hold for each of them. The keys that are
+   repeated must occur once in the window.
 2. The records are sorted by one of their times, all records with the oldest time are on one page, and page 1, requested
    again after all others had arrived, is unchanged; if the newest records are listed first, the last page too. Records
    expire oldest first, so from the first page (oldest first) or from the last (newest first). If nothing has left the
@@ -290,7 +291,7 @@ class WindowPass(Generic[R]):
         if not may_overlap or self.inconsistent or not step:
             return
         if total > step or (total == step >= self._full_page):
-            slices = overlapping_slices(step, self._order.longest_run + 1 if self._order else HIDDEN_RUN + 1, total)
+            slices = overlapping_slices(step, (self._order.longest_run or HIDDEN_RUN) + 1, total)
             # Otherwise the first and the last page are requested again, or without a time order, all pages are.
             pages = self.last_page + (total % step == 0)
             otherwise = pages + 1 + self._order.is_descending if self._order.is_by_time else 2 * pages
@@ -300,12 +301,12 @@ class WindowPass(Generic[R]):
 
     def _plan_confirmation(self) -> None:
         """Choose the pages to request again when all have arrived: the outer ones, which change if a record expires."""
-        is_order_lost = self._order.longest_run > 0 and not self._order
-        self._overlaps_prove &= not (is_order_lost or any(keys.repeats for keys in self._answers.values()))
-        self._can_be_confirmed = self.last_page == 1 or self._order.shows_expiry
+        self._overlaps_prove &= not (self._order.is_lost or any(keys.repeats for keys in self._answers.values()))
         if self._overlaps_prove:
             self.learned.missed_overlaps = 0
-        elif self._can_be_confirmed and (self.last_page > 1 or self._needs_probe):
+            return
+        self._can_be_confirmed = self.last_page == 1 or self._order.show_expiry()
+        if self._can_be_confirmed and (self.last_page > 1 or self._needs_probe):
             self._to_confirm = {1, self.last_page} if self._order.is_descending else {1}
 
     def _add_behind_the_last(self, current: int, keys: PageKeys, total: int | None) -> None:

@@ -19,7 +19,7 @@ Redact = Callable[[ItnioError], None]
 """Removes secrets from an error, in place."""
 
 
-@attrs.frozen(eq=False, repr=False)
+@attrs.define(eq=False, repr=False)
 class LateRecords(Sequence[R], Generic[R]):
     """The rows of an answer, as a sequence of records.
 
@@ -30,6 +30,8 @@ class LateRecords(Sequence[R], Generic[R]):
     _rows: Sequence[Any]
     _values: Mapping[str, Sequence[Any]]
     _build: Callable[[Sequence[Any]], tuple[R, ...] | ItnioError]
+    _all: tuple[R, ...] | None = attrs.field(default=None, init=False)
+    """All records, once they have been built."""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -52,7 +54,9 @@ class LateRecords(Sequence[R], Generic[R]):
         Raises:
             DecodeError: if a value of one of them is invalid for its field.
         """
-        return iter(self._built(self._rows))
+        if self._all is None:
+            self._all = self._built(self._rows)
+        return iter(self._all)
 
     def _built(self, rows: Sequence[Any]) -> tuple[R, ...]:
         built = self._build(rows)

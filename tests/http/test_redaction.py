@@ -1,11 +1,13 @@
 """Redaction of secrets, parts of them, and user names and passwords in URLs, in bounded time."""
 
+from asyncio import CancelledError
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from itnio_voice import DecodeError, ProtocolError
-from itnio_voice._http.redaction import redact_error, redact_secrets, redact_users
+from itnio_voice._http.redaction import redact_error, redact_secrets, redact_users, without_frames
 from itnio_voice._model.printable import Message
 
 SECRET = "kD83hfGq0ZpLw72nBvTy5RxUe9sMaJc4"
@@ -78,3 +80,10 @@ def test_only_the_quotes_of_a_message_are_redacted() -> None:
     redact_error(error, ["secret"])
 
     assert "the ***" == str(error)
+
+
+def test_the_text_of_a_cancellation_is_kept() -> None:
+    """The event loop's library finds out from it which scope was cancelled."""
+    error = CancelledError("Cancelled via cancel scope 7f")
+
+    assert ("Cancelled via cancel scope 7f",) == without_frames(error, ["my-cancel-key", "s"], None).args

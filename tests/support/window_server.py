@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 TIME_LISTINGS = ("oldest first", "newest first")
-PAIR_LISTINGS = ("nulls first", "nulls last", "by callee", "by nothing shown")
+PAIR_LISTINGS = ("nulls first", "nulls last", "by callee", "by nothing shown", "by call time")
 LISTINGS = (*TIME_LISTINGS, "by id", "heap ties", "random ties")
 TOTALS = ("honest", "capped", "one short", "of the page", "missing", "differing")
 BEHIND = ("empty", "first again", "refused")
@@ -61,7 +61,10 @@ def by_time_and_id(row: VoiceRecord) -> tuple[datetime, str]:
 
 
 def in_pairs(name: str, place: int, listing: str) -> VoiceRecord:
-    """Return a record for a place in one of `PAIR_LISTINGS`, which is equal there to one of its neighbours."""
+    """Return a record for a place in one of `PAIR_LISTINGS`, which is equal there to one of its neighbours.
+
+    By call time, three are equal, and the submit times are in the same order.
+    """
     value = (place + 1) // 2
     match listing:
         case "nulls first" | "nulls last":
@@ -69,6 +72,8 @@ def in_pairs(name: str, place: int, listing: str) -> VoiceRecord:
             values: dict[str, Any] = {"call_time": None if is_null else START + value * SECOND}
         case "by callee":
             values = {"callee": str(20 + value)}
+        case "by call time":
+            return record(name, place, call_time=START + place // 3 * SECOND)
         case _:
             values = {"call_duration": value}
     return record(name, place * 5 % 11, **values)
@@ -76,7 +81,7 @@ def in_pairs(name: str, place: int, listing: str) -> VoiceRecord:
 
 def pair_key(row: VoiceRecord, listing: str) -> tuple[Any, ...]:
     """Return the sort key of a record in one of `PAIR_LISTINGS`."""
-    if listing.startswith("nulls"):
+    if listing.startswith("nulls") or listing == "by call time":
         return (row.call_time is None) == (listing == "nulls last"), row.call_time or START
     return row.callee or "", row.call_duration or 0
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from itnio_voice import IncompleteWindowError, Page, VoiceRecord, Window
 from itnio_voice._model.windows import SECOND
 from itnio_voice._walk import widths
-from itnio_voice._walk.chunks import WalkPlan
+from itnio_voice._walk.chunks import Chunk, WalkPlan
 from itnio_voice._walk.gap_walk import GapWalk, PageOfWindow
 from itnio_voice._walk.learned import Learned
 from itnio_voice._walk.outbox import Outbox
@@ -38,7 +38,7 @@ class Gap:
         self.rows, self.ends, self.order = rows, ends, ORDERS[order]
         self.end = START + seconds * SECOND
         self.now = self.end.timestamp() + 3600
-        learned = Learned()
+        learned = self.learned = Learned()
         plan = WalkPlan[VoiceRecord](_never, [], lambda: self.now, concurrency=4, page_size=size, learned=learned)
         self.outbox = Outbox[VoiceRecord](float("inf"), complete_windows=False, seen=SeenRecords(learned.shared_ids))
         present = Present(plan.now, lambda: True, until_now=False, learned=learned)
@@ -212,3 +212,22 @@ def test_a_window_that_cannot_be_returned_stays_open() -> None:
 
     assert START + 59 * SECOND == gap.walk.position
     assert not gap.walk.is_over
+
+
+@pytest.mark.parametrize("limit", [120, 150])
+def test_a_window_in_which_the_limit_ends_is_not_completed(limit: int) -> None:
+    """Also if its records are returned together, because two passes were needed."""
+    rows = [record(number * 7919 % 1000, number) for number in range(1, 151)]
+    gap = Gap(3600, rows, "[]", "by id", 100)
+    gap.learned.honours_sizes = False
+    gap.outbox.left = limit
+    chunks: list[Chunk[VoiceRecord]] = []
+    while gap.outbox.left > 0:
+        while request := gap.walk.next_request(0.0):
+            gap.walk.add_page(request, gap.answer(request), 0.0)
+        gap.walk.settle(0.0)
+    while chunk := gap.outbox.take():
+        chunks.append(chunk)
+
+    assert limit == sum(len(chunk.records) for chunk in chunks)
+    assert (limit == 150) == any(chunk.done for chunk in chunks)

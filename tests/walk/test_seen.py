@@ -172,3 +172,25 @@ def test_windows_are_forgotten_behind_the_horizon() -> None:
 
     seen.forget_before(END + HORIZON + SECOND)
     assert [record(1)] == seen.unseen(keys(record(1)), [record(1)])
+
+
+def test_an_id_may_become_shared_after_its_page_arrived() -> None:
+    """A later answer for an earlier window shows it; the waiting page's record is found among those returned."""
+    shared: set[Any] = set()
+    seen, one, other = SeenRecords(shared), record(1, 5, callee="a"), record(1, 6, callee="b")
+    waiting = page_keys([other], shared)
+    seen.add(END, [page_keys([one, other], shared)])
+
+    assert [] == seen.unseen(waiting, [other])
+
+
+@pytest.mark.parametrize("callees", [(None, None), ("a", None), (None, "a")])
+def test_records_without_a_callee_are_distinguished_by_their_times(callees: tuple[str | None, str | None]) -> None:
+    """With a placeholder id; if the times are equal too, a missing callee may be any."""
+    shared: set[Any] = set()
+    seen, (one, other) = SeenRecords(shared), callees
+    seen.add(END, [page_keys([record(0, 5, callee=one)], shared)])
+    late, equal = record(0, 9, callee=other), record(0, 5, callee=other)
+
+    assert [] == seen.unseen(page_keys([equal], shared), [equal])
+    assert [late] == seen.unseen(page_keys([late], shared), [late])

@@ -8,15 +8,19 @@ import logging
 import os
 import random
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from itnio_voice import IncompleteWindowError, Page, VoiceRecord, Window
+from itnio_voice._model.windows import SECOND
 from itnio_voice._walk.learned import Learned
 from itnio_voice._walk.open_window import MAX_IDLE_PASSES, MAX_PASSES, OpenWindow
+from itnio_voice._walk.page_order import RecordOrder
 from itnio_voice._walk.window_pass import WindowPass
 
 from ..support.window_server import (
@@ -629,3 +633,38 @@ def test_changes_are_noticed_where_equal_records_change_places(listing: str) -> 
         reader = Reader(server, OpenWindow(LONG, size, Learned()), random.Random(gone + place), 2, changes=changes)
         completed += assert_exactly_once(reader)
     assert completed > 100
+
+
+class Line(Enum):
+    """A value of a user's own class that does not compare."""
+
+    A = "a"
+    B = "b"
+
+
+def test_values_that_do_not_compare_are_in_no_order() -> None:
+    """A record class of a user's own may have any values."""
+    values: list[Any] = [("1", Line.B), ("2", Line.A), ("0", Line.A)]
+    order = RecordOrder()
+    order.add(1, [VoiceRecord(voice_id=name, callee=line) for name, line in values])
+
+    assert not order
+
+
+def test_what_is_proven_holds_for_all_orders_that_page_1_is_in() -> None:
+    """The server may sort by call time although the submit times are in the same order."""
+    rows = [record(9 - at, at, call_time=LONG.start + at // 2 * SECOND, callee=str(at)) for at in range(6)]
+    order = RecordOrder()
+    order.add(1, rows[:4])
+
+    assert 2 == order.longest_run
+    assert order.distinguishes(rows[1:3])
+    assert not order.distinguishes(rows[2:4])
+    order.add(2, rows[4:])
+    assert order.show_expiry()
+
+    order = RecordOrder()
+    order.add(1, [attrs.evolve(row, call_time=LONG.start) for row in rows[:4]])
+    order.add(2, [attrs.evolve(row, call_time=LONG.start) for row in rows[4:]])
+    assert order
+    assert not order.show_expiry()
