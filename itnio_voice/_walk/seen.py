@@ -196,7 +196,7 @@ class SeenRecords:
         if is_new and not page.repeats:
             return records
         last = {key: row for row, key in enumerate(page.keys)}
-        rows = [row for key, row in last.items() if is_new or not self._has(page, row)]
+        rows = [row for row in last.values() if is_new or not self._has(page, row)]
         return picked(records, rows)
 
     def _has(self, page: PageKeys, row: int) -> bool:
