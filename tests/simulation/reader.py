@@ -127,15 +127,18 @@ class Reader:
         """Read a range in a randomly drawn way; return whether it was read to its end."""
         plan, chance = self.plan, self.plan.chance
         way = chance.choice(["records", "pages", "windows"])
+        way, limit = ("records" if plan.limit else way), plan.limit
         drawn = max(chance.choice([1, 2, 5, 100]), least_page(plan.behaviour.order))
         self.page_size = plan.page_size or drawn
         self.calls.append(call := Call(start, None if last and self._is_open(start, end) else end))
         began = self.server.requests
         while True:
-            stream = self._stream(session, call, call.checkpoint)
+            stream = self._stream(session, call, call.checkpoint, limit)
             before = len(call.marks)
             error = await self._read_stream(call, stream, way)
             call.skipped += stream.skipped
+            if limit and stream.progress.records == limit:
+                call.ended, limit = False, 2 * limit
             if call.ended or self._gives_up:
                 call.checkpoint = stream.checkpoint
                 if not plan.real and call.end is not None and math.floor(start) == math.floor(end):
@@ -157,13 +160,16 @@ class Reader:
         # If the server's clock is hours ahead, those hours are read as well: not in windows of seconds.
         return start < now <= end and plan.skew > 0 and self.server.sandbox.behaviour.max_span >= 60 * SECOND
 
-    def _stream(self, session: VoiceSession, call: Call, checkpoint: Checkpoint | None) -> RecordStream[Any]:
+    def _stream(
+        self, session: VoiceSession, call: Call, checkpoint: Checkpoint | None, limit: int | None = None
+    ) -> RecordStream[Any]:
         self.streams += 1
         return session.records(
             _time(call.start),
             None if call.end is None else _time(call.end),
             of=self.plan.of,
             page_size=self.page_size,
+            limit=limit,
             resume=checkpoint,
             expired=self.plan.expired,
         )

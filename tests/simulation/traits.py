@@ -36,6 +36,17 @@ def _sizes(plan: Plan) -> None:
     plan.page_size, plan.rows = plan.more.choice([10, 20, 100]), plan.more.randrange(10, 250)
 
 
+def _limits(plan: Plan) -> None:
+    """Read with a limit, on servers where windows need several passes."""
+    plan.calm(
+        order=plan.more.choice(["ascending", "by_hash", "heap", "unstable"]),
+        sizes=plan.more.choice(["any", "any", "refused", "reduced"]),
+        max_size=plan.more.choice([20, 100]),
+    )
+    plan.limit, plan.page_size, plan.tight = plan.more.choice([1, 7, 30]), plan.more.choice([10, 20, 100]), False
+    plan.rows, plan.deep = plan.more.randrange(10, 150), 10_000
+
+
 def _spellings(plan: Plan) -> None:
     """Write the times of records in different notations."""
     plan.spelled = True
@@ -218,7 +229,7 @@ TRAITS: Mapping[str, Callable[[Plan], None]] = {
         *(_heap, _fixed_order, _total_cap, _total_of_page, _total_one_short, _replicas, _offset_ignored),
         *(_future_end_refused, _deepest_row, _endless, _shared_ids, _placeholder_id, _slow_windows),
         *(_unavailable_windows, _live, _sync, _fractions, _machine_clock, _server_clock, _wrong_date, _impatient),
-        *(_contradiction, _outage, _rate_limited, _spellings, _sizes),
+        *(_contradiction, _outage, _rate_limited, _spellings, _sizes, _limits),
     )
 }
 """Functions that apply a trait, by name."""
