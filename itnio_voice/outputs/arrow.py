@@ -198,5 +198,5 @@ def _check(record: CallRecord, column: "pa.Field[Any]", value: Any) -> None:
     try:
         _array([value], column.type)
     except (ArithmeticError, ValueError) as error:
-        message = f"{value!r:.80} has no room in the column {column.name} ({column.type}), record {record.voice_id}"
+        message = f"{value!r:.80} does not fit into the column {column.name} ({column.type}), record {record.voice_id}"
         raise DecodeError(message, voice_id=record.voice_id, field=column.name, value=value) from error

@@ -67,7 +67,7 @@ def read_records(
     Computing it raises what reading a stream does, also an IncompleteWindowError where a partition ends after now.
     """
     for option in _NOT_FORWARDED.keys() & options.keys():
-        message = f"{option} does not travel to a worker: {_NOT_FORWARDED[option]}"
+        message = f"{option} cannot be sent to the workers: {_NOT_FORWARDED[option]}"
         raise ValueError(message)
     window = _range(start, end)
     found = _find(accounts)

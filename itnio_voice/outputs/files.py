@@ -128,11 +128,11 @@ def format_of(output: Path | Writable, form: str | None = None, *, csv_safe: boo
     name, problem = form, f"the format must be one of {', '.join(FORMATS)}, not {form!r}"
     if form is None and isinstance(output, Path):
         name = output.suffix.lower().removeprefix(".")
-        problem = f"{output} must end with one of {', '.join(f'.{each}' for each in FORMATS)}, or its format be named"
+        problem = f"{output} must end with one of {', '.join(f'.{each}' for each in FORMATS)}, or the format must be given"
     if name is None or name not in FORMATS:
         raise ValueError(problem)
     if csv_safe and name != "csv":
-        message = f"text that is safe in spreadsheets goes with the format csv only, not with {name}"
+        message = f"text that is safe in spreadsheets is an option of the format csv, not of {name}"
         raise ValueError(message)
     return FORMATS[name]()
 

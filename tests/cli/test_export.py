@@ -575,7 +575,7 @@ def test_a_closed_pipe_ends_an_export_quietly(sandbox: Sandbox) -> None:
     [
         (["-o", "-"], "add --format csv, for example"),
         (["-o", "-", "--format", "csv", "--resume"], "--resume needs a file"),
-        (["-o", "calls.jsonl", "--csv-safe"], "goes with the format csv only, not with jsonl"),
+        (["-o", "calls.jsonl", "--csv-safe"], "is an option of the format csv, not of jsonl"),
         (["-o", "-", "--format", "xlsx"], "xlsx"),
     ],
 )

@@ -333,8 +333,8 @@ async def test_computing_inside_a_running_loop(sandbox: Sandbox) -> None:
         ((["europe"], START, END), {"span": timedelta(seconds=1.5)}, "span must be a timedelta of whole seconds"),
         ((["europe"], START, END), {"span": 7}, "span must be a timedelta of whole seconds"),
         ((["europe"], START, END), {"concurrency": 0}, "concurrency must be"),
-        ((["europe"], START, END), {"http_client": None}, "http_client does not travel"),
-        ((["europe"], START, END), {"base_url": "https://example.org"}, "base_url does not travel"),
+        ((["europe"], START, END), {"http_client": None}, "http_client cannot be sent"),
+        ((["europe"], START, END), {"base_url": "https://example.org"}, "base_url cannot be sent"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

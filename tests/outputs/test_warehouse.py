@@ -408,7 +408,7 @@ def test_wrong_arguments_are_refused_before_any_request(sandbox: Sandbox, tmp_pa
         ("with an offset", {"since": datetime(2026, 1, 1)}),  # noqa: DTZ001
         ("lookback must not be negative", {"since": SINCE, "lookback": timedelta(days=-1)}),
         ("concurrency must be", {"since": SINCE, "concurrency": 0}),
-        ("'lake' is no destination", {"since": SINCE, "destination": "lake"}),
+        ("dlt has no destination 'lake'", {"since": SINCE, "destination": "lake"}),
     ]
     if not find_spec("deltalake"):
         wrong.append(("merges Delta tables only", {"since": SINCE, "destination": "filesystem"}))

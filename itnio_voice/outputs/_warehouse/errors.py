@@ -66,7 +66,7 @@ def failure_of(error: BaseException, destination: str, redact: Redactor) -> Base
     name = redact(destination)
     for each in chain:
         if isinstance(each, UnknownDestinationModule | InvalidDestinationReference):
-            return ValueError(f"{name!r} is no destination of dlt's: choose one such as duckdb, postgres or filesystem")
+            return ValueError(f"dlt has no destination {name!r}: choose one such as duckdb, postgres or filesystem")
         if isinstance(each, ImportError):
             packages = getattr(each, "dependencies", [f"dlt[{name}]"])
             command = " ".join(["pip install", *(f"'{package}'" for package in packages)])

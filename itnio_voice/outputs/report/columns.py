@@ -75,7 +75,7 @@ def check_names(names: Iterable[str]) -> list[str]:
         message = f"columns are missing: {', '.join(missing)}"
         raise ValueError(message)
     if doubled := sorted({name for name in present if present.count(name) > 1}):
-        message = f"columns are there more than once: {', '.join(doubled)}"
+        message = f"columns occur more than once: {', '.join(doubled)}"
         raise ValueError(message)
     return present
 

@@ -83,7 +83,7 @@ def with_type(table: pa.Table, name: str, kind: pa.DataType) -> pa.Table:
 CHANGED: list[tuple[Callable[[pa.Table], pa.Table], str]] = [
     (lambda table: without(table, "cost", "code"), "columns are missing: code, cost; make a file with `itnio-voice"),
     (lambda table: table.rename_columns([name.upper() for name in table.column_names]), "columns are missing: code"),
-    (lambda table: table.append_column("cost", table["cost"]), "columns are there more than once: cost"),
+    (lambda table: table.append_column("cost", table["cost"]), "columns occur more than once: cost"),
     (lambda table: with_type(table, "cost", pa.float64()), r"cost is DOUBLE instead of DECIMAL\(38,18\)"),
     (lambda table: with_type(table, "cost", pa.decimal128(38, 20)), r"cost is DECIMAL\(38,20\) instead"),
     (lambda table: with_type(table, "answer_time", pa.timestamp("us")), "answer_time is TIMESTAMP instead of"),
