@@ -668,3 +668,19 @@ def test_what_is_proven_holds_for_all_orders_that_page_1_is_in() -> None:
     order.add(2, [attrs.evolve(row, call_time=LONG.start) for row in rows[4:]])
     assert order
     assert not order.show_expiry()
+
+
+@pytest.mark.parametrize("reduced", [10, 20, 50])
+@pytest.mark.parametrize("tied", [1, 3, 20])
+def test_a_reduced_size_makes_no_total_wrong(reduced: int, tied: int) -> None:
+    """The pages begin at other rows than requested, also behind the total's last row."""
+    for total in (130, 158, 199, 250, 399):
+        rows = tuple(record(f"{number:03}", number // tied) for number in range(total))
+        learned = Learned()
+        result = WindowPass[VoiceRecord](LONG, 100, learned, may_overlap=True)
+        while number := result.take_next():
+            place = result.slice_of(number)
+            size = place.size if place.size == 100 else reduced
+            listed = rows[(place.current - 1) * size : place.current * size]
+            result.add(number, Page(listed, total, size, place.current, None))
+            assert learned.trusts_totals
