@@ -8,6 +8,7 @@ import anyio.lowlevel
 from .._model.records import R
 from .._walk.chunks import Chunk
 from .._walk.walk import Walk
+from .newest_first import BackwardWalk
 
 __all__ = ["WalkAhead"]
 
@@ -19,7 +20,7 @@ class WalkAhead(Generic[R]):
     cancelled loses none. After a failure, `run` waits until the consumer has received it and asks for more.
     """
 
-    def __init__(self, walk: Walk[R], pages: int) -> None:
+    def __init__(self, walk: Walk[R] | BackwardWalk[R], pages: int) -> None:
         self._walk = walk
         self._failure: Exception | None = None
         # Why no more chunks will come: the walk has ended, its task has ended, or the consumer has left.

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Hashable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import TracebackType
 from typing import Literal, Self, TypedDict, Unpack
@@ -23,6 +23,7 @@ from .._wire.endpoints import RECORDING_URL, endpoint_of
 from .._wire.pages import LARGEST_PAGE, Page, PageRequest
 from .._wire.responses import read_page, read_record, read_recording_url
 from .checkpoint import Checkpoint, fingerprint
+from .newest_first import BackwardWalk
 from .stream import RecordStream
 
 __all__ = ["SessionOptions", "VoiceSession", "credentials_from_env"]
@@ -31,6 +32,7 @@ _KEY, _SECRET, _BASE_URL = "ITNIO_API_KEY", "ITNIO_API_SECRET", "ITNIO_BASE_URL"
 _LONGEST_ID = 1000
 _RANGE_ADVICE = 'the range starts before the oldest available record: start later, or pass expired="skip"'
 _FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
+_YEAR = timedelta(days=366)
 
 
 class SessionOptions(TypedDict, total=False):
@@ -124,6 +126,7 @@ class VoiceSession:
         limit: int | None = None,
         resume: Checkpoint | None = None,
         expired: Literal["raise", "skip"] = "raise",
+        newest_first: bool = False,
     ) -> RecordStream[R]:
         """Return the records from `start` to `end` as a stream; requests are sent only when it is read.
 
@@ -137,6 +140,9 @@ class VoiceSession:
         range starts before the server's retention, a `TimeRangeError` is raised; with `expired="skip"`, that part is
         skipped and listed in `stream.skipped`.
 
+        With `newest_first`, the range is read backwards in windows of its own: a short one first, then longer ones. The
+        records of a window are sorted by submit time, newest first, and are returned when it is complete.
+
         Raises:
             ValueError: if an argument is out of range, a filter is unknown, or the checkpoint is of another query.
         """
@@ -149,31 +155,56 @@ class VoiceSession:
             message = f'expired must be "raise" or "skip", not {expired!r}'
             raise ValueError(message)
         window = whole_seconds(start, _FOREVER if end is None else end)
-        checkpoint = Checkpoint(fingerprint(self._transport.credentials.api_key, of.__name__, params, start, end))
+        direction = ("newest_first",) if newest_first else ()
+        query = fingerprint(self._transport.credentials.api_key, of.__name__, params, start, end, *direction)
+        checkpoint = Checkpoint(query)
         if resume is not None:
             checkpoint = _same_query(resume, checkpoint)
 
         stream = object()
 
-        def walk(complete_windows: bool) -> Walk[R]:  # noqa: FBT001 -- its only argument
-            return Walk(
-                WalkPlan(
-                    fetch=partial(self._fetch, of, params, caller=stream, range_advice=_RANGE_ADVICE),
-                    gaps=gaps(window, checkpoint.done) if window else (),
-                    now=self._transport.now,
-                    page_size=page_size,
-                    limit=float("inf") if limit is None else limit,
-                    skip_expired=expired == "skip",
-                    concurrency=self._transport.concurrency,
-                    until_now=end is None,
-                    clock_known=lambda: self._transport.clock_known,
-                    learned=self._learned,
-                    query=(of, tuple(sorted(params.items()))),
-                    complete_windows=complete_windows,
-                )
+        def walk(complete_windows: bool) -> Walk[R] | BackwardWalk[R]:  # noqa: FBT001 -- its only argument
+            plan = WalkPlan(
+                fetch=partial(self._fetch, of, params, caller=stream, range_advice=_RANGE_ADVICE),
+                gaps=gaps(window, checkpoint.done) if window else (),
+                now=self._transport.now,
+                page_size=page_size,
+                limit=float("inf") if limit is None else limit,
+                skip_expired=expired == "skip",
+                concurrency=self._transport.concurrency,
+                until_now=end is None,
+                clock_known=lambda: self._transport.clock_known,
+                learned=self._learned,
+                query=(of, tuple(sorted(params.items()))),
+                complete_windows=complete_windows,
             )
+            return BackwardWalk(plan, window.end if window else None) if newest_first else Walk(plan)
 
         return RecordStream(of, window, walk, checkpoint, limited=limit is not None)
+
+    async def latest(
+        self,
+        limit: int = 50,
+        *,
+        start: datetime | None = None,
+        of: type[R] = VoiceRecord,  # type: ignore[assignment]  # as above
+        where: Mapping[str, str] | None = None,
+    ) -> list[R]:
+        """Return the newest records, at most `limit` of them, newest first.
+
+        They are those of `records(start, newest_first=True)`. Without `start`, it goes back a year, or as far as the
+        server keeps records.
+
+        Raises:
+            ValueError: if `limit` is not a whole number from 1, or an argument of `records` is wrong.
+            ItnioError: as for a stream.
+        """
+        if type(limit) is not int or limit < 1:
+            message = f"limit must be a whole number from 1, not {limit!r}"
+            raise ValueError(message)
+        first = datetime.fromtimestamp(self._transport.now(), UTC) - _YEAR if start is None else start
+        expired: Literal["raise", "skip"] = "skip" if start is None else "raise"
+        return await self.records(first, of=of, where=where, limit=limit, expired=expired, newest_first=True).collect()
 
     async def page(
         self,
@@ -293,6 +324,7 @@ def _same_query(resume: Checkpoint, checkpoint: Checkpoint) -> Checkpoint:
         message = f"resume must be a Checkpoint (Checkpoint.parse returns one from text), not {resume!r:.80}"
         raise ValueError(message)  # noqa: TRY004 -- a wrong argument like any other
     if resume.query != checkpoint.query:
-        message = "resume is the checkpoint of another query: account, kind, filters, start and end must be the same"
+        what = "account, kind, filters, start, end and newest_first"
+        message = f"resume is the checkpoint of another query: {what} must be the same"
         raise ValueError(message)
     return resume

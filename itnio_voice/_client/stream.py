@@ -14,6 +14,7 @@ from .._walk.chunks import Chunk
 from .._walk.walk import Walk
 from .._wire.pages import Page
 from .checkpoint import Checkpoint
+from .newest_first import BackwardWalk
 from .owned_tasks import OwnedTasks
 from .prefetch import WalkAhead
 
@@ -51,7 +52,7 @@ class WindowBatch(Generic[R]):
 
 
 class RecordStream(Generic[R]):
-    """The records of a range, oldest window first; within a window, in the server's order.
+    """The records of a range, oldest window first, and within a window in the server's order; or newest first.
 
     A stream can be read once, in one of these ways: `async for record in stream`, `async for page in stream.pages()`,
     `async for batch in stream.windows()`, or `await stream.collect()`. No request is sent before that.
@@ -61,7 +62,7 @@ class RecordStream(Generic[R]):
         self,
         of: type[R],
         window: Window | None,
-        walk: Callable[[bool], Walk[R]],
+        walk: Callable[[bool], Walk[R] | BackwardWalk[R]],
         checkpoint: Checkpoint,
         *,
         limited: bool,
@@ -69,7 +70,7 @@ class RecordStream(Generic[R]):
         self._of = of
         self._window = window
         self._new_walk = walk
-        self._walk: Walk[R] | None = None
+        self._walk: Walk[R] | BackwardWalk[R] | None = None
         self._advance: Callable[[], Awaitable[Chunk[R] | None]] | None = None
         self._limited = limited
         self._delivery = Delivery(checkpoint)

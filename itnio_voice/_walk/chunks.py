@@ -10,6 +10,7 @@ from .._model.records import R
 from .._model.windows import Window
 from .._wire.pages import LARGEST_PAGE, Page, with_records
 from .learned import Learned
+from .seen import PageKeys
 
 __all__ = ["Chunk", "CompletedWindow", "WalkPlan"]
 
@@ -26,6 +27,9 @@ class WalkPlan(Generic[R]):
     - `limit`: at most this many records. `concurrency`: at most this many requests in flight.
     - `complete_windows`: return a window's records only when the window is complete.
     - `skip_expired`: skip what is older than the server's retention.
+    - `has_boundary`: return no record of the second before a gap, as it belongs to the range before. Otherwise a gap is
+      read exactly as it is given.
+    - `seen`: the keys of records that were returned before.
     - `query`: what is requested, apart from the range; streams of the same query have about the same density.
     """
 
@@ -41,6 +45,8 @@ class WalkPlan(Generic[R]):
     clock_known: Callable[[], bool] = lambda: True
     learned: Learned = attrs.field(factory=Learned)
     query: Hashable = None
+    has_boundary: bool = True
+    seen: Sequence[PageKeys] = ()
 
 
 @attrs.frozen

@@ -78,11 +78,12 @@ class GapWalk(Generic[R]):
 
     def _begin(self, now: float) -> None:
         """Open the boundary second. The rest, up to the server's present as far as it is known, is not opened yet."""
-        self._began = now
-        self.boundary: OpenWindow[R] | None = self._new_window(before(self.gap))
-        self.open: deque[OpenWindow[R]] = deque([self.boundary])
+        self._began, self._is_corrected = now, False
+        boundary = before(self.gap) if self._plan.has_boundary else None
+        self.boundary: OpenWindow[R] | None = self._new_window(boundary) if boundary else None
+        self.open: deque[OpenWindow[R]] = deque([self.boundary] if self.boundary else [])
         # Where the first window begins, where the last one ends, and how far the gap is complete.
-        self._start, self.position = self.boundary.window.start, self.gap.start
+        self._start, self.position = (boundary or self.gap).start, self.gap.start
         self.end = self._present.reachable_end(self.gap)
         self.unopened = Window(self._start, self.end) if self.end > self.gap.start else None
 
@@ -216,6 +217,9 @@ class GapWalk(Generic[R]):
             self.reopen(unfit, now)
         while self.open and self._outbox.left > 0:
             front = self.open[0]
+            if not self._is_corrected and not self.boundary and front.current.keys:
+                self._correct_end(now)
+                continue
             if front is not self.boundary:
                 self._outbox.add_pages(front)
             if self._outbox.left <= 0 or front.error:
@@ -260,6 +264,7 @@ class GapWalk(Generic[R]):
 
     def _correct_end(self, now: float) -> None:
         """End the gap at the server's present. The first answer may have shown that the clock was wrong."""
+        self._is_corrected = True
         end = self._present.reachable_end(self.gap)
         passed = timedelta(seconds=ceil(now - self._began)) + SAME_PRESENT
         if end < self.end:
@@ -297,6 +302,7 @@ class GapWalk(Generic[R]):
     def leave_boundary_out(self) -> None:
         """Continue without the boundary second: it is too old, so the server has no records before the start."""
         self.give_up()
+        self._is_corrected = True
         self._start, self.end = self.gap.start, self._present.reachable_end(self.gap)
         self._start_again_at(self._start, self.end)
         if self.end < self.gap.end:

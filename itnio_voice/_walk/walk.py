@@ -49,7 +49,10 @@ class Walk(Generic[R]):
         self._width = WindowWidth(plan.learned.span_limit, most_open=2 * plan.concurrency)
         self._present = Present(plan.now, plan.clock_known, plan.until_now, plan.learned)
         self._search = AvailabilitySearch(lambda window: plan.fetch(window, 1, plan.page_size))
-        self._outbox = Outbox[R](plan.limit, plan.complete_windows, SeenRecords(plan.learned.shared_ids))
+        seen = SeenRecords(plan.learned.shared_ids)
+        if plan.seen:
+            seen.add(plan.gaps[-1].end, plan.seen)
+        self._outbox = Outbox[R](plan.limit, plan.complete_windows, seen)
         self._gaps = deque(plan.gaps)
         self._gap: GapWalk[R] | None = None
         self._in_flight = 0

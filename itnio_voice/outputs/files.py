@@ -128,7 +128,9 @@ def format_of(output: Path | Writable, form: str | None = None, *, csv_safe: boo
     name, problem = form, f"the format must be one of {', '.join(FORMATS)}, not {form!r}"
     if form is None and isinstance(output, Path):
         name = output.suffix.lower().removeprefix(".")
-        problem = f"{output} must end with one of {', '.join(f'.{each}' for each in FORMATS)}, or the format must be given"
+        problem = (
+            f"{output} must end with one of {', '.join(f'.{each}' for each in FORMATS)}, or the format must be given"
+        )
     if name is None or name not in FORMATS:
         raise ValueError(problem)
     if csv_safe and name != "csv":

@@ -225,7 +225,9 @@ def test_no_password_is_in_an_error(
 
 def test_no_password_of_an_unknown_destination_is_in_an_error(accounts: dict[str, Account]) -> None:
     """A URL passed as the destination's name is shown without its password."""
-    with pytest.raises(ValueError, match=r"dlt has no destination 'postgresql://\*\*\*@db.example.com/calls'") as failed:
+    with pytest.raises(
+        ValueError, match=r"dlt has no destination 'postgresql://\*\*\*@db.example.com/calls'"
+    ) as failed:
         sync(accounts, since=SINCE, destination="postgresql://loader:s3cret@db.example.com/calls")
 
     assert (None, None) == (failed.value.__cause__, failed.value.__context__)

@@ -11,12 +11,15 @@ and `reader` run it, and `judge` checks the result.
 import random
 import time
 from collections.abc import Collection
+from datetime import timedelta
 from random import Random
+from unittest.mock import patch
 
 import anyio
 import attrs
 import trio
 
+from itnio_voice._client import newest_first
 from itnio_voice._walk import widths
 
 from ..support.virtual_time import backend_options
@@ -91,16 +94,17 @@ def simulate(
         plan.concurrency = plan.more.choice([1, 4, 8, 64])
     for trait in plan.traits:
         TRAITS[trait](plan)
-    deepest, fitting = widths.DEEPEST, widths.FITTING
-    widths.DEEPEST, widths.FITTING = plan.deep, plan.deep // 2
-    try:
-        backend = "trio" if seed % 3 == 2 else "asyncio"
-        if backend == "trio":
-            trio._core._run._r.seed(seed)  # the source of trio's order of tasks
-        anyio.run(scenario.run, backend=backend, backend_options={} if real else backend_options(backend))
-    except BaseException as error:
-        error.add_note(f"the scenario's seed is {seed}, its traits are {plan.traits or 'none'}")
-        raise
-    finally:
-        widths.DEEPEST, widths.FITTING = deepest, fitting
+    first_part = timedelta(seconds=plan.first_part)
+    with (
+        patch.multiple(widths, DEEPEST=plan.deep, FITTING=plan.deep // 2),
+        patch.multiple(newest_first, FITTING=plan.deep // 2, FIRST=first_part, SHORTEST_PART=first_part),
+    ):
+        try:
+            backend = "trio" if seed % 3 == 2 else "asyncio"
+            if backend == "trio":
+                trio._core._run._r.seed(seed)  # the source of trio's order of tasks
+            anyio.run(scenario.run, backend=backend, backend_options={} if real else backend_options(backend))
+        except BaseException as error:
+            error.add_note(f"the scenario's seed is {seed}, its traits are {plan.traits or 'none'}")
+            raise
     return scenario

@@ -91,6 +91,8 @@ class Plan:
     """The number of pages to read ahead; 0 reads without it."""
     attempts: int | None = None
     page_size: int | None = None
+    first_part: int = 0
+    """The seconds of the first part of a stream that is read backwards; 0 reads forwards."""
     limit: int | None = None
     """The limit of the first stream; it is doubled for each stream that resumes from there."""
     machine_skew: float = 0.0

@@ -170,6 +170,7 @@ class Reader:
             of=self.plan.of,
             page_size=self.page_size,
             limit=limit,
+            newest_first=bool(self.plan.first_part),
             resume=checkpoint,
             expired=self.plan.expired,
         )

@@ -47,6 +47,12 @@ def _limits(plan: Plan) -> None:
     plan.rows, plan.deep = plan.more.randrange(10, 150), 10_000
 
 
+def _newest_first(plan: Plan) -> None:
+    """Read backwards, on any server."""
+    plan.tight = False
+    plan.first_part = plan.more.choice([2, 10, 600])
+
+
 def _spellings(plan: Plan) -> None:
     """Write the times of records in different notations."""
     plan.spelled = True
@@ -229,7 +235,7 @@ TRAITS: Mapping[str, Callable[[Plan], None]] = {
         *(_heap, _fixed_order, _total_cap, _total_of_page, _total_one_short, _replicas, _offset_ignored),
         *(_future_end_refused, _deepest_row, _endless, _shared_ids, _placeholder_id, _slow_windows),
         *(_unavailable_windows, _live, _sync, _fractions, _machine_clock, _server_clock, _wrong_date, _impatient),
-        *(_contradiction, _outage, _rate_limited, _spellings, _sizes, _limits),
+        *(_contradiction, _outage, _rate_limited, _spellings, _sizes, _limits, _newest_first),
     )
 }
 """Functions that apply a trait, by name."""
