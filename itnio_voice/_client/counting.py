@@ -24,7 +24,6 @@ from datetime import timedelta
 from math import inf
 from typing import Any
 
-import anyio
 import attrs
 
 from .._model.errors import ItnioError, TimeRangeError, may_be_overload
@@ -35,6 +34,7 @@ from .._walk.present import Present
 from .._walk.seen import page_keys
 from .._walk.widths import DEEPEST
 from .._wire.pages import Page, rows_of
+from .owned_tasks import results_of
 from .stream import RecordStream
 
 __all__ = ["CountPlan", "RecordCount", "halves", "is_settled", "number_of_records", "trusted_total", "with_boundary"]
@@ -211,29 +211,20 @@ class RecordCount:
                     self._refuted_total = total
 
     async def _request(self, windows: Iterable[Window]) -> dict[Window, Answer]:
-        """Request the first pages of windows, several at once. A refusal or an overload is an answer too."""
-        wanted = list(dict.fromkeys(windows))
-        following, answers, failures = iter(wanted), dict[Window, Answer](), list[Exception]()
+        """Request the first pages of windows, several at once."""
+        return await results_of(self._answer, windows, self._plan.concurrency)
 
-        async def work() -> None:
-            for window in following:
-                try:
-                    answers[window] = await self._plan.fetch(window, 1)
-                except TimeRangeError as refusal:
-                    answers[window] = refusal
-                except Exception as error:  # noqa: BLE001 -- raised below, and not as an ExceptionGroup
-                    answers[window] = None
-                    if not may_be_overload(error):
-                        error.add_note(f"while counting {window}")
-                        failures.append(error)
-                        group.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as group:
-            for _ in wanted[: self._plan.concurrency]:
-                group.start_soon(work)
-        if failures:
-            raise failures[0]
-        return answers
+    async def _answer(self, window: Window) -> Answer:
+        """Request the first page of a window. A refusal or an overload is an answer too."""
+        try:
+            return await self._plan.fetch(window, 1)
+        except TimeRangeError as refusal:
+            return refusal
+        except ItnioError as error:
+            if may_be_overload(error):
+                return None
+            error.add_note(f"while counting {window}")
+            raise
 
     async def _settle(self, window: Window, answers: Mapping[Window, Answer]) -> None:
         """Count a window; if its answers prove nothing, decide how to continue."""
