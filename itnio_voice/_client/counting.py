@@ -152,7 +152,8 @@ class RecordCount:
             await self._confirm_totals(answers.items())
             for each in windows:
                 await self._settle(each, answers)
-        records = await self._read([*self._to_read, *self._pending])
+        self._to_read += self._pending
+        records = await self._read(self._to_read)
         if self._learned.trusts_totals:
             records += sum(self._counted.values())
         else:
@@ -196,7 +197,10 @@ class RecordCount:
         return answers
 
     async def _confirm_totals(self, answers: Iterable[tuple[Window, Answer]]) -> None:
-        """Compare the largest total with its last page, unless a larger one is confirmed; if it is wrong, the next."""
+        """Compare the largest total with its last page, unless a larger one is confirmed; if it is wrong, the next.
+
+        The last pages of more than `DEEPEST` records are not requested: deep pages take the server long.
+        """
         pages = [(window, page) for window, page in answers if isinstance(page, Page)]
         for window, page in sorted(pages, key=lambda each: each[1].total or 0, reverse=True):
             total = trusted_total(page, window, self._learned) or 0

@@ -322,8 +322,8 @@ def twice(answer: Answer) -> None:
 def boundary_larger(answer: Answer) -> None:
     """Report more records for a second than for any window around it."""
     if answer.span == 1:
-        answer.total, answer.size = 90_001, 1
-        answer.rows = [{"voiceId": "x", "submitTime": START.isoformat()}]
+        answer.total = 60
+        answer.rows = [{"voiceId": f"x{row}", "submitTime": START.isoformat()} for row in range(60)]
 
 
 CHANGES: dict[str, Callable[[Answer], None]] = {
@@ -364,10 +364,9 @@ async def test_a_record_that_is_listed_twice_is_read() -> None:
 
 
 async def test_a_boundary_second_with_more_records_than_its_window_is_not_subtracted() -> None:
-    """The number of records is never negative: the window is read, which fails."""
+    """The number of records is never negative: the window is read."""
     async with Server(of_a_day(50), boundary_larger).session() as session:
-        with pytest.raises(ItnioError):
-            await session.count(START - DAY, START + 2 * DAY)
+        assert 50 == await session.count(START - DAY, START + 2 * DAY)
 
 
 async def test_totals_that_were_wrong_once_are_not_used() -> None:
@@ -444,6 +443,7 @@ async def test_a_window_that_is_too_long_is_counted_in_parts(longest: int) -> No
         await session.count(START - 40 * DAY, START + 19 * DAY)
         assert refused == sum(answer.status == "-25" for answer in server.answers)
     assert refused <= 10
+    assert sum(answer.current > 1 for answer in server.answers) <= 3  # those that confirm a total
 
 
 async def test_a_parameter_error_is_raised() -> None:
