@@ -1,12 +1,40 @@
-"""Tasks that run inside an `async with` of the caller, and end with it."""
+"""Tasks that end with an `async with` of the caller, or with a call."""
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
+from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
-__all__ = ["OwnedTasks"]
+__all__ = ["OwnedTasks", "results_of"]
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+
+async def results_of(call: Callable[[K], Awaitable[T]], items: Iterable[K], concurrency: int) -> dict[K, T]:
+    """Return the result of a call for each item, of which at most `concurrency` run at once.
+
+    The first exception ends the other calls, and is raised as it is, not as an ExceptionGroup.
+    """
+    items = list(dict.fromkeys(items))
+    following, results, failures = iter(items), dict[K, T](), list[Exception]()
+
+    async def work() -> None:
+        for item in following:
+            try:
+                results[item] = await call(item)
+            except Exception as error:  # noqa: BLE001 -- raised below
+                failures.append(error)
+                group.cancel_scope.cancel()
+                return
+
+    async with anyio.create_task_group() as group:
+        for _ in items[:concurrency]:
+            group.start_soon(work)
+    if failures:
+        raise failures[0]
+    return results
 
 
 class OwnedTasks:

@@ -87,6 +87,8 @@ class Learned:
     span_limit: SpanLimit = attrs.field(factory=SpanLimit)
     trusts_totals: bool = True
     """False once an answer had more records than its own total allows."""
+    proven_total: int = 0
+    """The largest total that the last page of its window has confirmed: totals are not capped below it."""
     end_margin: timedelta = timedelta()
     """A window must end at least this long before the server's time: the server refuses later ends."""
     shared_ids: set[Hashable] = attrs.field(factory=set)

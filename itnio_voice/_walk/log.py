@@ -7,9 +7,11 @@ from .._model.printable import get_logger
 from .._model.windows import Window
 from .open_window import OpenWindow
 
-__all__ = ["log_window", "warn_skipped", "warn_unread"]
+__all__ = ["UNREAD", "log_window", "warn_skipped", "warn_unread"]
 
 _LOGGER = get_logger("itnio_voice.windows")
+
+UNREAD = "the range ends at %s, and the server's time is %s: reading ends at %s, and the rest stays unread"
 
 
 def log_window(level: int, message: str, opened: OpenWindow[Any], detail: object, *, number: int | None = None) -> None:
@@ -27,8 +29,7 @@ def warn_skipped(window: Window) -> None:
 def warn_unread(gap: Window, end: datetime, now: datetime) -> None:
     """Warn that a part of the range is in the server's future, and is not read."""
     times = (at.isoformat(timespec="seconds") for at in (gap.end, now, end))
-    message = "the range ends at %s, and the server's time is %s: reading ends at %s, and the rest stays unread"
-    _LOGGER.warning(message, *times, extra=_window_fields(gap))
+    _LOGGER.warning(UNREAD, *times, extra=_window_fields(gap))
 
 
 def _window_fields(window: Window) -> dict[str, str]:

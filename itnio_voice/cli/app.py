@@ -63,6 +63,23 @@ def records(
 
 
 @app.command
+def count(
+    start: Moment,
+    end: Moment = "now",
+    /,
+    *,
+    by: Annotated[
+        Literal["day", "hour"] | None, Parameter(help="A line for each day or hour, by the clock of --timezone.")
+    ] = None,
+    reading: ReadingOptions = _READING,
+) -> None:
+    """Print the number of records, with few requests: on a terminal as bars, else as columns with tabs between."""
+    from .commands import count as command  # noqa: PLC0415
+
+    anyio.run(command.run, start, end, by, reading)
+
+
+@app.command
 def export(
     start: Moment,
     end: Moment = "now",

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from .._client.accounts import DEFAULT, Account, find_accounts, open_sessions
 from .._client.checkpoint import Checkpoint
-from .._client.session import SessionOptions
+from .._client.session import SessionOptions, VoiceSession
 from .._client.stream import RecordStream
 from .._model.records import CallRecord, SipRecord, VoiceRecord
 from .._model.windows import SECOND, Window, floor, whole_seconds
@@ -218,6 +218,14 @@ class ReadingOptions(RequestOptions):
             raise UsageError(message) from None
 
     @asynccontextmanager
+    async def sessions(self, accounts: dict[str, Account]) -> AsyncGenerator[dict[str, VoiceSession]]:
+        """Open a session for each account."""
+        async with AsyncExitStack() as stack:
+            with usage():
+                sessions = await stack.enter_async_context(open_sessions(accounts, **self.options))
+            yield sessions
+
+    @asynccontextmanager
     async def streams(
         self,
         start: datetime,
@@ -228,9 +236,8 @@ class ReadingOptions(RequestOptions):
         resume: Callable[[str], Checkpoint | None] = lambda _: None,
     ) -> AsyncGenerator[dict[str, RecordStream[Any]]]:
         """Open a session for each account, and yield a stream of the records of a range for each."""
-        async with AsyncExitStack() as stack:
+        async with self.sessions(accounts) as sessions:
             with usage():
-                sessions = await stack.enter_async_context(open_sessions(accounts, **self.options))
                 streams = {
                     name: session.records(
                         start, end, of=self.of, limit=limit, resume=resume(name), expired=self.expired

@@ -79,7 +79,7 @@ class Bar:
 
     def show(self) -> None:
         """Update the bar with the progress of the streams."""
-        if self._bar.disable:
+        if self._bar.disable or not self.streams:
             return
         progress = [stream.progress for stream in self.streams]
         read, total, text = combined_progress(progress, self._bar.tasks[0].elapsed or 0, before=self._before)

@@ -24,7 +24,7 @@ __all__ = [
     "write_output",
 ]
 
-_ASCII = {"✓": "+", "✗": "x", "–": "-", "…": "~"}
+_ASCII = {"✓": "+", "✗": "x", "–": "-", "…": "~", "█": "#"}
 """Characters of tables outside ASCII, and their replacements on a terminal that cannot show them."""
 
 
