@@ -166,7 +166,7 @@ class BackwardWalk(Generic[R]):
     def _is_too_dense(self, part: _Part[R]) -> bool:
         """Return whether the first answers show that a part has many more records than wanted."""
         expected = part.walk.expected
-        if part.is_checked or expected is None or part.done or part.span <= SHORTEST_PART:
+        if part.is_checked or expected is None or part.done or part.span <= SHORTEST_PART + SHORTEST:
             return False
         part.is_checked = True
         return expected > 2 * self._wanted

@@ -222,6 +222,21 @@ def test_cancelled_calls_lose_nothing(backend: str) -> None:
     run(main, backend)
 
 
+@pytest.mark.parametrize("length", range(55, 70))
+def test_a_dense_part_that_cannot_be_shortened_is_read(length: int) -> None:
+    """It is about as long as the shortest part, and has many more records than wanted."""
+    service = Service([second / 10 // 1 for second in range(10 * length)])
+
+    async def main() -> None:
+        async with service.session() as session:
+            stream = session.records(at(-1), at(length), limit=10, newest_first=True)
+            found = [str(record.voice_id) async for record in stream]
+        assert [f"{10 * length - 1 - number:05}" for number in range(10)] == found
+        assert service.requests < 20
+
+    run(main)
+
+
 @pytest.mark.parametrize("expired", ["raise", "skip"])
 def test_what_is_too_old_ends_the_stream(expired: Any) -> None:
     """With an error after the newer records, or with the older part in `skipped`."""
