@@ -38,7 +38,7 @@ SPARE = 4
 """A part has at most about this many times the records that the limit still allows."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Part(Generic[R]):
     """A part of the range that is being read, and what its walk has returned so far."""
 

@@ -58,7 +58,7 @@ class CompletedWindow:
     covered: Window
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Chunk(Generic[R]):
     """A part of what a walk returns: records that it has not returned before.
 

@@ -49,7 +49,7 @@ SAME_PRESENT = 2 * SECOND
 """The server's present is read from dates of whole seconds, so it is known to within this."""
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class PageOfWindow(Generic[R]):
     """A request: page `number` of a pass over an open window."""
 

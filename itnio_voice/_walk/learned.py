@@ -80,7 +80,7 @@ class SpanLimit:
             self.answered = SHORTEST
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Learned:
     """What the streams of a session have learned about the server, shared between them."""
 

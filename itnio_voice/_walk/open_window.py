@@ -28,7 +28,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 4.0
 """Seconds between two passes over a window that may still receive records: doubled each time, from first to longest."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Union:
     """The records of passes with the same total. Each counts as often as a single answer lists it."""
 
@@ -43,7 +43,7 @@ class _Union:
         return self.counts.total() > before
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class OpenWindow(Generic[R]):
     """A window that is being read: its current pass, and what all of its passes prove together."""
 

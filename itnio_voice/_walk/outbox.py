@@ -17,7 +17,7 @@ from .seen import PageKeys, SeenRecords
 __all__ = ["Outbox"]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Outbox(Generic[R]):
     """The chunks that are ready to be returned, and the keys of the records returned before.
 

@@ -120,7 +120,7 @@ _TEXTS = ("voice_id", "callee", "display_num")
 _ORDERS = {name: [_Order(name, *each) for each in product((le, ge), (False, True))] for name in (*_TIMES, *_TEXTS)}
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class RecordOrder:
     """The orders that the server may list the records of a pass in: all those that page 1 is in.
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Hashable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Any
 
 import attrs
 
@@ -37,7 +38,7 @@ _NONE: frozenset[Hashable] = frozenset()
 _MISSING = hash(None)
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class PageKeys:
     """The keys of an answer's records, row by row.
 
@@ -114,10 +115,13 @@ def _may_be(mark: tuple[int, int], marks: Collection[tuple[int, int]]) -> bool:
 
 def _submit_time(record: CallRecord) -> str | None:
     """Return a record's submit time in ISO 8601 with the vendor's offset, whichever offset the server used."""
-    time = record.submit_time
+    sent: Any = record.submit_time
+    if not isinstance(sent, datetime):
+        return None if sent is None else str(sent)  # of a class of a user's own
+    time = sent
     with suppress(OverflowError):  # in the year 1 or 9999
-        time = time and time.astimezone(WIRE_ZONE)
-    return time.isoformat() if time else None
+        time = sent.astimezone(WIRE_ZONE)
+    return time.isoformat()
 
 
 def _find_shared(records: Iterable[CallRecord], shared_ids: set[Hashable]) -> None:
@@ -141,7 +145,7 @@ def _share(voice_id: str, shared_ids: set[Hashable]) -> None:
     )
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _SeenWindow:
     """The keys of the records that have been returned of one window."""
 
@@ -161,7 +165,7 @@ class _SeenWindow:
         return self._page_of_key[key]
 
 
-@attrs.define
+@attrs.define(repr=False)
 class SeenRecords:
     """The records that have been returned, as far back as the server may list one again.
 
@@ -204,12 +208,12 @@ class SeenRecords:
         key, name = page.keys[row], page.ids[row]
         if key != name and any(key in window.keys for window in self._windows):
             return True
-        before = [window.page_of(name) for window in self._windows if name and name in window.keys]
-        if not before:
+        before = [window.page_of(name) for window in self._windows if name in window.keys]
+        if name is None or not before:
             return False
-        returned = set[tuple[int, int]]().union(*(each.marks_of(str(name)) for each in before))
+        returned = set[tuple[int, int]]().union(*(each.marks_of(name) for each in before))
         if not _may_be(page.mark(row), returned):
-            _share(str(name), self._shared_ids)
+            _share(name, self._shared_ids)
             return False
         last = {each: other for other, each in enumerate(page.keys) if page.ids[other] == name}
         if any(_may_be(page.mark(other), returned) for other in last.values() if other != row):

@@ -191,6 +191,8 @@ class Walk(Generic[R]):
             page = await self._plan.fetch(request.opened.window, rows.current, rows.size)
             gap.add_page(request, page, anyio.current_time())
         except Exception as error:  # noqa: BLE001 -- raised later, when all records before it have been returned
+            if isinstance(error, ItnioError):
+                error.__traceback__ = None  # its frames may hold the text of an answer
             gap.add_error(request, error, anyio.current_time())
         finally:
             self._in_flight -= 1

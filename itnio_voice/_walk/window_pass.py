@@ -66,7 +66,7 @@ HIDDEN_RUN = 2
 """How many records in a row may be equal in the server's order, if it is none that the records show."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class WindowPass(Generic[R]):
     """One pass over a window: the pages that have arrived, the pages that are missing, and what the answers prove."""
 

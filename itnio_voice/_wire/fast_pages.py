@@ -43,6 +43,8 @@ PAGE_NUMBERS = ("total", "size", "current", "pages")
 
 _MOST_OTHERS = 64
 _OWN_HOOKS = {amount, boolean, floating, integer, text, timestamp}
+_KNOWN_EARLY: Mapping[str, Hook] = {"voice_id": text, "callee": text, "submit_time": timestamp}
+"""The attributes that a walk needs before the records are built, with their usual hooks."""
 
 # On a page whose times all have the vendor's usual form, `fromisoformat` alone reads them.
 _INLINE_PLAIN: Mapping[Hook, str] = {**INLINE, timestamp: "fromisoformat(value) if value else None"}
@@ -90,7 +92,8 @@ class _Reader:
             msgspec.json.Decoder(answer, float_hook=number),
             names | other_names,
             # The hook of a user's own may do anything, so it is called where its errors were always raised.
-            all(column.read in _OWN_HOOKS for column in hook.columns),
+            all(column.read in _OWN_HOOKS for column in hook.columns)
+            and _KNOWN_EARLY.items() <= {column.attribute: column.read for column in hook.columns}.items(),
             _compile("times_of", ["def times_of(row):", f"    return ({times})"], {}, hook.of),
             _row_function(hook, others, INLINE, "record_of"),
             _row_function(hook, others, _INLINE_PLAIN, "plain_record_of"),

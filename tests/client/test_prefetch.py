@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from traceback import TracebackException
 from typing import Any
 
 import anyio
@@ -225,7 +226,12 @@ def test_a_failure_is_raised_where_the_next_record_is_read(way: str, pause: floa
 def test_an_unreadable_record_is_an_error_where_it_would_be_returned(way: str, ahead: bool, backend: str) -> None:
     """All pages or windows before it are returned. Reading on raises it again, and no checkpoint covers it."""
     service, bad = Service(12_000), 7654
-    service.fields = lambda name, request: {"cost": f"x {request.headers['Sign']}"} if name == bad else {}
+
+    def fields(name: int, request: httpx.Request) -> dict[str, Any]:
+        other = {"voiceId": "id of a customer"} if name == bad + 1 else {}
+        return {"cost": f"x {request.headers['Sign']}"} if name == bad else other
+
+    service.fields = fields
 
     async def main() -> None:
         found: list[str] = []
@@ -239,6 +245,8 @@ def test_an_unreadable_record_is_an_error_where_it_would_be_returned(way: str, a
                 with pytest.raises(DecodeError, match=f"record {bad}"):
                     await anext(reading)
         assert "***" in error.value.value
+        lines = TracebackException.from_exception(error.value, capture_locals=True, limit=-8).format()
+        assert "id of a customer" not in "".join(line for line in lines if "test_prefetch" not in line)
         assert found == service.ids[: len(found)]
         assert len(found) <= bad if way == "windows" else bad - 100 < len(found) <= bad
         assert all(window.end <= START + bad * MINUTE for window in stream.checkpoint.done)

@@ -194,3 +194,23 @@ def test_records_without_a_callee_are_distinguished_by_their_times(callees: tupl
 
     assert [] == seen.unseen(page_keys([equal], shared), [equal])
     assert [late] == seen.unseen(page_keys([late], shared), [late])
+
+
+def test_ids_may_be_numbers() -> None:
+    """A class of a user's own may have another type of id, also 0."""
+    shared: set[Any] = set()
+    seen = SeenRecords(shared)
+    ids: list[Any] = [0, 7]
+    rows = [attrs.evolve(record(0, name), voice_id=name) for name in ids]
+    seen.add(END, [page_keys(rows, shared)])
+
+    assert [] == seen.unseen(page_keys(rows, shared), rows)
+    assert set() == shared
+
+
+def test_a_submit_time_may_be_text() -> None:
+    """A class of a user's own may keep it as it was sent."""
+    times: list[Any] = ["2026-01-01", None]
+    rows = [attrs.evolve(record(1), submit_time=time) for time in times]
+
+    assert 2 == len(set(page_keys(rows, set()).times))

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import attrs
 import pytest
 
 from itnio_voice import DecodeError, ItnioError, Page, VoiceRecord, Window
@@ -90,3 +91,19 @@ def test_an_invalid_value_is_the_same_error_later(values: dict[str, Any], messag
     frames = caught.traceback
     assert not any("rows" in frame.frame.f_locals for frame in frames[1:])
     assert "secret" not in repr(page)
+
+
+@attrs.frozen
+class NumberedRecord(VoiceRecord):
+    """A record class with ids of another type."""
+
+    voice_id: int | None = None  # type: ignore[assignment]
+
+
+def test_columns_of_another_type_are_built_at_once() -> None:
+    """What a walk compares must be the values of the records."""
+    body = json.dumps({"status": "0", "data": {"total": 5, "records": rows()}}).encode()
+    page = read_page(body, REQUEST, NumberedRecord, redact=lambda _: None)
+
+    assert page.late is None
+    assert [0, 1, 2, 3, 4] == [record.voice_id for record in page.records]
