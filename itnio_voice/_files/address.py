@@ -52,7 +52,7 @@ class Address:
             ProtocolError: in the cases of `parse`.
         """
         target = _parsed(location, library)
-        joined = "" if target is None else str(self.url.join(target)) if target.is_relative_url else location
+        joined = "" if target is None else location if target.scheme else str(self.url.join(target))
         return self.parse(joined, library, allows_http=self.allows_http)
 
     def __str__(self) -> str:

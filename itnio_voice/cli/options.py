@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from .._client.accounts import DEFAULT, Account, find_accounts, open_sessions
 from .._client.checkpoint import Checkpoint
-from .._client.session import SessionOptions
+from .._client.session import SessionOptions, VoiceSession
 from .._client.stream import RecordStream
 from .._model.records import CallRecord, SipRecord, VoiceRecord
 from .._model.windows import SECOND, Window, floor, whole_seconds
@@ -228,16 +228,31 @@ class ReadingOptions(RequestOptions):
         resume: Callable[[str], Checkpoint | None] = lambda _: None,
     ) -> AsyncGenerator[dict[str, RecordStream[Any]]]:
         """Open a session for each account, and yield a stream of the records of a range for each."""
+        async with self.sessions(start, end, accounts=accounts, limit=limit, resume=resume) as opened:
+            yield {name: stream for name, (_, stream) in opened.items()}
+
+    @asynccontextmanager
+    async def sessions(
+        self,
+        start: datetime,
+        end: datetime | None,
+        *,
+        accounts: dict[str, Account],
+        limit: int | None = None,
+        resume: Callable[[str], Checkpoint | None] = lambda _: None,
+    ) -> AsyncGenerator[dict[str, tuple[VoiceSession, RecordStream[Any]]]]:
+        """Open a session for each account, and yield it with a stream of the records of a range."""
         async with AsyncExitStack() as stack:
             with usage():
                 sessions = await stack.enter_async_context(open_sessions(accounts, **self.options))
-                streams = {
-                    name: session.records(
-                        start, end, of=self.of, limit=limit, resume=resume(name), expired=self.expired
+                opened = {
+                    name: (
+                        session,
+                        session.records(start, end, of=self.of, limit=limit, resume=resume(name), expired=self.expired),
                     )
                     for name, session in sessions.items()
                 }
-            yield streams
+            yield opened
 
 
 def zone_of(name: str) -> tzinfo:
