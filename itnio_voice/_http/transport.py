@@ -1,4 +1,4 @@
-"""One bounded, signed and retried request. The only module that awaits the network."""
+"""One bounded, signed and retried request to the API."""
 
 import logging
 import sys
