@@ -248,7 +248,8 @@ def test_the_page_of_fields_lists_every_field() -> None:
     page = (DOCS / "fields.md").read_text()
     fields = {field.name for kind in (VoiceRecord, SipRecord) for field in attrs.fields(kind)} - {"extra"}
     returned: dict[type, set[str]] = {
-        kind: {field.name for field in attrs.fields(kind)} for kind in (WindowBatch, Progress, RecordingFile, RecordingURL, Window)
+        kind: {field.name for field in attrs.fields(kind)}
+        for kind in (WindowBatch, Progress, RecordingFile, RecordingURL, Window)
     }
     returned[Page] = {"records", "total", "size", "current", "pages"}
 

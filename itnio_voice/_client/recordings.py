@@ -48,13 +48,16 @@ class Recordings:
         handled = sys.exception()  # the caller's: its frames stay
         try:
             return await self._transport.run(partial(self._download, file_id, path, max_bytes, request_url))
-        except ItnioError as error:
+        except (ItnioError, OSError) as error:
             failure = error
         except BaseException as error:  # noqa: BLE001 -- a cancellation too has frames that hold the URL
             raise without_frames(error, (), handled)  # noqa: B904
         # Without its context and the frames that hold the URL.
         failure.__cause__ = failure.__context__ = None
-        raise failure.with_traceback(None)
+        try:
+            raise failure.with_traceback(None)
+        finally:
+            del failure  # its traceback refers to this frame
 
     async def _download(self, file_id: str, path: Path, max_bytes: int, request_url: RequestURL) -> RecordingFile:
         async with self._slot():

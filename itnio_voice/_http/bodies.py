@@ -76,7 +76,7 @@ class Decoder:
 
     def __init__(self, encoding: str) -> None:
         if encoding.lower() not in {"", "identity", *_GZIP_NAMES}:
-            message = f"the answer's Content-Encoding is {encoding[:40]!r}, but 'identity' was requested"
+            message = "the answer's Content-Encoding is neither identity, which was requested, nor gzip"
             raise ProtocolError(message)
         self._gzip = zlib.decompressobj(_GZIP) if encoding.lower() in _GZIP_NAMES else None
 
