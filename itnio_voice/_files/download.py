@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import attrs
 
 from .._http.bodies import Decoder, end_early
@@ -23,7 +24,7 @@ from .._model.errors import HTTPStatusError, ProtocolError, RequestTimeoutError,
 from .._model.printable import Message, server_words
 from .._model.records import RecordingFile
 from .address import Address
-from .atomic_file import new_file
+from .atomic_file import new_file, sync_folder
 
 __all__ = ["MAX_REDIRECTS", "SLOWEST", "Downloader"]
 
@@ -78,7 +79,7 @@ class Downloader:
         decoder = Decoder("" if is_read else answer.headers.get("content-encoding", ""))
         parts = aiter(answer.aiter_bytes() if is_read else answer.aiter_raw())
         began, received = anyio.current_time(), 0
-        with new_file(path) as file:
+        with new_file(path, sync=False) as file:
             content = _Content(file, address, max_bytes)
             content.check(length or 0)
             try:
@@ -96,8 +97,10 @@ class Downloader:
                 raise TransportError(Message(message, address=address))
             decoder.end()
             file.flush()
-            # The slow part of closing the file, so that the event loop does not wait for the disk.
+            # In a thread, so that the event loop does not wait for the disk.
             await anyio.to_thread.run_sync(os.fsync, file.fileno())
+        with anyio.CancelScope(shield=True):  # the file is complete
+            await anyio.to_thread.run_sync(sync_folder, path.parent)
         content_type = answer.headers.get("content-type", "")[:_LONGEST_TYPE]
         return RecordingFile(path, content.size, content.digest.hexdigest(), content_type or None)
 

@@ -24,6 +24,8 @@ ENCODING = "gzip"
 _GZIP = zlib.MAX_WBITS + 16
 _GZIP_NAMES = frozenset({ENCODING, "x-gzip"})
 """The second one is an alias: RFC 9110, 8.4.1.3."""
+_MOST_READY = 2**17
+"""More parts than a closed connection may still have: it has at most 64 kB in its buffer."""
 _PIECE = 2**16
 """The maximum size in bytes of a piece of a decoded part."""
 
@@ -159,8 +161,8 @@ async def end_early(iterator: AsyncIterator[bytes], response: Any) -> None:
     await response.aclose()
     with suppress(Exception), anyio.CancelScope() as scope:  # libraries raise different errors for a closed connection
         scope.cancel()
-        async for _ in iterator:
-            pass
+        for _ in range(_MOST_READY):  # a caller's transport may always have data, also after it was closed
+            await anext(iterator)
 
 
 def _too_large(length: int | None = None, verb: str = "has") -> ProtocolError:

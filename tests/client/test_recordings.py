@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx
 import httpx2
 import pytest
@@ -710,9 +711,14 @@ async def test_a_body_that_is_always_ready_can_be_cancelled(output: Path) -> Non
     """A host that always has data does not keep the event loop to itself."""
 
     class Ready(httpx.AsyncByteStream):
+        is_open = True
+
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            while True:
+            while self.is_open:
                 yield b"x" * 1000
+
+        async def aclose(self) -> None:
+            self.is_open = False
 
     host = Host(lambda _: httpx.Response(200, stream=Ready()))
     async with anyio.create_task_group() as group:
@@ -721,8 +727,9 @@ async def test_a_body_that_is_always_ready_can_be_cancelled(output: Path) -> Non
             await download(host, output, max_bytes=10_000_000)
 
         group.start_soon(one)
-        while not list(output.parent.iterdir()):
-            await anyio.sleep(0)
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+        assert list(output.parent.iterdir())
         group.cancel_scope.cancel()
 
     assert not list(output.parent.iterdir())
