@@ -28,7 +28,7 @@ from ._model.errors import (
     TransportError,
     UserLockedError,
 )
-from ._model.records import BillPeriod, CallRecord, RecordingURL, SipRecord, VoiceRecord
+from ._model.records import BillPeriod, CallRecord, RecordingFile, RecordingURL, SipRecord, VoiceRecord
 from ._model.windows import Window
 from ._wire.pages import Page
 from ._wire.structuring import converter, structure_record
@@ -57,6 +57,7 @@ __all__ = [
     "ProtocolError",
     "RecordNotFoundError",
     "RecordStream",
+    "RecordingFile",
     "RecordingURL",
     "RequestTimeoutError",
     "Retry",

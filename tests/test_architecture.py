@@ -14,7 +14,7 @@ from itnio_voice._model import errors
 
 PACKAGE = Path(itnio_voice.__file__).parent
 PAGE = PACKAGE.parent / "docs" / "architecture.md"
-LAYERS = {"cli": 6, "outputs": 5, "_client": 4, "_walk": 3, "_http": 2, "_wire": 2, "_model": 1}
+LAYERS = {"cli": 6, "outputs": 5, "_client": 4, "_walk": 3, "_files": 3, "_http": 2, "_wire": 2, "_model": 1}
 """The package's folders and their heights. A layer imports those below it; `_walk` does not import `_http`."""
 ALONE = {"sandbox": {"_extras", "_model"}, "_extras": set[str](), "__main__": {"cli", "_extras"}}
 """The modules beside the layers, and what they may import from the package."""

@@ -243,12 +243,13 @@ def test_the_page_of_errors_lists_every_error() -> None:
 
 def test_the_page_of_fields_lists_every_field() -> None:
     """It has a row for each field of the two kinds of records, and names what streams and calls return."""
-    from itnio_voice import Page, Progress, RecordingURL, SipRecord, VoiceRecord, Window, WindowBatch
+    from itnio_voice import Page, Progress, RecordingFile, RecordingURL, SipRecord, VoiceRecord, Window, WindowBatch
 
     page = (DOCS / "fields.md").read_text()
     fields = {field.name for kind in (VoiceRecord, SipRecord) for field in attrs.fields(kind)} - {"extra"}
     returned: dict[type, set[str]] = {
-        kind: {field.name for field in attrs.fields(kind)} for kind in (WindowBatch, Progress, RecordingURL, Window)
+        kind: {field.name for field in attrs.fields(kind)}
+        for kind in (WindowBatch, Progress, RecordingFile, RecordingURL, Window)
     }
     returned[Page] = {"records", "total", "size", "current", "pages"}
 

@@ -16,7 +16,8 @@ import attrs
 from .._http.credentials import Credentials, credentials_problem
 from .._http.request import base_url_problem
 from .._model.printable import printable
-from .session import SessionOptions, VoiceSession, credentials_from_env
+from .environment import credentials_from_env
+from .session import SessionOptions, VoiceSession
 
 __all__ = ["DEFAULT", "Account", "FileAccess", "find_accounts", "open_sessions", "read_accounts"]
 

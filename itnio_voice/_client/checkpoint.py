@@ -10,7 +10,7 @@ import attrs
 
 from .._model.windows import Window, join
 
-__all__ = ["Checkpoint", "fingerprint"]
+__all__ = ["Checkpoint", "fingerprint", "same_query"]
 
 
 def fingerprint(*arguments: object) -> str:
@@ -64,3 +64,19 @@ class Checkpoint:
 def _window(pair: Any) -> Window:
     start, end = map(datetime.fromisoformat, pair)
     return Window(start, end)
+
+
+def same_query(resume: Checkpoint, checkpoint: Checkpoint) -> Checkpoint:
+    """Return the checkpoint to resume from.
+
+    Raises:
+        ValueError: if it is no checkpoint, or one of another query than `checkpoint`.
+    """
+    if not isinstance(resume, Checkpoint):
+        message = f"resume must be a Checkpoint (Checkpoint.parse returns one from text), not {resume!r:.80}"
+        raise ValueError(message)  # noqa: TRY004 -- a wrong argument like any other
+    if resume.query != checkpoint.query:
+        what = "account, kind, filters, start, end and newest_first"
+        message = f"resume is the checkpoint of another query: {what} must be the same"
+        raise ValueError(message)
+    return resume

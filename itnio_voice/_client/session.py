@@ -1,20 +1,22 @@
 """Sessions: the calls of one account's API."""
 
-import os
 from collections.abc import Coroutine, Hashable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypedDict, Unpack
 from urllib.parse import quote
 
+from .._files.atomic_file import check_place
 from .._http.clients import HTTPClient
-from .._http.credentials import Credentials, credentials_problem, is_utf8
-from .._http.request import APIRequest, check_base_url
+from .._http.credentials import Credentials, is_utf8
+from .._http.request import APIRequest
 from .._http.retry import Retry
 from .._http.transport import Redact, Transport
 from .._model.errors import TimeRangeError
-from .._model.records import R, RecordingURL, VoiceRecord
+from .._model.records import R, RecordingFile, RecordingURL, VoiceRecord
 from .._model.windows import Window, gaps, whole_seconds
 from .._walk.chunks import WalkPlan
 from .._walk.learned import Learned
@@ -23,14 +25,15 @@ from .._walk.walk import Walk
 from .._wire.endpoints import RECORDING_URL, endpoint_of
 from .._wire.pages import LARGEST_PAGE, Page, PageRequest
 from .._wire.responses import read_page, read_record, read_recording_url
-from .checkpoint import Checkpoint, fingerprint
+from .checkpoint import Checkpoint, fingerprint, same_query
 from .counting import CountPlan, RecordCount
+from .environment import credentials_from_env
 from .newest_first import BackwardWalk
+from .recordings import Recordings
 from .stream import RecordStream
 
-__all__ = ["SessionOptions", "VoiceSession", "credentials_from_env"]
+__all__ = ["SessionOptions", "VoiceSession"]
 
-_KEY, _SECRET, _BASE_URL = "ITNIO_API_KEY", "ITNIO_API_SECRET", "ITNIO_BASE_URL"
 _LONGEST_ID = 1000
 _RANGE_ADVICE = 'the range starts before the oldest available record: start later, or pass expired="skip"'
 _FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -88,6 +91,7 @@ class VoiceSession:
             timeout=timeout,
             retry=retry,
         )
+        self._recordings = Recordings(self._transport)
         self._learned = Learned()
 
     @classmethod
@@ -159,7 +163,7 @@ class VoiceSession:
         query = fingerprint(self._transport.credentials.api_key, of.__name__, params, start, end, *direction)
         checkpoint = Checkpoint(query)
         if resume is not None:
-            checkpoint = _same_query(resume, checkpoint)
+            checkpoint = same_query(resume, checkpoint)
 
         stream = object()
 
@@ -299,13 +303,48 @@ class VoiceSession:
             ValueError: if the id is empty or the source is unknown.
             ItnioError: if the API refuses or the network fails.
         """
-        _check_id("recording_file_id", recording_file_id)
-        if source not in {"group", "sip"}:
-            message = f'source must be "group" or "sip", not {source!r}'
-            raise ValueError(message)
+        _check_recording(recording_file_id, source)
         params = {"recordingFileId": recording_file_id, "sourceType": source}
         api_request = APIRequest("GET", RECORDING_URL, params=params)
         return await self._transport.send(api_request, lambda body, _: read_recording_url(body, recording_file_id))
+
+    async def download_recording(
+        self,
+        recording_file_id: str,
+        path: str | PathLike[str],
+        *,
+        source: Literal["group", "sip"],
+        max_bytes: int = 2**30,
+    ) -> RecordingFile:
+        """Download a recording into a file, which appears when it is complete, and replaces an existing one.
+
+        `source` is the kind of record that the recording belongs to, and `max_bytes` its maximum size in bytes, by
+        default 1 GiB. At most `concurrency` recordings are downloaded at once, beside the requests to the API.
+
+        The recording's host is not the API: it is sent no signature, cookie, or header of your HTTP client. Its URL
+        must be https, and so must those of its redirects, of which at most 5 are followed; plain http is accepted from
+        this machine, if `base_url` is on it too. A URL that has expired is requested again once. Transient failures are
+        retried from the first byte, as `retry` says; only the waits count towards its `total`. The host may be silent
+        for `timeout` seconds, and must send 4,096 bytes per second on average after the first `timeout` seconds.
+
+        Raises:
+            RecordNotFoundError: if there is none.
+            ValueError: if the id is empty, or the source, the path or `max_bytes` is invalid.
+            OSError: if the file cannot be written: if its folder is missing or not writable, before any request.
+            ProtocolError: if the recording is too large, its URL is not accepted, or its length is not known.
+            ItnioError: if the API refuses, or the network or the host fails.
+        """
+        _check_recording(recording_file_id, source)
+        if type(max_bytes) is not int or max_bytes < 1:
+            message = f"max_bytes must be a whole number from 1, not {max_bytes!r}"
+            raise ValueError(message)
+        output = Path(path)
+        if "\0" in str(output):
+            message = f"path must be the name of a file, not {str(output)!r:.80}"
+            raise ValueError(message)
+        check_place(output)
+        request_url = partial(self.recording_url, recording_file_id, source=source)
+        return await self._recordings.download(recording_file_id, output, max_bytes, request_url)
 
     async def _fetch(
         self,
@@ -326,28 +365,6 @@ class VoiceSession:
             return read_page(body, request, of, range_advice, redact if caller else None)
 
         return await self._transport.send(api_request, read, caller)
-
-
-def credentials_from_env(alternative: str = "") -> tuple[Credentials, str | None]:
-    """Return the credentials in the environment, and the base URL if it is set.
-
-    `alternative` is added to the error for a variable that is not set: what else the caller accepts.
-
-    Raises:
-        ValueError: if the key or the secret is not set, or one of the variables is invalid.
-    """
-    missing = [name for name in (_KEY, _SECRET) if not os.environ.get(name)]
-    if missing:
-        verb = "is" if len(missing) == 1 else "are"
-        message = f"{' and '.join(missing)} {verb} not set: set {_KEY} and {_SECRET}{alternative}"
-        raise ValueError(message)
-    # The secret is not kept in a variable here: error reporters record the variables of a frame that raises.
-    if problem := credentials_problem(os.environ[_KEY], os.environ[_SECRET], (_KEY, _SECRET)):
-        raise ValueError(problem)
-    base_url = os.environ.get(_BASE_URL) or None
-    if base_url:
-        check_base_url(base_url, _BASE_URL)
-    return Credentials(os.environ[_KEY], os.environ[_SECRET]), base_url
 
 
 def _check_size(page_size: int) -> None:
@@ -373,12 +390,8 @@ def _check_id(name: str, value: str) -> None:
         raise ValueError(message)
 
 
-def _same_query(resume: Checkpoint, checkpoint: Checkpoint) -> Checkpoint:
-    if not isinstance(resume, Checkpoint):
-        message = f"resume must be a Checkpoint (Checkpoint.parse returns one from text), not {resume!r:.80}"
-        raise ValueError(message)  # noqa: TRY004 -- a wrong argument like any other
-    if resume.query != checkpoint.query:
-        what = "account, kind, filters, start, end and newest_first"
-        message = f"resume is the checkpoint of another query: {what} must be the same"
+def _check_recording(file_id: str, source: str) -> None:
+    _check_id("recording_file_id", file_id)
+    if source not in {"group", "sip"}:
+        message = f'source must be "group" or "sip", not {source!r}'
         raise ValueError(message)
-    return resume

@@ -1,7 +1,10 @@
 """Requests over a caller's own client: the part of the interface of httpx and httpx2 clients that a session uses."""
 
+import logging
 import sys
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -11,7 +14,10 @@ from .bodies import Body, receive_body
 from .credentials import Signature
 from .request import APIRequest, signed_headers
 
-__all__ = ["CallersClient", "HTTPClient", "library_of"]
+__all__ = ["NO_TIMEOUT", "CallersClient", "HTTPClient", "library_of"]
+
+NO_TIMEOUT: Mapping[str, Any] = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"))}
+"""The extensions of a request without timeouts: the calls that await it have time limits, for all steps."""
 
 
 class HTTPClient(Protocol):
@@ -22,7 +28,7 @@ class HTTPClient(Protocol):
     ) -> Any:
         """Build a request."""
 
-    async def send(self, request: Any, *, stream: Any = ..., follow_redirects: Any = ...) -> Any:
+    async def send(self, request: Any, *, stream: Any = ..., auth: Any = ..., follow_redirects: Any = ...) -> Any:
         """Send a request, and return the response; with `stream`, its body is not received yet."""
 
     @property
@@ -70,6 +76,25 @@ class CallersClient:
         _forget_cookies(answer, self.client)
         return answer, await receive_body(answer)
 
+    @asynccontextmanager
+    async def open(self, url: str) -> AsyncGenerator[Any]:
+        """Send an unsigned GET request to any host, and yield the response before its body is received.
+
+        The request is not built by the client, so it has neither the client's headers nor its cookies. The client's
+        `auth` is not used.
+        """
+        library = self.library
+        agent = f"python-{library.__name__}/{library.__version__}"
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": agent}
+        request = library.Request("GET", url, headers=headers, extensions=NO_TIMEOUT)
+        with _without_query():
+            answer = await self.client.send(request, stream=True, auth=None, follow_redirects=False)
+        try:
+            _forget_cookies(answer, self.client)
+            yield answer
+        finally:
+            await answer.aclose()
+
 
 def _remove_cookies(request: Any, client: HTTPClient) -> None:
     """Remove from a request the cookies of its client's jar, which may belong to another account.
@@ -86,3 +111,27 @@ def _forget_cookies(response: Any, client: HTTPClient) -> None:
         for cookie in response.cookies.jar:
             with suppress(KeyError):
                 client.cookies.jar.clear(cookie.domain, cookie.path, cookie.name)
+
+
+_WITHOUT_QUERY: ContextVar[bool] = ContextVar("itnio_voice_without_query", default=False)
+
+
+def _remove_query(record: logging.LogRecord) -> bool:
+    if _WITHOUT_QUERY.get() and isinstance(record.args, tuple):
+        args: tuple[Any, ...] = record.args
+        record.args = tuple(value.copy_with(query=None) if hasattr(value, "copy_with") else value for value in args)
+    return True
+
+
+for _library in ("httpx", "httpx2"):
+    logging.getLogger(_library).addFilter(_remove_query)
+
+
+@contextmanager
+def _without_query() -> Generator[None]:
+    """Let the HTTP libraries log URLs without their queries, which may hold signatures of others."""
+    token = _WITHOUT_QUERY.set(True)
+    try:
+        yield
+    finally:
+        _WITHOUT_QUERY.reset(token)

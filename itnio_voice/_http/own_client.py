@@ -1,6 +1,7 @@
 """Requests over a session's own connections: straight to an httpx transport, without a client around it."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -9,16 +10,15 @@ import attrs
 import httpx
 
 from .bodies import Body
+from .clients import NO_TIMEOUT
 from .credentials import Signature
-from .pool import PooledTransport, routed
+from .pool import PooledTransport, routed, streamed
 from .request import APIRequest, signed_headers
 
 __all__ = ["OwnClient"]
 
 _URLS = 8
 """How many URLs are kept parsed: those of the queries, and the last ones of single records."""
-_NO_TIMEOUT = {"timeout": httpx.Timeout(None).as_dict()}
-"""An attempt as a whole has a time limit, which covers all steps of the transport."""
 
 
 @attrs.frozen(eq=False)
@@ -62,11 +62,29 @@ class OwnClient:
                 url.copy_merge_params(request.params) if request.params else url,
                 headers=headers,
                 stream=httpx.ByteStream(content),
-                extensions=_NO_TIMEOUT,
+                extensions=NO_TIMEOUT,
             )
         )
         parts: Any = answer.stream  # received already, and limited in size
         return answer, Body(b"".join(parts), answer.headers.get("content-encoding", ""))
+
+    @asynccontextmanager
+    async def open(self, url: str) -> AsyncGenerator[Any]:
+        """Send an unsigned GET request to any host, and yield the response before its body is received.
+
+        The request has a connection of its own, because its host is usually another one than that of the API.
+        """
+        target = httpx.URL(url)
+        transport, headers = streamed(f"{target.scheme}://{target.netloc.decode('ascii')}/")
+        async with transport:
+            request = httpx.Request(
+                "GET", target, headers=[*headers, (b"Accept-Encoding", b"identity")], extensions=NO_TIMEOUT
+            )
+            answer = await transport.handle_async_request(request)
+            try:
+                yield answer
+            finally:
+                await answer.aclose()
 
     async def aclose(self) -> None:
         """Close every connection."""

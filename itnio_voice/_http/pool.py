@@ -7,15 +7,15 @@ httpcore2 does not. With a custom transport, httpx ignores the proxies of the en
 import os
 import socket
 import ssl
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from http import HTTPStatus
 from http.cookiejar import CookieJar
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 from weakref import WeakKeyDictionary
@@ -27,7 +27,11 @@ import httpx
 from .bodies import receive
 from .request import is_loopback
 
-__all__ = ["PooledTransport", "end_connection", "is_direct", "make_client", "proxy_mounts", "routed"]
+__all__ = ["PooledTransport", "end_connection", "is_direct", "make_client", "proxy_mounts", "routed", "streamed"]
+
+T = TypeVar("T", bound=httpx.AsyncBaseTransport)
+_Make: TypeAlias = Callable[..., T]
+"""Creates a transport from a context that checks certificates and, optionally, a proxy."""
 
 _KEEPALIVE_SECONDS = 30.0
 _POLL_SECONDS = 0.005
@@ -56,28 +60,46 @@ def make_client(connections: int, base_url: str | None = None) -> httpx.AsyncCli
     Raises:
         ValueError: if a proxy of the environment has an unknown scheme.
     """
-    direct, mounts = _transports(connections, base_url)
+    direct, mounts = _transports(partial(PooledTransport, connections), base_url)
     return httpx.AsyncClient(transport=direct, mounts=mounts, cookies=NoCookies())
 
 
 def routed(connections: int, base_url: str) -> "tuple[PooledTransport, list[tuple[bytes, bytes]]]":
     """Return the transport to one API, and the headers that httpx would send with each request to it.
 
-    How httpx matches the patterns of proxies is not public, so one of its clients is asked: its transports send
-    nothing, they raise. `Accept-Encoding` is not among the headers.
-
     Raises:
         ValueError: if a proxy of the environment has an unknown scheme.
     """
+    return _chosen(partial(PooledTransport, connections), base_url)
 
-    def choice(transport: PooledTransport) -> httpx.MockTransport:
+
+def streamed(origin: str) -> tuple[httpx.AsyncHTTPTransport, list[tuple[bytes, bytes]]]:
+    """Return a new transport to a host, which returns responses before their bodies, and the headers as in `routed`.
+
+    It is for one request, so it reuses no connection.
+    """
+
+    def transport(context: ssl.SSLContext, proxy: httpx.Proxy | None = None) -> httpx.AsyncHTTPTransport:
+        return httpx.AsyncHTTPTransport(verify=context, proxy=proxy, trust_env=False)
+
+    return _chosen(transport, origin)
+
+
+def _chosen(make: "_Make[T]", base_url: str) -> "tuple[T, list[tuple[bytes, bytes]]]":
+    """Return the transport that httpx would choose for a URL, and the headers that it would send.
+
+    How httpx matches the patterns of proxies is not public, so one of its clients is asked: its transports send
+    nothing, they raise. `Accept-Encoding` is not among the headers.
+    """
+
+    def choice(transport: T) -> httpx.MockTransport:
         def choose(request: httpx.Request) -> httpx.Response:
             del request.headers["Accept-Encoding"]
             raise _Chosen(transport, request.headers.raw)
 
         return httpx.MockTransport(choose)
 
-    direct, mounts = _transports(connections, base_url)
+    direct, mounts = _transports(make, base_url)
     choices: dict[str, httpx.BaseTransport | None] = {
         pattern: None if transport is None else choice(transport) for pattern, transport in mounts.items()
     }
@@ -94,20 +116,20 @@ class _Chosen(Exception):  # noqa: N818 -- no error
     """The transport that httpx has chosen for a request, and the headers of the request."""
 
 
-def _transports(connections: int, base_url: str | None) -> "tuple[PooledTransport, dict[str, PooledTransport | None]]":
+def _transports(make: "_Make[T]", base_url: str | None) -> "tuple[T, dict[str, T | None]]":
     """Return the transport without a proxy, and that for each httpx URL pattern, None for the one without a proxy.
 
-    Each has a pool of at most `connections`, and checks certificates. Requests use the environment's proxies, except
+    Each checks certificates. Requests use the environment's proxies, except
     requests to this machine: there a base URL may be `http://`, so a proxy would see the signature and the records.
     """
     context = _context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
     proxies = getproxies()
     direct = base_url is not None and is_direct(urlsplit(base_url).hostname or "", proxies)
     mounts = {
-        pattern: PooledTransport(connections, context, httpx.Proxy(proxy)) if proxy else None
+        pattern: make(context, httpx.Proxy(proxy)) if proxy else None
         for pattern, proxy in ({} if direct else proxy_mounts(proxies)).items()
     }
-    return PooledTransport(connections, context), mounts
+    return make(context), mounts
 
 
 @cache

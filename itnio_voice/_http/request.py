@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from ipaddress import ip_address
 from types import ModuleType
+from typing import Any
 
 import attrs
 
@@ -13,7 +14,7 @@ from .bodies import ENCODING
 from .credentials import Signature
 from .redaction import redact_users
 
-__all__ = ["APIRequest", "base_url_problem", "check_base_url", "is_loopback", "signed_headers"]
+__all__ = ["APIRequest", "base_url_problem", "check_base_url", "has_host", "is_loopback", "signed_headers"]
 
 _CONTENT_TYPE = "application/json;charset=UTF-8"
 _LONGEST_BASE_URL = 2000
@@ -59,18 +60,23 @@ def base_url_problem(url: str, library: ModuleType | None = None) -> str | None:
     # For most invalid hosts an InvalidURL is raised, for some an error of the idna library.
     try:
         parsed = (library or import_module("httpx")).URL(url)
-        host, port = parsed.host, parsed.port
+        host, _ = parsed.host, parsed.port
     except Exception as error:  # noqa: BLE001 -- with any error, the URL cannot be used
         return f"{expected} ({type(error).__name__})"
     # httpx would escape some of these characters, for example as %20. In a base URL they are copying mistakes.
     if len(url) > _LONGEST_BASE_URL or not url.isprintable() or re.search(r"[\s\\?#@]", url):
         return f"{expected} (spaces, control characters, @, ?, # and \\ are not accepted)"
-    named = _HOST.fullmatch(parsed.raw_host.decode("ascii")) or _is_address(host)
-    if parsed.scheme not in {"http", "https"} or not named or not (port is None or port in _PORTS):
+    if parsed.scheme not in {"http", "https"} or not has_host(parsed):
         return expected
     if parsed.scheme == "http" and not is_loopback(host):
         return f"must be https, as plain http shows the signature to others: {printable(host, 200)} is not this machine"
     return None
+
+
+def has_host(url: Any) -> bool:
+    """Return whether a parsed URL of httpx or httpx2 has a host and a port that a request can be sent to."""
+    is_valid = _HOST.fullmatch(url.raw_host.decode("ascii")) or _is_address(url.host)
+    return bool(is_valid) and (url.port is None or url.port in _PORTS)
 
 
 def _is_address(host: str) -> bool:

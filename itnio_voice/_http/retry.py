@@ -13,7 +13,7 @@ import attrs
 from .._model.errors import APIError, HTTPStatusError, ItnioError, is_transient_status
 from .._model.printable import get_logger
 
-__all__ = ["Attempts", "Retry", "count", "http_date", "log_retries", "positive"]
+__all__ = ["Attempts", "Retry", "count", "http_date", "log_retries", "positive", "retry_after"]
 
 _LOGGER = get_logger("itnio_voice.requests")
 CALLABLE = "itnio_voice.VoiceSession"
@@ -99,7 +99,7 @@ class Attempts:
         """Record how an attempt failed; `status` is 0 if no answer was received."""
         # A refusal with an unknown status of the vendor is retried if its HTTP status is a transient one.
         self.transient = error.transient or (type(error) is APIError and is_transient_status(status))
-        self.retry_after = _retry_after(headers, now)
+        self.retry_after = retry_after(headers, now)
         if isinstance(error, HTTPStatusError):
             error.retry_after = self.retry_after
 
@@ -155,7 +155,7 @@ def _is_not_ours(record: logging.LogRecord) -> bool:
 logging.getLogger("stamina").addFilter(_is_not_ours)
 
 
-def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Return the seconds that a Retry-After header asks to wait (RFC 9110, 10.2.3); None if there is none."""
     text = headers.get("retry-after", "").strip()
     if _DELAY.fullmatch(text):

@@ -1,9 +1,9 @@
-"""One bounded, signed and retried request. The only module that awaits the network."""
+"""One bounded, signed and retried request to the API."""
 
 import logging
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
@@ -38,7 +38,7 @@ from .server_clock import ServerClock
 if TYPE_CHECKING:
     from .own_client import OwnClient
 
-__all__ = ["Transport"]
+__all__ = ["Transport", "log_attempt"]
 
 T = TypeVar("T")
 Redact = Callable[[ItnioError], None]
@@ -138,16 +138,29 @@ class Transport:
             ItnioError: from `read`, or a `TransportError`, after the last attempt.
             RuntimeError: if the session is closed, before or during the call, or belongs to another event loop.
         """
+        return await self.run(partial(self._try, request, read, object() if caller is None else caller))
+
+    async def run(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Return the result of a call, which ends when the session is closed.
+
+        Raises:
+            RuntimeError: if the session is closed, before or during the call, or belongs to another event loop.
+        """
         self._loop.check()
         if not self._closed:
-            with anyio.CancelScope() as call:
-                self._calls.add(call)
+            with anyio.CancelScope() as scope:
+                self._calls.add(scope)
                 try:
-                    return await self._try(request, read, object() if caller is None else caller)
+                    return await call()
                 finally:
-                    self._calls.remove(call)
+                    self._calls.remove(scope)
         message = "this VoiceSession is closed: open another one"
         raise RuntimeError(message)
+
+    @property
+    def http(self) -> "CallersClient | OwnClient":
+        """The HTTP client that sends the requests."""
+        return self._http
 
     async def _try(self, request: APIRequest, read: Read[T], caller: Hashable) -> T:
         """Make attempts until one succeeds or the retry policy ends.
@@ -211,7 +224,8 @@ class Transport:
             finally:
                 seconds = anyio.current_time() - began
                 attempts.spent += seconds
-                _log_attempt(request, signature, answer, outcome, seconds)
+                status = None if answer is None else answer.status_code
+                log_attempt(request, self.credentials.api_key, status, outcome, seconds)
             self._pace.answered(turn)
             self._observe_clock(received.headers, sent)
             return result
@@ -298,15 +312,15 @@ class Transport:
         raise failure
 
 
-def _log_attempt(request: APIRequest, signature: Signature, answer: Any, outcome: str, seconds: float) -> None:
-    """Log how an attempt ended; `answer` is None if none was received."""
+def log_attempt(request: object, api_key: str, status: int | None, outcome: str, seconds: float) -> None:
+    """Log how an attempt ended; `status` is None if no answer was received."""
     if not _LOGGER.isEnabledFor(logging.DEBUG):
         return
     extra = {
-        "itnio.api_key": signature.api_key,
+        "itnio.api_key": api_key,
         "itnio.request": str(request),
         "itnio.outcome": outcome,
-        "itnio.http_status": None if answer is None else answer.status_code,
+        "itnio.http_status": status,
         "itnio.seconds": round(seconds, 6),
     }
     _LOGGER.debug("%s: %s after %.3f s", request, outcome, seconds, extra=extra)

@@ -6,12 +6,23 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import attrs
 from typing_extensions import TypeVar
 
-__all__ = ["DEFAULT_CURRENCY", "BillPeriod", "CallRecord", "R", "RecordingURL", "SipRecord", "VoiceRecord", "content"]
+__all__ = [
+    "DEFAULT_CURRENCY",
+    "BillPeriod",
+    "CallRecord",
+    "R",
+    "RecordingFile",
+    "RecordingURL",
+    "SipRecord",
+    "VoiceRecord",
+    "content",
+]
 
 DEFAULT_CURRENCY = "USD"
 """The currency of a record without `currency`: the vendor fills that in only if the quotation is in another one."""
@@ -43,6 +54,20 @@ class RecordingURL:
 
     url: str
     expires_at: datetime | None
+
+
+@attrs.frozen
+class RecordingFile:
+    """A recording that was downloaded.
+
+    `size` is in bytes, `sha256` the digest of the file in hexadecimal digits, and `content_type` what the server calls
+    its format, such as `audio/wav`; None if it does not.
+    """
+
+    path: Path
+    size: int
+    sha256: str
+    content_type: str | None
 
 
 @attrs.frozen

@@ -119,6 +119,27 @@ def export(
 
 
 @app.command
+def recordings(
+    start: Moment,
+    end: Moment = "now",
+    /,
+    *,
+    output: Annotated[
+        Path, Parameter(name=["--output", "-o"], help="A folder. It is created if its parent folder exists.")
+    ],
+    reading: ReadingOptions = _READING,
+) -> None:
+    """Download the recordings of the records into a folder, and list them in its manifest.jsonl.
+
+    The same command continues where it was stopped. The exit code is 1 if a recording is missing or has failed.
+    """
+    from .commands import recordings as command  # noqa: PLC0415
+
+    if not anyio.run(command.run, start, end, output, reading):
+        sys.exit(1)
+
+
+@app.command
 def sync(
     *,
     since: Annotated[Moment, Parameter(help="Start of the first run; each later run continues from the last one.")],

@@ -236,15 +236,30 @@ class ReadingOptions(RequestOptions):
         resume: Callable[[str], Checkpoint | None] = lambda _: None,
     ) -> AsyncGenerator[dict[str, RecordStream[Any]]]:
         """Open a session for each account, and yield a stream of the records of a range for each."""
+        async with self.opened(start, end, accounts=accounts, limit=limit, resume=resume) as opened:
+            yield {name: stream for name, (_, stream) in opened.items()}
+
+    @asynccontextmanager
+    async def opened(
+        self,
+        start: datetime,
+        end: datetime | None,
+        *,
+        accounts: dict[str, Account],
+        limit: int | None = None,
+        resume: Callable[[str], Checkpoint | None] = lambda _: None,
+    ) -> AsyncGenerator[dict[str, tuple[VoiceSession, RecordStream[Any]]]]:
+        """Open a session for each account, and yield it with a stream of the records of a range."""
         async with self.sessions(accounts) as sessions:
             with usage():
-                streams = {
-                    name: session.records(
-                        start, end, of=self.of, limit=limit, resume=resume(name), expired=self.expired
+                opened = {
+                    name: (
+                        session,
+                        session.records(start, end, of=self.of, limit=limit, resume=resume(name), expired=self.expired),
                     )
                     for name, session in sessions.items()
                 }
-            yield streams
+            yield opened
 
 
 def zone_of(name: str) -> tzinfo:

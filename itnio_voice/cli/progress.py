@@ -1,7 +1,7 @@
 """Progress on standard error: a bar on a terminal, and a line for each retry."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +17,7 @@ from .._model.windows import floor
 from .messages import in_cli_words
 from .terminal import SCREEN, print_error
 
-__all__ = ["Bar", "print_skipped", "print_unread"]
+__all__ = ["Bar", "counted", "print_skipped", "print_unread"]
 
 _LOGGER = logging.getLogger("itnio_voice")
 NAMED = 3
@@ -28,7 +28,7 @@ class Bar:
     """Reports the reading of accounts, unless `quiet`.
 
     On a terminal, a bar shows the records read and expected, their rate, the time left, the windows, and the requests
-    so far. Each retry is a line, on a terminal or not.
+    so far. Each retry is a line, on a terminal or not. `more` returns the command's own figures.
     """
 
     def __init__(
@@ -38,9 +38,11 @@ class Bar:
         accounts: Mapping[str, Account] | None = None,
         quiet: bool = False,
         before: int = 0,
+        more: Callable[[], str] = str,
     ) -> None:
         self.streams = list(streams)
         self._before = before
+        self._more = more
         accounts = accounts or {}
         names = list(accounts) if len(accounts) <= NAMED else [f"{len(accounts)} accounts"]
         self._quiet = quiet
@@ -83,7 +85,7 @@ class Bar:
             return
         progress = [stream.progress for stream in self.streams]
         read, total, text = combined_progress(progress, self._bar.tasks[0].elapsed or 0, before=self._before)
-        self._bar.update(self._task, completed=read, total=total, read=text)
+        self._bar.update(self._task, completed=read, total=total, read=f"{text} {self._more()}".rstrip())
 
 
 class _Requests(logging.Handler):

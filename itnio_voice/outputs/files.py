@@ -20,9 +20,9 @@ import attrs
 
 from .._client.merging import merge
 from .._client.stream import RecordStream
+from .._files.atomic_file import check_place, new_file
 from .._model.records import CallRecord
 from .._model.windows import Window, gaps
-from ._atomic_file import check_place, new_file
 from ._journal import Journal
 from .text import csv_header, csv_lines, json_lines
 

@@ -439,7 +439,7 @@ def test_a_signal_leaves_no_call_data(
 def test_a_signal_during_writing_removes_the_part_file(tmp_path: Path) -> None:
     """A part file is removed when SIGTERM interrupts writing."""
     script = (
-        "import signal, sys; from pathlib import Path; from itnio_voice.outputs._atomic_file import new_file\n"
+        "import signal, sys; from pathlib import Path; from itnio_voice._files.atomic_file import new_file\n"
         "from itnio_voice.cli.signals import interruptible\n"
         "with interruptible(), new_file(Path(sys.argv[1])) as file:\n"
         "    file.write(b'call data'); file.flush(); signal.raise_signal(signal.SIGTERM)"

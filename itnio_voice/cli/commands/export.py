@@ -12,7 +12,7 @@ import attrs
 
 from ..._client.accounts import Account
 from ..._client.checkpoint import fingerprint
-from ...outputs._atomic_file import check_place
+from ..._files.atomic_file import check_place
 from ...outputs._journal import Journal
 from ...outputs.files import Writable, digest_of, export, format_of
 from ..messages import UsageError, collected

@@ -12,7 +12,7 @@ from typing import Any
 
 import vl_convert
 
-from .._atomic_file import new_file
+from ..._files.atomic_file import new_file
 from .charts import charts
 from .figures import Figures
 from .headline import NOTHING, worded

@@ -1,23 +1,21 @@
-"""A recording to download: a second of silence in telephone quality."""
+"""Recordings to download: a second of sound in telephone quality, different for each id."""
 
 import io
 import wave
+from hashlib import blake2b
 
-__all__ = ["SILENCE"]
+__all__ = ["recording"]
 
 _FRAMES_PER_SECOND = 8000
 
 
-def _silence() -> bytes:
+def recording(file_id: str) -> bytes:
+    """Return the file of a recording, in WAV format."""
+    pattern = blake2b(file_id.encode(errors="surrogatepass")).digest()
     buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as recording:
-        recording.setnchannels(1)
-        recording.setsampwidth(1)
-        recording.setframerate(_FRAMES_PER_SECOND)
-        # Samples of one byte are unsigned: 128 is silence.
-        recording.writeframes(bytes([128]) * _FRAMES_PER_SECOND)
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(1)
+        file.setframerate(_FRAMES_PER_SECOND)
+        file.writeframes(pattern * (_FRAMES_PER_SECOND // len(pattern)))
     return buffer.getvalue()
-
-
-SILENCE = _silence()
-"""The file, in WAV format."""

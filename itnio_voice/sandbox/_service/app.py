@@ -19,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from .._data.dataset import Kind, complete
 from .._data.store import FILTERS, Row, Selection, Store
-from .._data.wav import SILENCE
+from .._data.wav import recording
 from ..behaviour import Behaviour, Fault, FaultKind
 from . import faults
 from .answers import Answer, answer_record, encode, page_of, unfinished
@@ -125,7 +125,7 @@ class Service:
                 self._route("POST", "/recordSipQuery", lambda visit: self._answer_page(visit, "sip")),
                 self._route("GET", "/recordSip/{voice_id}", lambda visit: self._answer_record(visit, "sip")),
                 self._route("GET", "/getRecordingFileUrl", self._answer_recording_url),
-                Route(f"{BASE_PATH}/recordings/{{file_id}}", _recording, name="recording"),
+                Route(f"{BASE_PATH}/recordings", _recording, name="recording"),
             ],
             exception_handlers={HTTPException: self._not_found},
         )
@@ -274,7 +274,7 @@ class Service:
             raise Refusal(WRONG_PARAMETER)
         row = self._store().find(self._selection(visit, kind, {"file": file_id}))
         expires = int((visit.now + visit.behaviour.clock_skew + _URL_SECONDS) * 1000)
-        url = str(visit.http.url_for("recording", file_id=file_id))
+        url = str(visit.http.url_for("recording").include_query_params(id=file_id))
         found = None if row is None else json.dumps({"url": url, "expireTime": expires})
         return attrs.evolve(answer_record(found, visit.behaviour), rows=0)
 
@@ -363,5 +363,4 @@ def _extra(query: Query, kind: Kind) -> Row:
 
 
 async def _recording(http: HTTPRequest) -> Response:
-    del http
-    return Response(SILENCE, media_type="audio/wav")
+    return Response(recording(http.query_params.get("id", "")), media_type="audio/wav")

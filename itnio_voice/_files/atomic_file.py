@@ -9,7 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["check_place", "new_file"]
+__all__ = ["check_place", "new_file", "sync_folder"]
 
 _PRIVATE = 0o600
 _PERMISSIONS = 0o777
@@ -18,11 +18,12 @@ _LONGEST = 40
 
 
 @contextmanager
-def new_file(output: Path) -> Generator[io.BufferedWriter]:
+def new_file(output: Path, *, sync: bool = True) -> Generator[io.BufferedWriter]:
     """Open a part file, which replaces `output` when the block ends and is removed when it raises an error.
 
     The part file is new, has a random name, and is in the folder of `output`. Its permissions are those of the file
-    that it replaces, or 0600.
+    that it replaces, or 0600. With `sync=False`, the caller writes the content to the disk within the block, and the
+    name after it, with `sync_folder`: async code does that in a thread.
 
     Raises:
         OSError: if `output` cannot be written.
@@ -37,11 +38,13 @@ def new_file(output: Path) -> Generator[io.BufferedWriter]:
                 part.chmod(_permissions(output))
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    os.fsync(file.fileno())
             part.replace(output)
         finally:
             part.unlink(missing_ok=True)
-        _keep_name(output.parent)
+        if sync:
+            sync_folder(output.parent)
 
 
 def check_place(output: Path) -> None:
@@ -89,7 +92,7 @@ def _permissions(output: Path) -> int:
     return mode & _PERMISSIONS if stat.S_ISREG(mode) else _PRIVATE
 
 
-def _keep_name(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Write a folder's entries to the disk, if the system can, so that the file is kept after a power failure."""
     if os.name != "posix":
         return

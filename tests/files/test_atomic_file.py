@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from itnio_voice.outputs._atomic_file import check_place, new_file
+from itnio_voice._files.atomic_file import check_place, new_file
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="permissions and links of POSIX")
 

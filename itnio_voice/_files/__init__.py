@@ -1,0 +1,1 @@
+"""Files that appear under their names when they are complete, and downloads into them."""
