@@ -88,7 +88,7 @@ async def export(
     Raises:
         ValueError: for an unknown format, or `csv_safe` with another one than CSV.
         OSError: if a file cannot be written.
-        ItnioError: as the streams do, and for a value that has no room in its column.
+        ItnioError: as the streams do, and for a value that does not fit into its column.
     """
     writer = format_of(output, form, csv_safe=csv_safe)
     if isinstance(output, Path):

@@ -187,7 +187,7 @@ async def test_csv_safe_is_refused_for_other_formats(itnio_sandbox: Sandbox, tmp
     """`csv_safe` changes CSV, and is an error with another format, before any request."""
     async with session_on(itnio_sandbox) as session:
         for form in FORMATS.keys() - {"csv"}:
-            with Journal() as journal, pytest.raises(ValueError, match=f"the format csv only, not with {form}"):
+            with Journal() as journal, pytest.raises(ValueError, match=f"the format csv, not of {form}"):
                 await export({"any": session.records(LONG_AGO)}, tmp_path / f"calls.{form}", journal, csv_safe=True)
         assert [] == itnio_sandbox.requests
         with Journal() as journal:
