@@ -23,7 +23,7 @@ from httpx_aiohttp import HttpxAiohttpClient
 from itnio_voice import Credentials, Page, VoiceRecord, VoiceSession, Window
 from itnio_voice._walk.chunks import WalkPlan
 from itnio_voice._walk.walk import Walk
-from itnio_voice._wire.pages import PageRequest
+from itnio_voice._wire.pages import PageRequest, rows_of
 from itnio_voice._wire.responses import read_page
 
 from . import peers
@@ -128,12 +128,13 @@ def walking() -> Iterator[Line]:
     window, pages = Window(START, END), 50
 
     def read(bodies: Sequence[bytes], current: int) -> Page[VoiceRecord]:
-        return read_page(bodies[current - 1], PageRequest(window, current, PAGE), VoiceRecord)
+        # As a stream reads it: the records are built when the walk returns them.
+        return read_page(bodies[current - 1], PageRequest(window, current, PAGE), VoiceRecord, redact=lambda _: None)
 
     def alone(bodies: Sequence[bytes]) -> None:
         async def main() -> None:
             for current in (*range(1, pages + 1), 1):
-                read(bodies, current)
+                tuple(rows_of(read(bodies, current)))
 
         asyncio.run(main())
 
