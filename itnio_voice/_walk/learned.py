@@ -2,12 +2,16 @@
 
 from collections.abc import Hashable
 from datetime import timedelta
+from typing import TypeVar
 
 import attrs
 
 from .._model.windows import LONGEST, SECOND, SHORTEST
 
 __all__ = ["Learned", "SpanLimit"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 GROWTH = 4
 """A window is at most this many times as long as the one before it."""
@@ -80,6 +84,14 @@ class SpanLimit:
             self.answered = SHORTEST
 
 
+def _remember(memory: dict[K, V], key: K, value: V, most: int) -> None:
+    """Put an entry at the end of a memory, and forget the oldest one if there are more than `most`."""
+    memory.pop(key, None)
+    memory[key] = value
+    if len(memory) > most:
+        del memory[next(iter(memory))]
+
+
 @attrs.define(eq=False, repr=False)
 class Learned:
     """What the streams of a session have learned about the server, shared between them."""
@@ -106,10 +118,7 @@ class Learned:
     def learn_density(self, query: Hashable, covered: timedelta, records: int) -> None:
         """Record how many records a stream of a query has returned; a much shorter one than before teaches nothing."""
         if 2 * covered >= self._densities.get(query, (timedelta(), 0))[0]:
-            self._densities.pop(query, None)
-            self._densities[query] = covered, records
-            if len(self._densities) > MAX_QUERIES:
-                del self._densities[next(iter(self._densities))]
+            _remember(self._densities, query, (covered, records), MAX_QUERIES)
 
     def density(self, query: Hashable, span: timedelta) -> float | None:
         """Return the expected records per second of a range; None if no stream has covered a good share of its length.
@@ -129,8 +138,6 @@ class Learned:
 
         Windows of about the same length often have the same total by chance. The total is remembered for later windows.
         """
-        wider = self._totals.pop(total, timedelta())
-        self._totals[total] = max(wider, span)
-        if len(self._totals) > MAX_TOTALS:
-            del self._totals[next(iter(self._totals))]
+        wider = self._totals.get(total, timedelta())
+        _remember(self._totals, total, max(wider, span), MAX_TOTALS)
         return total % ROUND_TOTAL == 0 or wider > CLEARLY_WIDER * span
