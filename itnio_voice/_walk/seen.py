@@ -119,8 +119,9 @@ def _submit_time(record: CallRecord) -> str | None:
     if not isinstance(sent, datetime):
         return None if sent is None else str(sent)  # of a class of a user's own
     time = sent
-    with suppress(OverflowError):  # in the year 1 or 9999
-        time = sent.astimezone(WIRE_ZONE)
+    if sent.tzinfo != WIRE_ZONE:  # most have this offset, and converting them would take most of the time
+        with suppress(OverflowError):  # in the year 1 or 9999
+            time = sent.astimezone(WIRE_ZONE)
     return time.isoformat()
 
 
