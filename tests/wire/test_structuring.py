@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from itnio_voice import DecodeError, SipRecord, VoiceRecord
 from itnio_voice._model.records import CallRecord
+from itnio_voice._wire import scalars
 from itnio_voice._wire.fast_pages import read_rows
 from itnio_voice._wire.scalars import (
     LARGEST_EXPONENT,
@@ -634,3 +635,19 @@ def test_server_text_in_errors_is_escaped() -> None:
 
     assert r"record 7\x1b[31m\n: cost is '\x1b', but " in str(error)
     assert str(other).startswith(r"record 7: \x1b is ")
+
+
+def test_a_bounded_number_of_amounts_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has the value of its text; long texts and invalid ones are not kept."""
+    monkeypatch.setattr(scalars, "_MOST_KNOWN", 10)
+    known = scalars._KnownAmounts()
+
+    for number in range(100):
+        assert Decimal(f"{number}.50") == known[f"{number}.50"]
+        assert len(known) <= 10
+    assert known[""] is None
+    assert known["0.50"] is known["0.50"]
+    assert Decimal("0." + "1" * 60) == known["0." + "1" * 60]
+    with pytest.raises(ValueError, match="an amount such as"):
+        known["x"]
+    assert not {"x", "0." + "1" * 60} & known.keys()
