@@ -4,6 +4,8 @@ from types import FunctionType as _Function
 
 from ._client.accounts import Account, find_accounts, open_sessions
 from ._client.checkpoint import Checkpoint
+from ._client.following.checkpoint import FollowCheckpoint
+from ._client.following.follower import FollowBatch, RecordFollower
 from ._client.merging import MergedStreams, merge
 from ._client.session import SessionOptions, VoiceSession
 from ._client.stream import PrefetchedStream, Progress, RecordStream, WindowBatch
@@ -44,6 +46,8 @@ __all__ = [
     "Checkpoint",
     "Credentials",
     "DecodeError",
+    "FollowBatch",
+    "FollowCheckpoint",
     "HTTPClient",
     "HTTPStatusError",
     "IPRestrictedError",
@@ -55,6 +59,7 @@ __all__ = [
     "PrefetchedStream",
     "Progress",
     "ProtocolError",
+    "RecordFollower",
     "RecordNotFoundError",
     "RecordStream",
     "RecordingFile",

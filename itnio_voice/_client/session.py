@@ -1,12 +1,12 @@
 """Sessions: the calls of one account's API."""
 
-from collections.abc import Coroutine, Hashable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Literal, Self, TypedDict, Unpack
 from urllib.parse import quote
 
 from .._files.atomic_file import check_place
@@ -14,28 +14,27 @@ from .._http.clients import HTTPClient
 from .._http.credentials import Credentials, is_utf8
 from .._http.request import APIRequest
 from .._http.retry import Retry
-from .._http.transport import Redact, Transport
-from .._model.errors import TimeRangeError
+from .._http.transport import Transport
 from .._model.records import R, RecordingFile, RecordingURL, VoiceRecord
 from .._model.windows import Window, gaps, whole_seconds
-from .._walk.chunks import WalkPlan
 from .._walk.learned import Learned
-from .._walk.present import Present
 from .._walk.walk import Walk
 from .._wire.endpoints import RECORDING_URL, endpoint_of
-from .._wire.pages import LARGEST_PAGE, Page, PageRequest
-from .._wire.responses import read_page, read_record, read_recording_url
-from .checkpoint import Checkpoint, fingerprint, same_query
+from .._wire.pages import LARGEST_PAGE, Page
+from .._wire.responses import read_record, read_recording_url
+from .checkpoint import Checkpoint, same_query
 from .counting import CountPlan, RecordCount
 from .environment import credentials_from_env
+from .following.checkpoint import FollowCheckpoint, same_follower
+from .following.follower import RecordFollower, follow_options
 from .newest_first import BackwardWalk
+from .query import Query
 from .recordings import Recordings
 from .stream import RecordStream
 
 __all__ = ["SessionOptions", "VoiceSession"]
 
 _LONGEST_ID = 1000
-_RANGE_ADVICE = 'the range starts before the oldest available record: start later, or pass expired="skip"'
 _FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 _YEAR = timedelta(days=366)
 
@@ -152,7 +151,7 @@ class VoiceSession:
         Raises:
             ValueError: if an argument is out of range, a filter is unknown, or the checkpoint is of another query.
         """
-        params = endpoint_of(of).params(where)
+        query = self._query(of, where)
         _check_size(page_size)
         if limit is not None and (type(limit) is not int or limit < 0):
             message = f"limit must be a whole number from 0, or None, not {limit!r}"
@@ -160,26 +159,17 @@ class VoiceSession:
         _check_expired(expired)
         window = whole_seconds(start, _FOREVER if end is None else end)
         direction = ("newest_first",) if newest_first else ()
-        query = fingerprint(self._transport.credentials.api_key, of.__name__, params, start, end, *direction)
-        checkpoint = Checkpoint(query)
+        checkpoint = Checkpoint(query.fingerprint(start, end, *direction))
         if resume is not None:
             checkpoint = same_query(resume, checkpoint)
 
-        stream = object()
-
         def walk(complete_windows: bool) -> Walk[R] | BackwardWalk[R]:  # noqa: FBT001 -- its only argument
-            plan = WalkPlan(
-                fetch=partial(self._fetch, of, params, caller=stream, range_advice=_RANGE_ADVICE),
-                gaps=gaps(window, checkpoint.done) if window else (),
-                now=self._transport.now,
+            plan = query.plan(
+                gaps(window, checkpoint.done) if window else (),
                 page_size=page_size,
                 limit=float("inf") if limit is None else limit,
                 skip_expired=expired == "skip",
-                concurrency=self._transport.concurrency,
                 until_now=end is None,
-                clock_known=lambda: self._transport.clock_known,
-                learned=self._learned,
-                query=_query(of, params),
                 complete_windows=complete_windows,
             )
             return BackwardWalk(plan, window.end if window else None) if newest_first else Walk(plan)
@@ -210,6 +200,41 @@ class VoiceSession:
         expired: Literal["raise", "skip"] = "skip" if start is None else "raise"
         return await self.records(first, of=of, where=where, limit=limit, expired=expired, newest_first=True).collect()
 
+    def follow(
+        self,
+        start: datetime | None = None,
+        *,
+        of: type[R] = VoiceRecord,  # type: ignore[assignment]  # as above
+        where: Mapping[str, str] | None = None,
+        every: float = 30.0,
+        lookback: timedelta = timedelta(minutes=10),
+        changes: bool = False,
+        resume: FollowCheckpoint | None = None,
+    ) -> RecordFollower[R]:
+        """Return the records from `start` on as they become visible, each once, without an end.
+
+        Without `start`, following begins at the server's present. Every `every` seconds, the time since the last poll
+        is read, up to the last second that is over on the server's clock. A record that appears late is found if it
+        appears within `lookback` after its time. If the account is busy, it may be returned some polls later: a poll
+        takes about twice the requests that its new records take. With `changes`, a record is returned again when its
+        content has changed within the lookback; then each poll reads all records of the lookback.
+
+        `resume` continues from a follower's checkpoint, instead of `start`. Its size and the memory depend on the
+        records of the lookback (see `FollowCheckpoint`). Transient failures are logged as warnings, and tried again
+        after `every` seconds, then after twice as long, and so on, up to five minutes. Other errors are raised; whoever
+        reads on tries again, after the same time.
+
+        Raises:
+            ValueError: if `start` is in the future or naive, `every` or `lookback` is not positive, `lookback` is
+                longer than 30 days, a filter is unknown, or the checkpoint is of another query.
+        """
+        query = self._query(of, where)
+        options = follow_options(start, every, lookback, now=self._transport.now(), changes=changes)
+        checkpoint = FollowCheckpoint(query.fingerprint("follow"))
+        if resume is not None:
+            checkpoint = same_follower(resume, checkpoint)
+        return RecordFollower(query, options, checkpoint)
+
     async def count(
         self,
         start: datetime,
@@ -236,21 +261,17 @@ class VoiceSession:
             ItnioError: if the API refuses or the network fails; `TimeRangeError` if the range starts before the
                 server's retention, unless `expired="skip"`.
         """
-        params = endpoint_of(of).params(where)
+        query = self._query(of, where)
         _check_expired(expired)
         window = whole_seconds(start, _FOREVER if end is None else end)
         if window is None:
             return 0
-        transport, caller = self._transport, object()
-
-        def fetch(part: Window, current: int) -> Coroutine[Any, Any, Page[R]]:
-            return self._fetch(of, params, part, current, LARGEST_PAGE, caller=caller, range_advice=_RANGE_ADVICE)
 
         def read(part: Window, limit: int | None) -> RecordStream[R]:
             return self.records(part.start, part.end, of=of, where=where, limit=limit, expired=expired)
 
-        present = Present(transport.now, lambda: transport.clock_known, end is None, self._learned)
-        plan = CountPlan(fetch, read, present, self._learned, _query(of, params), transport.concurrency)
+        present = query.present(until_now=end is None)
+        plan = CountPlan(query.fetcher(), read, present, self._learned, query.key, self._transport.concurrency)
         return await RecordCount(plan).of(window)
 
     async def page(
@@ -273,7 +294,7 @@ class VoiceSession:
             ItnioError: if the API refuses or the network fails; `TimeRangeError` if the range is longer than 31 days or
                 reaches too far back.
         """
-        params = endpoint_of(of).params(where)
+        query = self._query(of, where)
         _check_size(page_size)
         if type(current) is not int or current < 1:
             message = f"current must be a whole number from 1, not {current!r}"
@@ -281,7 +302,7 @@ class VoiceSession:
         window = whole_seconds(start, end)
         if window is None:
             return Page((), 0, page_size, current, 0)
-        return await self._fetch(of, params, window, current, page_size)
+        return await query.fetch(window, current, page_size)
 
     async def record(self, voice_id: str, *, of: type[R] = VoiceRecord) -> R:  # type: ignore[assignment]  # as above
         """Return the record with an id.
@@ -346,36 +367,14 @@ class VoiceSession:
         request_url = partial(self.recording_url, recording_file_id, source=source)
         return await self._recordings.download(recording_file_id, output, max_bytes, request_url)
 
-    async def _fetch(
-        self,
-        of: type[R],
-        params: Mapping[str, str],
-        window: Window,
-        current: int,
-        page_size: int,
-        *,
-        caller: Hashable = None,
-        range_advice: str = TimeRangeError.advice,
-    ) -> Page[R]:
-        """Request a page. A caller with turns of its own is a stream, which builds the records when it returns them."""
-        request = PageRequest(window, current, page_size, params)
-        api_request = APIRequest("POST", endpoint_of(of).query, request.body())
-
-        def read(body: bytes, redact: Redact) -> Page[R]:
-            return read_page(body, request, of, range_advice, redact if caller else None)
-
-        return await self._transport.send(api_request, read, caller)
+    def _query(self, of: type[R], where: Mapping[str, str] | None) -> Query[R]:
+        return Query(of, endpoint_of(of).params(where), self._transport, self._learned)
 
 
 def _check_size(page_size: int) -> None:
     if type(page_size) is not int or not 1 <= page_size <= LARGEST_PAGE:
         message = f"page_size must be a whole number from 1 to {LARGEST_PAGE}, not {page_size!r}"
         raise ValueError(message)
-
-
-def _query(of: type[R], params: Mapping[str, str]) -> Hashable:
-    """Return what is requested, apart from the range."""
-    return of, tuple(sorted(params.items()))
 
 
 def _check_expired(expired: str) -> None:

@@ -19,7 +19,7 @@ from .._model.records import CallRecord, R, content
 from .._model.windows import WIRE_ZONE
 from .._wire.late_records import column, picked
 
-__all__ = ["PageKeys", "SeenRecords", "page_keys"]
+__all__ = ["HORIZON", "PageKeys", "SeenRecords", "page_keys", "share_id"]
 
 _LOGGER = get_logger("itnio_voice.records")
 
@@ -132,10 +132,11 @@ def _find_shared(records: Iterable[CallRecord], shared_ids: set[Hashable]) -> No
         if record.voice_id:
             other = first.setdefault(record.voice_id, record)
             if other is not record and content(other) != content(record):
-                _share(record.voice_id, shared_ids)
+                share_id(record.voice_id, shared_ids)
 
 
-def _share(voice_id: str, shared_ids: set[Hashable]) -> None:
+def share_id(voice_id: str | None, shared_ids: set[Hashable]) -> None:
+    """Record that different records have the same id, with a warning."""
     if voice_id in shared_ids or len(shared_ids) >= MAX_SHARED_IDS:
         return
     shared_ids.add(voice_id)
@@ -214,7 +215,7 @@ class SeenRecords:
             return False
         returned = set[tuple[int, int]]().union(*(each.marks_of(name) for each in before))
         if not _may_be(page.mark(row), returned):
-            _share(name, self._shared_ids)
+            share_id(name, self._shared_ids)
             return False
         last = {each: other for other, each in enumerate(page.keys) if page.ids[other] == name}
         if any(_may_be(page.mark(other), returned) for other in last.values() if other != row):

@@ -1,0 +1,1 @@
+"""Following an account: records as they become visible, each once."""
