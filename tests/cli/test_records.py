@@ -191,6 +191,17 @@ def test_long_values_hide_no_other_columns(sandbox: Sandbox) -> None:
     assert re.search(r"4915112345 .* 4321 .* 0\.0712 USD", shown)
 
 
+def test_json_lines_cannot_control_a_terminal(sandbox: Sandbox) -> None:
+    """On a terminal, unprintable characters are JSON escapes, so the objects stay the same."""
+    callee = "\x1b[2J\x7f\x9b2J\u202e\U000e0001é\u2028"
+    sandbox.insert(earlier() | {"callee": callee})
+
+    shown = on_a_terminal("records", "1h", "--json", "-n", "1", "--columns", "callee")
+    assert {"callee": callee} == json.loads(shown)
+    assert all(each.isprintable() for each in shown.strip())
+    assert "é" in shown
+
+
 @pytest.mark.parametrize(
     ("words", "title"),
     [

@@ -1,5 +1,6 @@
 """`itnio-voice records`: a table on a terminal, else a JSON object per line; the newest records first."""
 
+import json
 import sys
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -74,7 +75,8 @@ class Lines:
         """Print records."""
         rows = rows[: self._left]
         accounts = groupby(rows, key=itemgetter(0))
-        write_output(b"".join(self._lines(name, group) for name, group in accounts))
+        lines = b"".join(self._lines(name, group) for name, group in accounts)
+        write_output(escaped(lines) if OUTPUT.is_terminal else lines)
         self._left -= len(rows)
         self.is_full = not self._left
 
@@ -85,6 +87,12 @@ class Lines:
     async def end(self, count: Count, failed: Collection[str]) -> Sequence[RenderableType]:  # noqa: ARG002 -- unused
         """Return what is still to be printed: nothing."""
         return ()
+
+
+def escaped(lines: bytes) -> bytes:
+    """Return JSON lines with characters that a terminal shows and does not interpret; the others are JSON escapes."""
+    text = lines.decode()
+    return "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text).encode()
 
 
 class Table:
