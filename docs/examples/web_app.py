@@ -3,6 +3,7 @@
     GET /health                                   the status of the app; sends no request to the vendor
     GET /accounts/{account}/calls                 one page, as the vendor returns it: start, end, page, size
     GET /accounts/{account}/calls.ndjson          all records of a range, one JSON object per line: start, end
+    GET /accounts/{account}/history               the newest records, and a cursor for the ones before: start, cursor
     GET /totals                                   calls and cost of each account: start, end
 
 THE APP HAS NO USERS AND NO PERMISSIONS: every client with access can read the records of all accounts. Without
@@ -15,16 +16,23 @@ this machine.
 cannot be read to its end: `calls.ndjson` then ends with an error, and `totals` names the account in `partial`. The
 accounts are those of `find_accounts()`: from the environment, or from the file that ITNIO_ACCOUNTS names.
 
+The app signs the cursors of `history` with WEB_APP_KEY: any instance with the same key continues from them. Without
+that variable, the key is a random one, and cursors are valid until the app ends.
+
     pip install 'itnio-voice[sandbox]' && python web_app.py
 
 The app uses Starlette, on which FastAPI is built, so the routes look the same in both. The records are already typed
 and need no further validation. Starlette sends a streaming response chunk by chunk.
 """
 
+import hmac
 import ipaddress
+import json
 import logging
 import os
 import secrets
+import zlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -45,6 +53,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from itnio_voice import (
+    Checkpoint,
     HTTPStatusError,
     IncompleteWindowError,
     ItnioError,
@@ -67,6 +76,7 @@ from itnio_voice.outputs.text import json_lines
 LOGGER = logging.getLogger("web_app")
 
 TOKEN = os.environ.get("WEB_APP_TOKEN", "")
+KEY = os.environ.get("WEB_APP_KEY", "").encode() or secrets.token_bytes()
 HOSTS = os.environ.get("WEB_APP_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
 
 LONGEST_RANGE = timedelta(days=62)
@@ -74,6 +84,8 @@ LONGEST_RANGE = timedelta(days=62)
 LARGEST_PAGE = 100
 DEEPEST_RECORD = 10_000
 """The largest position of a page's last record in its range: deep pages take the vendor's server longer."""
+HISTORY_RECORDS = 100
+"""The minimum number of records of a page of the history, if there are more."""
 LONGEST_TIME = 40
 """The number of characters of an invalid value that an error shows."""
 
@@ -159,6 +171,49 @@ def check_read(stream: RecordStream[VoiceRecord]) -> None:
         raise TimeRangeError(message, window=parts[0])
 
 
+async def history(request: Request) -> Response:
+    """Return the newest records and, unless they are the last ones, a cursor for those before in `next`.
+
+    The records are those of complete windows. The app keeps no state between requests: the cursor has the end of the
+    range, which is the time of the first request, and the checkpoint, which is bound to the account and the range.
+    """
+    session, start, cursor = session_of(request), time_of(request, "start"), request.query_params.get("cursor")
+    with errors_of_arguments():
+        end, checkpoint = (datetime.now(UTC), None) if cursor is None else read_cursor(cursor)
+        check_length(start, end)
+        stream = session.records(start, end, newest_first=True, resume=checkpoint, expired="skip")
+    answer: dict[str, Any] = {"records": []}
+    async for batch in stream.windows():
+        answer["records"] += [record.to_dict() for record in batch.records]
+        if len(answer["records"]) >= HISTORY_RECORDS:
+            answer["next"] = cursor_of(end, batch.checkpoint)
+            break
+    if stream.skipped:
+        answer["expired"] = [str(window) for window in stream.skipped]
+    return JSONResponse(answer)
+
+
+def cursor_of(end: datetime, checkpoint: Checkpoint) -> str:
+    """Return a signed cursor. Clients can read it, but not change it."""
+    content = json.dumps([end.isoformat(), str(checkpoint)]).encode()
+    text = urlsafe_b64encode(zlib.compress(content)).decode()
+    return f"{text}.{signature_of(text)}"
+
+
+def read_cursor(cursor: str) -> tuple[datetime, Checkpoint]:
+    """Return the content of a cursor; one that was not signed with this key is answered with 400."""
+    text, _, signature = cursor.rpartition(".")
+    if not hmac.compare_digest(signature.encode(), signature_of(text).encode()):
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "cursor is not valid any more: begin again without it")
+    end, checkpoint = json.loads(zlib.decompress(urlsafe_b64decode(text)))
+    return datetime.fromisoformat(end), Checkpoint.parse(checkpoint)
+
+
+def signature_of(text: str) -> str:
+    """Return the signature of a cursor's content."""
+    return hmac.new(KEY, text.encode(), "sha256").hexdigest()
+
+
 async def totals(request: Request) -> Response:
     """Return the totals of all accounts, which are read at the same time. Failed accounts are listed in `failed`."""
     start, end = range_of(request)
@@ -199,10 +254,15 @@ def session_of(request: Request) -> VoiceSession:
 def range_of(request: Request) -> tuple[datetime, datetime]:
     """Return the range of a query; a range that is too long is answered with 400."""
     start, end = time_of(request, "start"), time_of(request, "end")
+    check_length(start, end)
+    return start, end
+
+
+def check_length(start: datetime, end: datetime) -> None:
+    """Answer a range that is too long with 400."""
     if end - start > LONGEST_RANGE:
         message = f"the range must be at most {LONGEST_RANGE.days} days, not {(end - start).days}"
         raise HTTPException(HTTPStatus.BAD_REQUEST, message)
-    return start, end
 
 
 def time_of(request: Request, name: str) -> datetime:
@@ -317,6 +377,7 @@ app = Starlette(
         Route("/health", health),
         Route("/accounts/{account}/calls", one_page),
         Route("/accounts/{account}/calls.ndjson", all_records),
+        Route("/accounts/{account}/history", history),
         Route("/totals", totals),
     ],
     middleware=[

@@ -53,13 +53,22 @@ def records(
     end: Moment = "now",
     /,
     *,
-    limit: Annotated[Count | None, Parameter(help="At most this many. Default: 100 on a terminal, else all.")] = None,
+    limit: Annotated[
+        Count | None, Parameter(name=["--limit", "-n"], help="At most this many. Default: 100 in a table, else all.")
+    ] = None,
+    oldest_first: Annotated[bool, Parameter(help="The oldest records first, not the newest.", negative="")] = False,
+    columns: Annotated[
+        str | None,
+        Parameter(help="The columns or keys, such as submit_time,callee,cost. Default: a selection, or all keys."),
+    ] = None,
+    json: Annotated[bool, Parameter(help="JSON lines on a terminal too, instead of a table.", negative="")] = False,
     reading: ReadingOptions = _READING,
 ) -> None:
-    """Print records: on a terminal a table of the oldest, else one JSON object per line."""
+    """Print records, the newest first: on a terminal a table, else one JSON object per line."""
     from .commands import records as command  # noqa: PLC0415
 
-    anyio.run(command.run, start, end, limit, reading)
+    view = command.View(limit, oldest_first, columns, json)
+    anyio.run(command.run, start, end, view, reading)
 
 
 @app.command

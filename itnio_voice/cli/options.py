@@ -232,11 +232,10 @@ class ReadingOptions(RequestOptions):
         end: datetime | None,
         *,
         accounts: dict[str, Account],
-        limit: int | None = None,
-        resume: Callable[[str], Checkpoint | None] = lambda _: None,
+        resume: Callable[[str], Checkpoint | None],
     ) -> AsyncGenerator[dict[str, RecordStream[Any]]]:
         """Open a session for each account, and yield a stream of the records of a range for each."""
-        async with self.opened(start, end, accounts=accounts, limit=limit, resume=resume) as opened:
+        async with self.opened(start, end, accounts=accounts, resume=resume) as opened:
             yield {name: stream for name, (_, stream) in opened.items()}
 
     @asynccontextmanager
@@ -247,6 +246,7 @@ class ReadingOptions(RequestOptions):
         *,
         accounts: dict[str, Account],
         limit: int | None = None,
+        newest_first: bool = False,
         resume: Callable[[str], Checkpoint | None] = lambda _: None,
     ) -> AsyncGenerator[dict[str, tuple[VoiceSession, RecordStream[Any]]]]:
         """Open a session for each account, and yield it with a stream of the records of a range."""
@@ -255,7 +255,15 @@ class ReadingOptions(RequestOptions):
                 opened = {
                     name: (
                         session,
-                        session.records(start, end, of=self.of, limit=limit, resume=resume(name), expired=self.expired),
+                        session.records(
+                            start,
+                            end,
+                            of=self.of,
+                            limit=limit,
+                            resume=resume(name),
+                            expired=self.expired,
+                            newest_first=newest_first,
+                        ),
                     )
                     for name, session in sessions.items()
                 }

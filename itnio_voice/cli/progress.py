@@ -28,7 +28,8 @@ class Bar:
     """Reports the reading of accounts, unless `quiet`.
 
     On a terminal, a bar shows the records read and expected, their rate, the time left, the windows, and the requests
-    so far. Each retry is a line, on a terminal or not. `more` returns the command's own figures.
+    so far, unless `drawn` is false. Each retry is a line, on a terminal or not. `more` returns the command's own
+    figures.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Bar:
         *,
         accounts: Mapping[str, Account] | None = None,
         quiet: bool = False,
+        drawn: bool = True,
         before: int = 0,
         more: Callable[[], str] = str,
     ) -> None:
@@ -54,7 +56,7 @@ class Bar:
             BarColumn(),
             _Figures(self._requests),
             console=SCREEN,
-            disable=quiet or not SCREEN.is_terminal,
+            disable=quiet or not drawn or not SCREEN.is_terminal,
             redirect_stdout=False,
             redirect_stderr=False,
         )

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -17,9 +17,18 @@ _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
 """The beginning of text that a spreadsheet would run as a formula, also with full-width characters."""
 
 
-def json_lines(records: Iterable[CallRecord], *, account: str | None = None) -> bytes:
-    """Return a JSON object per line, with the keys of `to_dict()`; with `account`, that key comes first."""
-    return _encoded("".join(f"{_json(_row(record, account))}\n" for record in records))
+def json_lines(
+    records: Iterable[CallRecord], *, account: str | None = None, columns: Sequence[str] | None = None
+) -> bytes:
+    """Return a JSON object per line, with the keys of `to_dict()`; with `account`, that key comes first.
+
+    With `columns`, only these keys are written, in this order. They may include `account`, and properties of the
+    records whose values are text, numbers or booleans, such as `answered`.
+
+    Raises:
+        AttributeError: if a record has no such attribute.
+    """
+    return _encoded("".join(f"{_json(_row(record, account, columns))}\n" for record in records))
 
 
 def csv_header(of: type[CallRecord], *, account: bool = False) -> bytes:
@@ -52,9 +61,11 @@ def _inert(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-def _row(record: CallRecord, account: str | None) -> dict[str, Any]:
-    row = record.to_dict()
-    return row if account is None else {"account": account, **row}
+def _row(record: CallRecord, account: str | None, columns: Sequence[str] | None = None) -> dict[str, Any]:
+    row = record.to_dict() if account is None else {"account": account, **record.to_dict()}
+    if columns is None:
+        return row
+    return {name: row[name] if name in row else getattr(record, name) for name in columns}
 
 
 def _json(value: object) -> str:

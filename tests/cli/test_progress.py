@@ -52,7 +52,7 @@ def test_a_spinner_is_shown_before_the_first_record(sandbox: Sandbox) -> None:
 
     assert re.search(r"^[-\\|/] default .* 0 requests", shown)
     # rich wraps figures that are too long for the terminal.
-    assert re.search(rf"101/101 .* window ./2 {len(sandbox.requests)} requests", " ".join(shown.split()))
+    assert re.search(rf"101/101 .* window ./. {len(sandbox.requests)} requests", " ".join(shown.split()))
 
 
 def test_names_of_accounts_are_data(sandbox: Sandbox, accounts: Path) -> None:

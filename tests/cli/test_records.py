@@ -36,16 +36,109 @@ def test_each_record_is_one_json_line(
     assert b"" == errors
 
 
-def test_a_limit_counts_all_accounts(
-    sandbox: Sandbox, accounts: Path, capfdbinary: pytest.CaptureFixture[bytes]
-) -> None:
-    """A limit counts the records of all accounts; each record has its account."""
-    assert 0 == run(["records", "61d", "now", "--accounts", str(accounts), "--limit", "170"])
+def lines_of(capture: pytest.CaptureFixture[bytes]) -> list[dict[str, Any]]:
+    """Return the JSON objects that were printed."""
+    return [json.loads(line) for line in capture.readouterr()[0].splitlines()]
 
-    rows = [json.loads(line) for line in capfdbinary.readouterr()[0].splitlines()]
-    assert 170 == len(rows)
+
+def times_of(rows: list[dict[str, Any]]) -> list[datetime]:
+    """Return the submit times of rows."""
+    return [datetime.fromisoformat(row["submit_time"]) for row in rows]
+
+
+@pytest.mark.parametrize("sip", [[], ["--sip"]])
+def test_the_newest_records_are_first(
+    sip: list[str], accounts: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """The records of all accounts are in one order: newest first, or oldest first."""
+    words = ["records", "61d", "--accounts", str(accounts), *sip]
+    assert 0 == run(words)
+    newest_first = lines_of(capfdbinary)
+    assert 0 == run([*words, "--oldest-first"])
+    oldest_first = lines_of(capfdbinary)
+
+    assert {"eu", "us"} == {row["account"] for row in newest_first[:20]}
+    assert sorted(times_of(newest_first), reverse=True) == times_of(newest_first)
+    assert sorted(times_of(newest_first)) == times_of(oldest_first)
+    assert {row["voice_id"] for row in newest_first} == {row["voice_id"] for row in oldest_first}
+    assert len(newest_first) == len(oldest_first)
+
+
+@pytest.mark.parametrize("option", ["--limit", "-n"])
+@pytest.mark.parametrize("order", [[], ["--oldest-first"]])
+def test_a_limit_counts_all_accounts(
+    option: str, order: list[str], sandbox: Sandbox, accounts: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """A limit ends after the first records of all accounts together; each record has its account."""
+    words = ["records", "61d", "now", "--accounts", str(accounts), *order]
+    assert 0 == run([*words, option, "170"])
+    rows = lines_of(capfdbinary)
+    assert 0 == run(words)
+
+    assert lines_of(capfdbinary)[:170] == rows
     assert {"eu", "us"} == {row["account"] for row in rows}
     assert {row["voice_id"] for row in rows} < sandbox.ids(account="eu-key") | sandbox.ids(account="us-key")
+
+
+def test_a_limit_of_0_requests_nothing(sandbox: Sandbox, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """No record is printed, and none is requested."""
+    assert 0 == run(["records", "61d", "-n", "0"])
+    assert ((b"", b""), []) == (capfdbinary.readouterr(), sandbox.requests)
+
+
+def test_columns_are_the_keys(accounts: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """`--columns` chooses the keys of the JSON lines and their order; derived values can be chosen too."""
+    words = ["records", "61d", "--accounts", str(accounts)]
+    names = ["cost", "answered", "finished", "pressed_key", "account", "extra", "voice_id"]
+    assert 0 == run([*words, "--columns", " , ".join([*names, "cost"])])
+    rows = lines_of(capfdbinary)
+    assert 0 == run(words)
+    every = lines_of(capfdbinary)
+
+    assert names == list(rows[0])
+    shared = ["cost", "account", "extra", "voice_id"]
+    assert [[row[name] for name in shared] for row in every] == [[row[name] for name in shared] for row in rows]
+    assert [row["answer_time"] is not None for row in every] == [row["answered"] for row in rows]
+    assert {True, False} == {row["answered"] for row in rows}
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_the_account_can_be_a_column_without_a_file(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """Without a file of accounts, the account is `default`."""
+    assert 0 == run(["records", "61d", "-n", "1", "--columns", "account"])
+    assert b'{"account":"default"}\n' == capfdbinary.readouterr()[0]
+
+
+def test_columns_are_those_of_the_table(sandbox: Sandbox, accounts: Path) -> None:
+    """`--columns` chooses the columns of the table and their order; times are in the time zone."""
+    row = earlier() | {
+        "callee": "\x1b[2J",
+        "cost": "0.0000001",
+        "new": {"a\x9b": "[bold]"},
+        "answerTime": "",
+        "rate": "",
+    }
+    sandbox.insert(row)
+    at = datetime.fromisoformat(str(row["submitTime"])) + timedelta(hours=9)
+    words = ("1h", "--accounts", str(accounts), "--account", "eu", "-n", "1", "--timezone", "Asia/Tokyo", "--quiet")
+
+    names = "cost,callee,submit_time,answered,account,extra,rate"
+    shown = on_a_terminal("records", *words, "--columns", names, columns=160)
+    assert re.search(
+        r"^ +cost +callee +submit_time \(Asia/Tokyo\) +answered +account +extra +rate", shown, re.MULTILINE
+    )
+    expected = rf" 0\.0000001 +\\x1b\[2J +{at:%Y-%m-%d %H:%M:%S} +no +eu +{{.*\[bold\].*}} +– *\r$"
+    assert re.search(expected, shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("order", [[], ["--oldest-first"]])
+def test_json_lines_on_a_terminal(order: list[str], sandbox: Sandbox) -> None:
+    """`--json` prints all records as JSON lines on a terminal too, without a bar between them."""
+    rows = [json.loads(line) for line in on_a_terminal("records", "61d", "--json", *order, columns=80).splitlines()]
+
+    assert len(rows) == len(sandbox.ids())
+    assert sandbox.ids() == {row["voice_id"] for row in rows}
+    assert sorted(times_of(rows), reverse=not order) == times_of(rows)
 
 
 def test_an_account_is_selected_by_name(
@@ -98,14 +191,29 @@ def test_long_values_hide_no_other_columns(sandbox: Sandbox) -> None:
     assert re.search(r"4915112345 .* 4321 .* 0\.0712 USD", shown)
 
 
+def test_json_lines_cannot_control_a_terminal(sandbox: Sandbox) -> None:
+    """On a terminal, unprintable characters are JSON escapes, so the objects stay the same."""
+    callee = "\x1b[2J\x7f\x9b2J\u202e\U000e0001é\u2028"
+    sandbox.insert(earlier() | {"callee": callee})
+
+    shown = on_a_terminal("records", "1h", "--json", "-n", "1", "--columns", "callee")
+    assert {"callee": callee} == json.loads(shown)
+    assert all(each.isprintable() for each in shown.strip())
+    assert "é" in shown
+
+
 @pytest.mark.parametrize(
     ("words", "title"),
     [
-        (("61d",), "Calls: 100 of 150, the oldest "),
-        (("61d", "--limit", "7"), "Calls: 7 of at least [6-9][0-9], the oldest "),
+        (("61d",), "Calls: 100 of 150, the newest "),
+        (("61d", "-n", "7"), "Calls: 7 of 150, the newest "),
+        (("61d", "-n", "7", "--oldest-first"), "Calls: 7 of 150, the oldest "),
+        (("61d", "-n", "3", "--sip"), "Calls: 3 of 40, the newest "),
         (("61d", "--limit", "150"), "Calls: 150 "),
-        (("61d", "--limit", "149"), "Calls: 149 of 150, the oldest "),
-        (("61d", "--limit", "0"), "Calls: 0 of at least [6-9][0-9], the oldest "),
+        (("61d", "--limit", "149"), "Calls: 149 of 150, the newest "),
+        (("61d", "--limit", "0"), "Calls: 0 of 150, the newest "),
+        (("2h", "1h", "--expired", "skip"), "Calls: [0-9]+ "),
+        (("200d", "--expired", "skip"), "Calls: 100 of 150, the newest "),
     ],
 )
 def test_the_title_counts_the_records(words: tuple[str, ...], title: str, sandbox: Sandbox) -> None:
@@ -117,15 +225,24 @@ def test_the_title_counts_the_records(words: tuple[str, ...], title: str, sandbo
 @pytest.mark.parametrize(
     ("behaviour", "title"),
     [
-        (Behaviour(omits={"total", "pages"}), "Calls: 100 of more than 100, the oldest "),
+        (Behaviour(omits={"total", "pages"}), "Calls: 100 of 150, the oldest "),
         (Behaviour(order="descending"), "Calls: 100 of 150, the first "),
     ],
 )
 def test_the_title_without_totals_or_order(behaviour: Behaviour, title: str, sandbox: Sandbox) -> None:
-    """Without totals, the total is unknown; records in another order are not called the oldest."""
+    """Without totals, the records are counted; oldest first, records in another order are not called the oldest."""
     sandbox.behaviour = behaviour
 
-    assert re.search(title, on_a_terminal("records", "61d", "--quiet"))
+    assert re.search(title, on_a_terminal("records", "61d", "--quiet", "--oldest-first"))
+
+
+def test_an_expired_rest_is_not_counted(sandbox: Sandbox) -> None:
+    """If the newest records are shown and the range starts too early, one line says so; that is no failure."""
+    shown = on_a_terminal("records", "200d", "-n", "5", "--quiet")
+
+    assert "Calls: 5 of more than 5, the newest" in shown
+    assert re.search("the number of records is not known: TimeRangeError: .* pass --expired skip", shown)
+    assert sandbox.requests
 
 
 def test_a_table_shares_its_rows_between_accounts(sandbox: Sandbox, accounts: Path) -> None:
@@ -134,9 +251,9 @@ def test_a_table_shares_its_rows_between_accounts(sandbox: Sandbox, accounts: Pa
 
     rows = re.findall(r"^ +(eu|us) +(\d\d-\d\d \d\d:\d\d) ", shown, re.MULTILINE)
     assert {"eu": 10, "us": 10} == Counter(name for name, _ in rows)
-    assert sorted(at for _, at in rows) == [at for _, at in rows]
-    assert re.search("Calls: 20 of at least [0-9]+, the oldest of each account", shown)
-    assert len(sandbox.requests) <= 8
+    assert sorted((at for _, at in rows), reverse=True) == [at for _, at in rows]
+    assert "Calls: 20 of 300, the newest of each account" in shown
+    assert len(sandbox.requests) <= 40
 
 
 @pytest.mark.parametrize(
@@ -198,6 +315,17 @@ def test_an_expired_range_is_an_error_or_skipped(capfdbinary: pytest.CaptureFixt
         (["1d", "--concurrency", "0"], "itnio-voice: --concurrency must be a whole number from 1"),
         (["1d", "--rate", "-1"], "itnio-voice: --rate must be"),
         (["1d", "--limit", "-1"], "--limit"),
+        (["1d", "-n", "x"], "-n"),
+        (
+            ["1d", "--columns", "cost,kost"],
+            "--columns: there is no column 'kost': choose from account, voice_id, callee",
+        ),
+        (["1d", "--columns", ""], "--columns: there is no column ''"),
+        (["1d", "--columns", "cost,"], "--columns: there is no column ''"),
+        (["1d", "--columns", "to_dict"], "--columns: there is no column 'to_dict'"),
+        (["1d", "--columns", "\x1b[2J"], "\\x1b"),
+        (["1d", "--sip", "--columns", "pressed_key"], "recording_file_id, answered, finished\n"),
+        (["1d", "--columns", "recording_file_id"], "called_info, answered, finished, pressed_key\n"),
         (["1d", "--account", "asia"], "there is no account 'asia'"),
         (["1d", "--expired", "maybe"], "--expired"),
         (["1d", "--api-secret", "x"], "--api-secret"),

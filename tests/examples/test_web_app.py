@@ -36,6 +36,7 @@ EU = "/accounts/eu/calls"
 CONCURRENCY = 8
 """The app's `concurrency` for each account."""
 SMALL = 16 * 1024
+HISTORY = "/accounts/eu/history"
 LONG_AGO = (END - timedelta(days=70)).isoformat()
 SECOND = timedelta(seconds=1)
 
@@ -218,6 +219,13 @@ async def test_a_range_that_is_not_over_is_marked(sandbox: Sandbox, server: Serv
         (f"{EU}.ndjson", RANGE | {"start": LONG_AGO}, "the range must be at most 62 days, not 70"),
         ("/totals", RANGE | {"start": LONG_AGO}, "the range must be at most 62 days, not 70"),
         (f"{EU}.ndjson", RANGE | {"end": RANGE["start"]}, "start must be before end"),
+        (HISTORY, {}, "start must be a time"),
+        (HISTORY, {"start": LONG_AGO}, "the range must be at most 62 days, not 70"),
+        (HISTORY, {"start": "2100-01-01T00:00:00Z"}, "start must be before end"),
+        (HISTORY, RANGE | {"cursor": ""}, "cursor is not valid"),
+        (HISTORY, RANGE | {"cursor": "."}, "cursor is not valid"),
+        (HISTORY, RANGE | {"cursor": "\udcff\x00ü.ü".encode(errors="replace").decode()}, "cursor is not valid"),
+        (HISTORY, RANGE | {"cursor": "x" * 10_000}, "cursor is not valid"),
         ("/totals", {"start": RANGE["start"]}, "end must be a time"),
         ("/totals", RANGE | {"start": "2026-10-01T08:00:00"}, "with an offset"),
     ],
@@ -244,6 +252,85 @@ async def test_a_page_has_the_requested_size(sandbox: Sandbox, server: Server) -
     assert (3, 7, len(sandbox.ids(START, END))) == (page["page"], len(page["records"]), page["total"])
 
 
+async def history(client: httpx2.AsyncClient, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
+    """Return a page of the history, and the cursor of the next one."""
+    params = {"start": RANGE["start"]} | ({} if cursor is None else {"cursor": cursor})
+    answer = await client.get(HISTORY, params=params)
+    assert 200 == answer.status_code, answer.text
+    page = answer.json()
+    assert {"records"} | ({"next"} if "next" in page else set()) == page.keys()
+    return page["records"], page.get("next")
+
+
+async def test_the_history_is_paged_without_state(
+    sandbox: Sandbox, accounts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each record is returned once, newest first, also if new ones appear and the app is restarted between pages."""
+    monkeypatch.setenv("WEB_APP_KEY", "shared")
+    expected = sandbox.ids(START)
+    found: list[dict[str, Any]] = []
+    cursor, pages = None, 0
+    while pages == 0 or cursor:
+        with Server(load("web_app").app) as server:
+            async with client_of(server) as client:
+                records, cursor = await history(client, cursor)
+                again = await history(client, cursor) if cursor else None
+                assert again is None or again == await history(client, cursor)  # the app has kept nothing
+        found += records
+        pages += 1
+        assert len(records) >= 100 or cursor is None
+        sandbox.insert({"submitTime": datetime.now(UTC).isoformat()}, account="eu-key")
+
+    assert accounts.is_file()
+    assert pages > 2
+    assert len(found) == len(expected)
+    assert expected == {record["voice_id"] for record in found}
+    times = [datetime.fromisoformat(record["submit_time"]) for record in found]
+    assert sorted(times, reverse=True) == times
+
+
+async def test_the_history_of_an_account_without_records(sandbox: Sandbox, server: Server) -> None:
+    """An empty history is one empty page; what the vendor no longer keeps is listed."""
+    sandbox.behaviour = Behaviour(retention=timedelta(hours=1))
+    async with client_of(server) as client:
+        answer = await client.get(HISTORY, params={"start": RANGE["start"]})
+
+    assert answer.json().keys() == {"records", "expired"}
+    assert answer.json()["expired"][0].startswith(START.isoformat())
+
+
+async def test_a_changed_or_foreign_cursor_is_refused(
+    sandbox: Sandbox, accounts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cursor is valid with its key, account and start only, and unchanged; otherwise no request is sent."""
+    monkeypatch.setenv("WEB_APP_KEY", "old")
+    with Server(load("web_app").app) as server:
+        async with client_of(server) as client:
+            _, cursor = await history(client, None)
+            assert cursor
+            sandbox.reset_requests()
+            changed = [
+                cursor[:place] + ("A" if cursor[place] != "A" else "B") + cursor[place + 1 :] for place in (0, -2)
+            ]
+            changed += [f"{cursor}=", cursor[1:], cursor[:-1], cursor.partition(".")[0], f" {cursor}", f"{cursor}\n"]
+            answers = [await client.get(HISTORY, params=RANGE | {"cursor": each}) for each in changed]
+            later = (START + SECOND).isoformat()
+            answers += [
+                await client.get(HISTORY.replace("eu", "us"), params=RANGE | {"cursor": cursor}),
+                await client.get(HISTORY, params={"start": later, "cursor": cursor}),
+            ]
+    for key in ("new", ""):  # without a key, each process has a random one
+        monkeypatch.setenv("WEB_APP_KEY", key)
+        with Server(load("web_app").app) as server:
+            async with client_of(server) as client:
+                answers.append(await client.get(HISTORY, params=RANGE | {"cursor": cursor}))
+
+    assert accounts.is_file()
+    assert [400] * len(answers) == [answer.status_code for answer in answers]
+    assert ["checkpoint of another query" in answer.text for answer in answers[-4:]] == [True, True, False, False]
+    assert [] == sandbox.requests
+
+
 @pytest.mark.parametrize("path", [EU, f"{EU}.ndjson", "/totals"])
 async def test_an_expired_range_is_a_client_error(sandbox: Sandbox, server: Server, path: str) -> None:
     """A range older than the retention is a client error, with a text."""
@@ -255,7 +342,7 @@ async def test_an_expired_range_is_a_client_error(sandbox: Sandbox, server: Serv
     assert "older than the records that the vendor keeps" in answer.json()["message"]
 
 
-@pytest.mark.parametrize("path", [EU, f"{EU}.ndjson", "/totals", "/health"])
+@pytest.mark.parametrize("path", [EU, f"{EU}.ndjson", "/totals", HISTORY, "/health"])
 async def test_a_foreign_host_gets_no_records(sandbox: Sandbox, server: Server, path: str) -> None:
     """A page of another site whose name resolves to this machine gets no records."""
     async with client_of(server) as client:
@@ -282,7 +369,7 @@ async def test_only_configured_hosts_are_answered(
     assert [200, 200, 400, 400] == [answer.status_code for answer in answers]
 
 
-@pytest.mark.parametrize("path", [EU, f"{EU}.ndjson", "/totals", "/accounts/nobody/calls"])
+@pytest.mark.parametrize("path", [EU, f"{EU}.ndjson", "/totals", HISTORY, "/accounts/nobody/calls"])
 async def test_a_token_is_required_if_configured(
     sandbox: Sandbox, accounts: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
@@ -454,7 +541,7 @@ async def test_two_hundred_clients_are_served_fairly(sandbox: Sandbox, server: S
     assert sandbox.connections <= CONCURRENCY
 
 
-@pytest.mark.parametrize("path", [EU, f"{EU}.ndjson", "/totals"])
+@pytest.mark.parametrize("path", [EU, f"{EU}.ndjson", "/totals", HISTORY])
 async def test_disconnected_clients_leave_nothing_behind(sandbox: Sandbox, server: Server, path: str) -> None:
     """Fetching for a disconnected client ends, at the first request or half-way, and nothing is left."""
     async with client_of(server) as client:

@@ -94,3 +94,14 @@ def test_safe_csv_keeps_numbers_times_and_json() -> None:
 def test_safe_csv_quotes_all_cells() -> None:
     """A spreadsheet with another separator cannot extract a formula from a cell."""
     assert b'"a;=1"' in csv_lines([VoiceRecord(callee="a;=1")], safe=True)
+
+
+def test_json_lines_with_columns() -> None:
+    """The keys are the columns, in their order: attributes, derived values, and the account."""
+    record = VoiceRecord(voice_id="a", feedback_value="-1", cost=Decimal("0.10"))
+    columns = ["pressed_key", "cost", "account", "answered"]
+
+    expected = {"pressed_key": None, "cost": "0.10", "account": "eu", "answered": False}
+    assert list(expected.items()) == list(json.loads(json_lines([record], account="eu", columns=columns)).items())
+    with pytest.raises(AttributeError, match="nothing"):
+        json_lines([record], columns=["nothing"])

@@ -12,7 +12,7 @@ from ..._http.credentials import Credentials
 from ..._model.records import VoiceRecord
 from ...sandbox import Sandbox
 from ..progress import Bar
-from ..tables import NOTHING, calls
+from ..tables import NOTHING, calls, default_columns
 from ..terminal import cell, print_output
 from .summary import Summary
 
@@ -32,7 +32,7 @@ async def run(records: int, seed: int) -> None:
         began = time.monotonic()
         first, summary = await _walk(sandbox, start, end)
         spent, requests = time.monotonic() - began, len(sandbox.requests)
-    table = calls(first, title=f"The first {len(first)} calls")
+    table = calls([("", record) for record in first], default_columns(), title=f"The first {len(first)} calls")
     print_output(table, _figures(summary, requests, spent), width=WIDTH)
 
 
