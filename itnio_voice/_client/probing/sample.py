@@ -1,0 +1,111 @@
+"""The records that a probe studies: a range that fits on one page, and the same range on several smaller pages."""
+
+import math
+
+import attrs
+
+from .answers import Answer
+from .exchange import Exchange
+
+__all__ = ["DAY", "HOUR", "WIDTHS", "Sample", "find_sample"]
+
+HOUR, DAY = 3600, 86400
+SETTLED = 15 * 60
+"""The age in seconds from which records are studied: younger ones may still appear or change."""
+WIDTHS = (HOUR, DAY, 7 * DAY, 30 * DAY)
+NARROWEST = 8
+MOST_SEARCHES = 5
+ENOUGH = 0.5
+"""The share of a page from which a range has enough records."""
+
+
+@attrs.define
+class Sample:
+    """What is known about the account's records.
+
+    `single` is a range of `start` to `end` in Unix seconds, all of whose records are on one page; `pages` are the same
+    records on smaller pages. `full` is a range that has more records than fit on a page, if there is one; it starts at
+    `full_start`. All ranges end at `end`.
+    """
+
+    end: int
+    start: int
+    single: Answer
+    full_start: int | None = None
+    full: Answer | None = None
+    pages: list[Answer] = attrs.field(factory=list[Answer])
+    selects_by: tuple[str, ...] = ()
+    """The times that ranges may select by: one, or several that could not be distinguished."""
+
+    @property
+    def count(self) -> int:
+        """The number of records of `single`."""
+        return len(self.single.rows)
+
+    @property
+    def small(self) -> int:
+        """The size of the smaller pages: about a third of the records, and a multiple of five if that is possible."""
+        if self.count <= 5:  # noqa: PLR2004 -- the smallest multiple
+            return max(1, self.count // 2)
+        return 5 * max(1, round(self.count / 15))
+
+    @property
+    def always_first(self) -> bool:
+        """Whether the second page is the first one again."""
+        return len(self.pages) > 1 and bool(self.pages[1].rows) and self.pages[1].ids == self.pages[0].ids
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the smaller pages were received, at least two of them, and are different pages."""
+        return len(self.pages) > 1 and not self.always_first and all(page.error is None for page in self.pages)
+
+
+async def find_sample(exchange: Exchange) -> Sample | str:
+    """Search for a range whose records fit on one page, and list it; return the reason if there is none.
+
+    Raises:
+        ItnioError: of the first request, if it is not answered with a page.
+        LimitReachedError: if all requests have been sent.
+    """
+    end = exchange.now() - SETTLED
+    answer = await exchange.page(end - HOUR, end)
+    if exchange.offset:  # the first answer has the server's time
+        end = exchange.now() - SETTLED
+        answer = await exchange.page(end - HOUR, end)
+    if answer.error is not None:
+        raise answer.error
+    tried = {HOUR: answer}
+    for width in WIDTHS:
+        if answer.is_full:
+            break
+        answer = tried.get(width) or await exchange.page(end - width, end)
+        if answer.error is not None:
+            break
+        tried[width] = answer
+    full = next((width for width, answer in tried.items() if answer.is_full), None)
+    await _narrow(exchange, end, full, tried)
+    full = min((width for width, answer in tried.items() if answer.is_full), default=None)
+    single = max((width for width, answer in tried.items() if answer.rows and not answer.is_full), default=None)
+    if single is None:
+        return "there are no records in the last 30 days" if full is None else "every range has more than a page"
+    sample = Sample(end, end - single, tried[single])
+    if full is not None:
+        sample.full_start, sample.full = end - full, tried[full]
+    for current in range(1, math.ceil(sample.count / sample.small) + 1):
+        sample.pages.append(await exchange.page(sample.start, end, current=current, size=sample.small))
+    return sample
+
+
+async def _narrow(exchange: Exchange, end: int, full: int | None, tried: dict[int, Answer]) -> None:
+    """Try widths between one that has few records and one that has too many, until a page is half full."""
+    low, high = max((width for width in tried if full is None or width < full), default=NARROWEST), full
+    for _ in range(MOST_SEARCHES):
+        rows = tried[low].rows if low in tried else ()
+        if high is None or high <= low + 1 or len(rows) >= ENOUGH * len(tried[high].rows):
+            return
+        width = math.isqrt(low * high)
+        tried[width] = answer = await exchange.page(end - width, end)
+        if answer.error is not None:
+            del tried[width]
+            return
+        low, high = (low, width) if answer.is_full else (width, high)

@@ -1,0 +1,88 @@
+"""An account on a sandbox in virtual time, and a probe of it."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import anyio
+import httpx
+
+from itnio_voice import Credentials
+from itnio_voice._client.probing.findings import Report
+from itnio_voice._client.probing.probe import probe
+from itnio_voice.sandbox import Behaviour, Sandbox
+
+from ...support.virtual_time import START, backend_options
+
+NOW = int(datetime(2026, 9, 10, 12, tzinfo=UTC).timestamp())
+DAY = 86400
+Record = dict[str, Any]
+
+
+def now() -> float:
+    """Return the time of both machines, in Unix seconds: that of the event loop."""
+    return NOW + anyio.current_time() - START
+
+
+def record(submitted: int, random: Random) -> Record:
+    """Return a record with times that differ, and with an id that is in no order."""
+    times = {"submitTime": 0, "callTime": random.randrange(40), "hangupTime": 45 + random.randrange(60)}
+    shown = {name: _shown(submitted + seconds) for name, seconds in times.items()}
+    return {"voiceId": f"{random.getrandbits(64):016x}", **shown}
+
+
+def _shown(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat()
+
+
+def account(random: Random, *, per_day: int = 300, days: int = 40) -> list[Record]:
+    """Return records of the last days, a few of each second."""
+    seconds = (NOW - random.randrange(days * DAY) for _ in range(per_day * days // 3))
+    return [record(second, random) for second in seconds for _ in range(random.randrange(1, 6))]
+
+
+def probed(
+    behaviour: Behaviour,
+    records: list[Record],
+    *,
+    backend: str = "asyncio",
+    rate: float | None = None,
+    minutes: float = 0.0,
+    on_sandbox: Callable[[Sandbox], None] = lambda _: None,
+) -> tuple[Report, Sandbox]:
+    """Probe a sandbox with a behaviour and records; return the report, and the sandbox with its requests."""
+    sandbox = Sandbox(behaviour=behaviour, clock=now)
+
+    async def run() -> Report:
+        sandbox.insert(*records)
+        on_sandbox(sandbox)
+        transport = httpx.ASGITransport(app=sandbox.app)
+        async with httpx.AsyncClient(transport=transport) as client:
+            return await probe(
+                Credentials(sandbox.api_key, sandbox.api_secret),
+                client,
+                base_url="http://127.0.0.1/voice",
+                rate=rate,
+                minutes=minutes,
+                clock=now,
+            )
+
+    try:
+        return anyio.run(run, backend=backend, backend_options=backend_options(backend)), sandbox
+    finally:
+        sandbox.close()
+
+
+def as_json(value: object) -> Any:
+    """Return the value of a switch as the report has it."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return sorted(value) if isinstance(value, frozenset) else value
+
+
+def values(report: Report) -> dict[str, Any]:
+    """Return the values of a report's JSON."""
+    read: dict[str, Any] = json.loads(report.to_json())
+    return read
