@@ -1,15 +1,17 @@
 """The questions about the server as a whole: its clock, its speed, and the form of its answers."""
 
+from collections import Counter
+from collections.abc import Iterable
 from statistics import median
 
-from .answers import PAGE_FIELDS
+from .answers import PAGE_FIELDS, Answer
 from .exchange import Exchange
 from .findings import Finding, certain, likely, not_known
 
 __all__ = ["FORMS", "SERVER", "ask_server", "forms_of"]
 
 SERVER = ("missing_record", "timestamp_tolerance", "clock_skew", "latency")
-FORMS = ("omits", "null_records", "numbers_as_text", "status_as_number", "byte_order_mark", "gzip")
+FORMS = ("duplicates", "omits", "null_records", "numbers_as_text", "status_as_number", "byte_order_mark", "gzip")
 
 FAR_OFF = 600.0
 """The difference of the one timestamp that is sent to measure the tolerance, in seconds."""
@@ -57,8 +59,8 @@ def forms_of(exchange: Exchange) -> list[Finding]:
         return []
     pages = f"{len(forms)} pages"
     sent = frozenset[str]().union(*(form.fields for form in forms))
-    found = [certain("omits", sorted(set(PAGE_FIELDS) - sent), pages)]
-    for name in FORMS[1:-1]:
+    found = [_duplicates(exchange.answers), certain("omits", sorted(set(PAGE_FIELDS) - sent), pages)]
+    for name in FORMS[2:-1]:
         values = {value for form in forms if (value := getattr(form, name)) is not None}
         if len(values) == 1:
             found.append(certain(name, values.pop(), pages))
@@ -68,3 +70,14 @@ def forms_of(exchange: Exchange) -> list[Finding]:
         likely("gzip", value=True, evidence=pages) if exchange.compressed else not_known("gzip", "no answer was gzip")
     )
     return [*found, gzip]
+
+
+def _duplicates(answers: Iterable[Answer]) -> Finding:
+    """Return the share of records that a page has twice."""
+    counts = [Counter(filter(None, answer.ids)) for answer in answers]
+    distinct = set[str]().union(*counts)
+    twice = {voice_id for count in counts for voice_id, times in count.items() if times > 1}
+    if not distinct:
+        return not_known("duplicates", "there are no records with ids")
+    text = f"{len(twice)} of {len(distinct)} records are twice on a page"
+    return likely("duplicates", round(len(twice) / len(distinct), 3), text)

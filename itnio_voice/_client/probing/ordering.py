@@ -36,6 +36,8 @@ class Listings:
 async def ask_order(exchange: Exchange, sample: Sample) -> list[Finding]:
     """Request the same pages again, and the first half of a full page."""
     again = await exchange.page(sample.start, sample.end)
+    if set(again.ids) != set(sample.single.ids):
+        return [not_known("order", "the same request has other records the second time")]
     same = [(sample.single.rows, again.rows)]
     pages = sample.pages if sample.is_listed else sample.pages[:1]
     other = [(sample.single.rows, tuple(row for page in pages for row in page.rows))]
@@ -52,17 +54,17 @@ async def ask_order(exchange: Exchange, sample: Sample) -> list[Finding]:
 def order_of(listings: Listings, times: Iterable[str]) -> Finding:
     """Return the order of records; `times` are the times that it may be by, the most probable first."""
     lists = list(listings.all)
-    if max((len({row.voice_id for row in rows}) for rows in lists), default=0) < FEWEST_TIMES:
-        return not_known("order", "there are too few records")
+    found = None
     for name in times:
-        if not all(name in row.times for rows in lists for row in rows):
-            continue
-        if any(len({row.times[name] for row in rows}) >= FEWEST_TIMES for rows in lists):
-            ups, downs = ([_is_sorted(rows, name, sign) for rows in lists] for sign in (1, -1))
-            if all(ups):
+        if all(name in row.times for rows in lists for row in rows):
+            if max((len({row.times[name] for row in rows}) for rows in lists), default=0) < FEWEST_TIMES:
+                return not_known("order", f"there are fewer than {FEWEST_TIMES} records of different times")
+            if all(_is_sorted(rows, name, 1) for rows in lists):
                 return _ascending(listings, name)
-            if all(downs):
-                return certain("order", "descending", f"sorted by {name}, newest first")
+            if all(_is_sorted(rows, name, -1) for rows in lists):
+                found = found or name
+    if found is not None:
+        return certain("order", "descending", f"sorted by {found}, newest first")
     if all(left.voice_id <= right.voice_id for rows in lists for left, right in pairwise(rows)):
         return certain("order", "by_id", "sorted by voiceId and by no time")
     pairs = (*listings.same_request, *listings.other_pages)

@@ -11,7 +11,7 @@ from .sample import WIDTHS, Sample
 
 __all__ = ["PAGES", "SIZES", "TOTALS", "ask_pages", "ask_sizes", "ask_totals"]
 
-PAGES = ("past_last", "endless", "always_first_page", "duplicates")
+PAGES = ("past_last", "endless", "always_first_page")
 SIZES = ("max_size", "sizes")
 TOTALS = ("total_of_page", "total_one_short", "total_cap")
 
@@ -32,12 +32,9 @@ async def _past(exchange: Exchange, sample: Sample, extra: int) -> Answer:
 
 
 def _pages(sample: Sample, past: list[Answer]) -> Iterator[Finding]:
-    distinct = len(set(sample.single.ids))
-    repeated = sample.count - distinct
-    yield likely("duplicates", round(repeated / distinct, 3), f"{repeated} of {distinct} records are listed twice")
     first = f"of {sample.count} records on pages of {sample.small}"
     if len(sample.pages) < 2 or not all(page.rows for page in sample.pages[:2]):  # noqa: PLR2004 -- the first two
-        yield from (not_known(name, f"there is no second page {first}") for name in PAGES[:3])
+        yield from (not_known(name, f"there is no second page {first}") for name in PAGES)
         return
     yield certain("always_first_page", sample.always_first, f"pages 1 and 2 {first}")
     if not past:
@@ -51,7 +48,9 @@ def _pages(sample: Sample, past: list[Answer]) -> Iterator[Finding]:
     new = [[voice_id for voice_id in page.ids if voice_id not in sample.single.ids] for page in past]
     if new[0] and new[1] and len(one.rows) == len(two.rows) == 1 and one.ids != two.ids:
         counted = one.total is not None and two.total is not None and two.total > one.total
-        yield certain("endless", "counted" if counted else "uncounted", "each page past the last has one more record")
+        is_sure = two.total is not None
+        text = "each page past the last has one more record"
+        yield (certain if is_sure else likely)("endless", "counted" if counted else "uncounted", text)
         yield not_known("past_last", "there is no last page")
         return
     if new[0] or new[1]:
@@ -109,7 +108,7 @@ async def ask_totals(exchange: Exchange, sample: Sample) -> list[Finding]:
         return [not_known(name, "the pages could not be listed") for name in TOTALS]
     one = await exchange.page(sample.start, sample.end, size=1)
     extra = max(reported - count, 0)  # of an endless list
-    of_page = reported == count + extra and all(page.total == len(page.rows) + extra for page in sample.pages)
+    of_page = reported == count + extra and all(_is_of_page(page, extra) for page in sample.pages)
     found = [certain("total_of_page", of_page, f"totals of {count} records on pages of {sample.small}")]
     if of_page:
         return [*found, *(not_known(name, "the total is that of the page") for name in TOTALS[1:])]
@@ -122,6 +121,11 @@ async def ask_totals(exchange: Exchange, sample: Sample) -> list[Finding]:
     else:
         found.append(not_known("total_one_short", "there are too few records"))
     return [*found, await _cap(exchange, sample)]
+
+
+def _is_of_page(page: Answer, extra: int) -> bool:
+    """Return whether a page's total is the number of its records; an endless list may add one for each page."""
+    return page.total is not None and 0 <= page.total - len(page.rows) - extra < page.requested
 
 
 async def _cap(exchange: Exchange, sample: Sample) -> Finding:

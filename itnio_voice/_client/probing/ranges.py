@@ -20,10 +20,13 @@ APART = 4
 """The number of seconds from which two times of a record are in different ranges."""
 WITNESSES = 2
 """The number of records that are requested at the end of a range."""
-AGES = (1, 3, 7, 14, 21, 29, 31, 45, 59, 60, 61, 62, 63, 75, 89, 92, 100, 120, 150, 182, 240, 300, 366, 550, 731, 1100)
+AGES = (*range(1, 101), 120, 150, 182, 240, 300, 366, 550, 731, 1100)
+"""Ages of a range in days, to search for the oldest one."""
+ROUNDING = DAY // 2
+"""A range starts this many seconds later than its age in days, so that a retention of whole days is found exactly."""
 USUAL_SPAN = 31 * DAY
 """The longest range by the vendor's pages."""
-SPANS = (HOUR, 6 * HOUR, 12 * HOUR, *(days * DAY for days in range(1, 63)), *(days * DAY for days in AGES[14:]))
+SPANS = (HOUR, 6 * HOUR, 12 * HOUR, *(days * DAY for days in AGES))
 
 
 async def ask_selection(exchange: Exchange, sample: Sample) -> list[Finding]:
@@ -125,7 +128,7 @@ async def ask_limits(exchange: Exchange) -> list[Finding]:
     found = [_future(future)]
 
     async def accepts_age(days: int) -> bool | None:
-        start = exchange.now() - days * DAY + HOUR
+        start = exchange.now() - days * DAY + ROUNDING
         return _accepted(await exchange.page(start, start + 2, size=5))
 
     kept = await _last(AGES, accepts_age)

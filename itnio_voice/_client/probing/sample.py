@@ -12,7 +12,7 @@ __all__ = ["DAY", "HOUR", "WIDTHS", "Sample", "find_sample"]
 HOUR, DAY = 3600, 86400
 SETTLED = 15 * 60
 """The age in seconds from which records are studied: younger ones may still appear or change."""
-WIDTHS = (HOUR, DAY, 7 * DAY, 30 * DAY)
+WIDTHS = (HOUR, 6 * HOUR, DAY, 7 * DAY, 30 * DAY)
 NARROWEST = 8
 MOST_SEARCHES = 5
 ENOUGH = 0.5
@@ -51,13 +51,18 @@ class Sample:
 
     @property
     def always_first(self) -> bool:
-        """Whether the second page is the first one again."""
-        return len(self.pages) > 1 and bool(self.pages[1].rows) and self.pages[1].ids == self.pages[0].ids
+        """Whether the second page is the first one again: most of its records are, in whichever order."""
+        if len(self.pages) < 2:  # noqa: PLR2004 -- both
+            return False
+        first, second = (set(page.ids) for page in self.pages[:2])
+        return len(first & second) > len(first) / 2
 
     @property
     def is_listed(self) -> bool:
-        """Whether the smaller pages were received, at least two of them, and are different pages."""
-        return len(self.pages) > 1 and not self.always_first and all(page.error is None for page in self.pages)
+        """Whether the smaller pages, at least two of them, were received and have the same records as the single one."""
+        listed = {voice_id for page in self.pages for voice_id in page.ids}
+        is_complete = all(page.error is None for page in self.pages) and listed <= set(self.single.ids)
+        return len(self.pages) > 1 and not self.always_first and is_complete
 
 
 async def find_sample(exchange: Exchange) -> Sample | str:

@@ -26,11 +26,10 @@ def now() -> float:
     return NOW + anyio.current_time() - START
 
 
-def record(submitted: int, random: Random) -> Record:
-    """Return a record with times that differ, and with an id that is in no order."""
-    times = {"submitTime": 0, "callTime": random.randrange(40), "hangupTime": 45 + random.randrange(60)}
-    shown = {name: _shown(submitted + seconds) for name, seconds in times.items()}
-    return {"voiceId": f"{random.getrandbits(64):016x}", **shown}
+def record(submitted: int, voice_id: str, *, wait: int = 11, length: int = 60) -> Record:
+    """Return a record that was called `wait` seconds after its submit time, for `length` seconds."""
+    times = {"submitTime": submitted, "callTime": submitted + wait, "hangupTime": submitted + wait + length}
+    return {"voiceId": voice_id, **{name: _shown(second) for name, second in times.items()}}
 
 
 def _shown(second: int) -> str:
@@ -38,9 +37,13 @@ def _shown(second: int) -> str:
 
 
 def account(random: Random, *, per_day: int = 300, days: int = 40) -> list[Record]:
-    """Return records of the last days, a few of each second."""
-    seconds = (NOW - random.randrange(days * DAY) for _ in range(per_day * days // 3))
-    return [record(second, random) for second in seconds for _ in range(random.randrange(1, 6))]
+    """Return records of the last days: up to five in a second, of all times, and with ids that are in no order."""
+    records = []
+    for _ in range(per_day * days // 3):
+        at, wait, length = NOW - random.randrange(days * DAY), random.randrange(40), random.randrange(5, 60)
+        for _ in range(random.randrange(1, 6)):
+            records.append(record(at, f"{random.getrandbits(64):016x}", wait=wait, length=length))
+    return records
 
 
 def probed(

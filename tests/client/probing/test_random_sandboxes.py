@@ -14,12 +14,14 @@ from typing import Any
 import attrs
 import pytest
 
+from itnio_voice._client.probing.probe import most_requests
 from itnio_voice.sandbox import Behaviour
 
 from .account import account, as_json, probed, values
 
 SANDBOXES = int(os.environ.get("ITNIO_PROBED_SANDBOXES", "8"))
 DEFAULT = Behaviour()
+LOWEST_CAP = 40
 CHOICES: Mapping[str, Sequence[Any]] = {
     "ends": ("[)", "[]", "(]", "()"),
     "selects_by": ("submit_time", "call_time", "hangup_time"),
@@ -27,7 +29,7 @@ CHOICES: Mapping[str, Sequence[Any]] = {
     "past_last": ("empty", "first", "first_silent"),
     "always_first_page": (False, False, False, True),
     "endless": ("never", "never", "uncounted", "counted"),
-    "total_cap": (None, None, 40, 1000, 5000),
+    "total_cap": (None, None, LOWEST_CAP, 1000, 5000),
     "total_of_page": (False, False, False, True),
     "total_one_short": (False, True),
     "duplicates": (0.0, 0.0, 0.2),
@@ -49,6 +51,7 @@ CHOICES: Mapping[str, Sequence[Any]] = {
     "byte_order_mark": (False, True),
     "gzip": (False, True),
 }
+PER_DAY = 300
 TOTALS = {"total_of_page", "total_one_short", "total_cap"}
 AT_LEAST = {"timestamp_tolerance"}
 ABOUT = {"duplicates": 0.15, "clock_skew": 1.0}
@@ -64,22 +67,28 @@ def drawn(random: Random) -> dict[str, Any]:
 
 
 def hidden(switches: Mapping[str, Any]) -> set[str]:
-    """Return the switches without an effect on an answer to any client, because of others."""
+    """Return the switches that others hide from every client, or for which the account has too few records."""
     names = set[str]()
+    omits = switches.get("omits", ())
+    span = min(switches.get("max_span", DEFAULT.max_span), DEFAULT.max_span)
     if switches.get("always_first_page"):
         names |= {"past_last", "endless", *TOTALS}
     if switches.get("endless", "never") != "never":
         names |= {"past_last"}
-    if "total" in switches.get("omits", ()):
-        names |= TOTALS
+    if "total" in omits:
+        names |= TOTALS | ({"endless"} if switches.get("endless") == "counted" else set())
     if switches.get("total_of_page"):
-        names |= {"total_one_short", "total_cap"}
-    if not switches.get("refuses_beyond_retention", True) or switches.get("retention", 0) is None:
-        names |= {"retention", "refuses_beyond_retention"} - (
-            {"refuses_beyond_retention"} if "retention" not in switches else set()
-        )
-    if switches.get("retention") == timedelta(days=30) and switches.get("max_span") == timedelta(days=45):
-        names |= {"max_span"}
+        names |= {"total_one_short", "total_cap"} | ({"max_size"} if "size" in omits else set())
+    if switches.get("total_cap") == LOWEST_CAP:
+        names |= {"total_one_short"}
+    if "current" in omits and switches.get("past_last") == "first":
+        names |= {"past_last"}
+    if (switches.get("total_cap") or 0) > PER_DAY * span.days:
+        names |= {"total_cap"}
+    if switches.get("retention", DEFAULT.retention) is None or not switches.get("refuses_beyond_retention", True):
+        names |= {"retention"}
+    if switches.get("retention", DEFAULT.retention) == timedelta(days=30):
+        names |= {"max_span"} if span == DEFAULT.max_span else set()
     return names
 
 
@@ -95,7 +104,7 @@ def outcome(seed: int) -> tuple[dict[str, Any], dict[str, str]]:
     random = Random(seed)
     switches = drawn(random)
     behaviour = Behaviour(**switches)
-    report, _ = probed(behaviour, account(random), backend=random.choice(("asyncio", "trio")))
+    report, _ = probed(behaviour, account(random, per_day=PER_DAY), backend=random.choice(("asyncio", "trio")))
     found = values(report)
     results = {}
     for name in CHOICES:
@@ -104,6 +113,7 @@ def outcome(seed: int) -> tuple[dict[str, Any], dict[str, str]]:
             results[name] = "not known"
         else:
             results[name] = "found" if is_found(name, value, found[name]) else f"wrong: {found[name]}"
+    assert report.requests <= most_requests()
     return switches, results
 
 
