@@ -167,9 +167,10 @@ class Exchange:
         """
         shift = (self.offset or 0.0) + ahead
         transport = self._new_transport(_ONCE, lambda: self.clock() + shift)
-        if self.rate:
-            await anyio.sleep(1 / self.rate)  # the pace of the other transport
+        pause = 1 / self.rate if self.rate else 0.0  # the two transports do not know of each other
+        await anyio.sleep(pause)
         result = await self._send(self._unknown_record, self._read_missing, transport, final=())
+        await anyio.sleep(pause)
         return False if isinstance(result, TimestampExpiredError) else not isinstance(result, TransportError) or None
 
     @property

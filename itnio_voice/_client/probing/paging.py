@@ -1,7 +1,5 @@
 """The questions about pages: what lies past the last one, their sizes, and their totals."""
 
-from collections.abc import Iterator
-
 from ..._model.errors import TimeRangeError
 from ..._wire.pages import LARGEST_PAGE
 from .answers import Answer
@@ -21,52 +19,46 @@ SLACK = 3
 """The difference of totals that is not a cap: records on the second between two ranges, and totals that are one off."""
 
 
-async def ask_pages(exchange: Exchange, sample: Sample) -> Iterator[Finding]:
-    """Request the two pages past the last one."""
-    return _pages(sample, [await _past(exchange, sample, extra) for extra in (1, 2) if sample.is_listed])
-
-
-async def _past(exchange: Exchange, sample: Sample, extra: int) -> Answer:
-    current = len(sample.pages) + extra
-    return await exchange.page(sample.start, sample.end, current=current, size=sample.small)
-
-
-def _pages(sample: Sample, past: list[Answer]) -> Iterator[Finding]:
-    first = f"of {sample.count} records on pages of {sample.small}"
+async def ask_pages(exchange: Exchange, sample: Sample) -> list[Finding]:
+    """Compare the first two pages, and request the two past the last one."""
+    text = f"of {sample.count} records on pages of {sample.small}"
     if len(sample.pages) < 2 or not all(page.rows for page in sample.pages[:2]):  # noqa: PLR2004 -- the first two
-        yield from (not_known(name, f"there is no second page {first}") for name in PAGES)
-        return
-    yield certain("always_first_page", sample.always_first, f"pages 1 and 2 {first}")
-    if not past:
-        yield from (not_known(name, "the pages could not be listed") for name in PAGES[:2])
-        return
-    one, two = past
+        return [not_known(name, f"there is no second page {text}") for name in PAGES]
+    always_first = certain("always_first_page", sample.always_first, f"pages 1 and 2 {text}")
+    if not sample.is_listed:
+        return [always_first, *_unknown("the pages could not be listed")]
+    last = len(sample.pages)
+    one, two = [
+        await exchange.page(sample.start, sample.end, current=current, size=sample.small)
+        for current in (last + 1, last + 2)
+    ]
+    return [always_first, *_past_last(sample, one, two)]
+
+
+def _unknown(reason: str) -> list[Finding]:
+    return [not_known(name, reason) for name in ("past_last", "endless")]
+
+
+def _past_last(sample: Sample, one: Answer, two: Answer) -> list[Finding]:
+    """Return the findings for the two pages past the last one."""
     if one.error or two.error:
-        refusal = (one if one.error else two).refusal
-        yield from (not_known(name, f"a page past the last is {refusal}") for name in PAGES[:2])
-        return
-    new = [[voice_id for voice_id in page.ids if voice_id not in sample.single.ids] for page in past]
-    if new[0] and new[1] and len(one.rows) == len(two.rows) == 1 and one.ids != two.ids:
-        counted = one.total is not None and two.total is not None and two.total > one.total
-        is_sure = two.total is not None
-        text = "each page past the last has one more record"
-        yield (certain if is_sure else likely)("endless", "counted" if counted else "uncounted", text)
-        yield not_known("past_last", "there is no last page")
-        return
-    if new[0] or new[1]:
-        yield from (
-            not_known(name, "pages past the last have records that the range did not have") for name in PAGES[:2]
-        )
-        return
-    yield certain("endless", "never", "no page past the last has another record")
+        return _unknown(f"a page past the last is {(one if one.error else two).refusal}")
+    new = [set(page.ids) - set(sample.single.ids) for page in (one, two)]
+    if len(one.rows) == len(two.rows) == len(new[0]) == len(new[1]) == 1 and new[0] != new[1]:
+        # A total that is that of the page, or one too low, still grows from one page to the next if it counts them.
+        totals = [page.total for page in (sample.pages[0], one, two) if page.total is not None]
+        counted = "counted" if totals[-1:] > [min(totals, default=0)] else "uncounted"
+        endless = (certain if totals else likely)("endless", counted, "each page past the last has one more record")
+        return [endless, not_known("past_last", "there is no last page")]
+    if any(new):
+        return _unknown("pages past the last have records that the range did not have")
+    endless = certain("endless", "never", "no page past the last has another record")
     if not one.rows:
-        yield certain("past_last", "empty", "the page past the last has no records")
-    elif one.current == 1:
-        yield certain("past_last", "first", "the page past the last is the first one, with its number")
-    else:
-        is_sure = one.current is not None
-        text = "the page past the last has the records of the first one"
-        yield (certain if is_sure else likely)("past_last", "first_silent", text)
+        return [endless, certain("past_last", "empty", "the page past the last has no records")]
+    if one.current == 1:
+        return [endless, certain("past_last", "first", "the page past the last is the first one, with its number")]
+    found = certain if one.current is not None else likely
+    return [endless, found("past_last", "first_silent", "the page past the last has the records of the first one")]
 
 
 async def ask_sizes(exchange: Exchange, sample: Sample) -> list[Finding]:
@@ -131,11 +123,7 @@ def _is_of_page(page: Answer, extra: int) -> bool:
 async def _cap(exchange: Exchange, sample: Sample) -> Finding:
     """Compare the total of the widest range with those of its halves, and look past it if they do not add up."""
     end = sample.end
-    for width in reversed(WIDTHS):
-        start = end - width
-        widest = await exchange.page(start, end, size=5)
-        if not isinstance(widest.error, TimeRangeError):
-            break
+    start, widest = await _widest(exchange, end)
     middle = (start + end) // 2
     halves = [await exchange.page(start, middle, size=5), await exchange.page(middle, end, size=5)]
     total, early, late = (answer.total for answer in (widest, *halves))
@@ -148,3 +136,13 @@ async def _cap(exchange: Exchange, sample: Sample) -> Finding:
     if beyond.rows and not set(beyond.ids) & set(widest.ids):
         return certain("total_cap", total, f"{evidence}; there are records past it")
     return not_known("total_cap", f"the total is {total}, but {evidence}")
+
+
+async def _widest(exchange: Exchange, end: int) -> tuple[int, Answer]:
+    """Return the start of the widest range that is not refused for its length, and its answer."""
+    *narrower, width = WIDTHS
+    answer = await exchange.page(end - width, end, size=5)
+    while narrower and isinstance(answer.error, TimeRangeError):
+        width = narrower.pop()
+        answer = await exchange.page(end - width, end, size=5)
+    return end - width, answer

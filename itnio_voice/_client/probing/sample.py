@@ -59,7 +59,7 @@ class Sample:
 
     @property
     def is_listed(self) -> bool:
-        """Whether the smaller pages, at least two of them, were received and have the same records as the single one."""
+        """Whether there are several smaller pages, all of them received, with the records of the single one."""
         listed = {voice_id for page in self.pages for voice_id in page.ids}
         is_complete = all(page.error is None for page in self.pages) and listed <= set(self.single.ids)
         return len(self.pages) > 1 and not self.always_first and is_complete

@@ -35,7 +35,7 @@ def seconds(text: str) -> float:
 
 
 def page(query: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an honest page: the start of a range is exclusive, the end is inclusive, and the newest record is first."""
+    """Return an honest page: only the end of a range is inclusive, and the newest record is first."""
     start, end = (seconds(query["params"][name]) for name in ("strTime", "endTime"))
     rows = [row for row in ROWS if start < seconds(row["submitTime"]) <= end]
     first = (query["current"] - 1) * query["size"]
@@ -145,7 +145,8 @@ def test_a_server_that_breaks_down_is_left_alone() -> None:
 
     def serve(request: httpx.Request, query: Mapping[str, Any]) -> httpx.Response:
         if next(answers, None) is None:
-            raise httpx.ConnectError("refused")
+            message = "refused"
+            raise httpx.ConnectError(message)
         return honest(request, query)
 
     with pytest.raises(TransportError) as raised:

@@ -19,7 +19,7 @@ from itnio_voice.sandbox import Behaviour
 
 from .account import account, as_json, probed, values
 
-SANDBOXES = int(os.environ.get("ITNIO_PROBED_SANDBOXES", "8"))
+SANDBOXES = int(os.environ.get("ITNIO_PROBED_SANDBOXES", "6"))
 DEFAULT = Behaviour()
 LOWEST_CAP = 40
 CHOICES: Mapping[str, Sequence[Any]] = {
@@ -29,7 +29,7 @@ CHOICES: Mapping[str, Sequence[Any]] = {
     "past_last": ("empty", "first", "first_silent"),
     "always_first_page": (False, False, False, True),
     "endless": ("never", "never", "uncounted", "counted"),
-    "total_cap": (None, None, LOWEST_CAP, 1000, 5000),
+    "total_cap": (None, None, LOWEST_CAP, 1000, 2500),
     "total_of_page": (False, False, False, True),
     "total_one_short": (False, True),
     "duplicates": (0.0, 0.0, 0.2),
