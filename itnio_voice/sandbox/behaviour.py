@@ -250,7 +250,7 @@ class Behaviour:
         """Return the behaviour that `itnio-voice probe --json` has found: its JSON, or the object in it.
 
         Its keys are names of these fields, and durations are in seconds. A field that is missing keeps its default. The
-        key `confidence` is not used.
+        keys `confidence` and `evidence` are not used.
 
         Raises:
             ValueError: if it is not a JSON object, for an unknown key, and for a value that a switch does not accept.
@@ -259,7 +259,7 @@ class Behaviour:
 
 
 _NOT_PROBED = {"faults", "allowed_addresses", "locked"}
-_CONFIDENCE = "confidence"
+_NOT_SWITCHES = {"confidence", "evidence"}
 
 
 def _switches(report: str | bytes | Mapping[str, Any], types: Mapping[str, Any]) -> dict[str, Any]:
@@ -273,11 +273,11 @@ def _switches(report: str | bytes | Mapping[str, Any], types: Mapping[str, Any])
     if not isinstance(report, Mapping):
         message = f"a probe's report must be a JSON object, not {report!r:.80}"
         raise ValueError(message)  # noqa: TRY004 -- an invalid file is a ValueError
-    unknown = sorted(str(name) for name in report.keys() - (types.keys() - _NOT_PROBED) - {_CONFIDENCE})
+    unknown = sorted(str(name) for name in report.keys() - (types.keys() - _NOT_PROBED) - _NOT_SWITCHES)
     if unknown:
         message = f"a probe does not report {', '.join(unknown):.200}: its keys are fields of Behaviour"
         raise ValueError(message)
-    return {name: _switch(name, value, types[name]) for name, value in report.items() if name != _CONFIDENCE}
+    return {name: _switch(name, value, types[name]) for name, value in report.items() if name not in _NOT_SWITCHES}
 
 
 def _switch(name: str, value: Any, kind: Any) -> Any:

@@ -21,6 +21,7 @@ REPORT: dict[str, Any] = {
     "clock_skew": -7.5,
     "omits": ["total", "pages"],
     "confidence": {"ends": "certain", "selects_by": "not known"},
+    "evidence": {"ends": "2 records on the boundary"},
 }
 
 

@@ -65,6 +65,7 @@ class Report:
         return {finding.name: finding.value for finding in self.findings if finding.is_known}
 
     def to_json(self) -> str:
-        """Return the known values under their names, with all confidences under `confidence`, as JSON."""
+        """Return the known values under their names as JSON, with the confidence and the evidence of all findings."""
         confidence = {finding.name: finding.confidence for finding in self.findings}
-        return json.dumps({**self.values, "confidence": confidence}, indent=2)
+        evidence = {finding.name: finding.evidence for finding in self.findings}
+        return json.dumps({**self.values, "confidence": confidence, "evidence": evidence}, indent=2)

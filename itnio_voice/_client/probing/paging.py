@@ -85,7 +85,7 @@ async def ask_sizes(exchange: Exchange, sample: Sample) -> list[Finding]:
 def _largest(sample: Sample) -> Finding:
     text = f"for a size of {LARGEST_PAGE}"
     if sample.full is not None:
-        return certain("max_size", len(sample.full.rows), f"the page of a longer list {text}")
+        return certain("max_size", len(sample.full.rows), f"a page of a longer list, {text}")
     if sample.single.sent_size is not None:
         return likely("max_size", sample.single.sent_size, f"by the answer's own number, {text}")
     return not_known("max_size", "there are too few records for a full page")
@@ -109,7 +109,11 @@ async def ask_totals(exchange: Exchange, sample: Sample) -> list[Finding]:
         return [*found, short, certain("total_cap", reported, f"the total of {count} records")]
     if one.total in (reported, reported - 1) and count > 1:
         is_short = one.total == reported - 1
-        found.append(certain("total_one_short", is_short, f"a total of {one.total} in place of {reported}"))
+        found.append(
+            certain(
+                "total_one_short", is_short, f"totals of {one.total} and {reported} on pages of 1 and {LARGEST_PAGE}"
+            )
+        )
     else:
         found.append(not_known("total_one_short", "there are too few records"))
     return [*found, await _cap(exchange, sample)]

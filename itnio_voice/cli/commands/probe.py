@@ -25,7 +25,7 @@ async def run(accounts: AccountOptions, *, sip: bool, rate: float, minutes: floa
         raise UsageError(message)
     (account,) = found
     most = most_requests(minutes)
-    seconds = math.ceil(max(most / rate, minutes * 60))
+    seconds = math.ceil(most_requests() / rate + minutes * 60)
     print_error(f"at most {most} reads of {account.name}, for at most about {seconds} s")
     with usage():
         client = make_client(1, account.base_url)
@@ -49,8 +49,9 @@ async def run(accounts: AccountOptions, *, sip: bool, rate: float, minutes: floa
 def _table(report: Report) -> Table:
     """Return the findings as a table."""
     table = Table(box=SIMPLE_HEAD, caption=f"{report.requests} requests")
-    for name in ("question", "answer", "confidence", "evidence"):
-        table.add_column(name)
+    for name in ("question", "answer", "confidence"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("evidence")
     for finding in report.findings:
         table.add_row(finding.name, cell(_shown(finding)), finding.confidence, cell(finding.evidence))
     return table

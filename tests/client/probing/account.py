@@ -1,7 +1,6 @@
 """An account on a sandbox in virtual time, and a probe of it."""
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -50,21 +49,26 @@ def probed(
     behaviour: Behaviour,
     records: list[Record],
     *,
+    sandbox: Sandbox | None = None,
     backend: str = "asyncio",
     rate: float | None = None,
     minutes: float = 0.0,
-    on_sandbox: Callable[[Sandbox], None] = lambda _: None,
 ) -> tuple[Report, Sandbox]:
-    """Probe a sandbox with a behaviour and records; return the report, and the sandbox with its requests."""
-    sandbox = Sandbox(behaviour=behaviour, clock=now)
+    """Probe a sandbox with a behaviour and records; return the report, and the sandbox with its requests.
+
+    The sandbox is a new one, or one of the caller, which gets the records unless it has some.
+    """
+    used = sandbox or Sandbox(clock=now)
+    used.behaviour = behaviour
+    used.reset_requests()
 
     async def run() -> Report:
-        sandbox.insert(*records)
-        on_sandbox(sandbox)
-        transport = httpx.ASGITransport(app=sandbox.app)
-        async with httpx.AsyncClient(transport=transport) as client:
+        if not used.ids():
+            used.insert(*records)
+        transport = httpx.ASGITransport(app=used.app)
+        async with httpx.AsyncClient(transport=transport, verify=False) as client:  # noqa: S501 -- there is no network
             return await probe(
-                Credentials(sandbox.api_key, sandbox.api_secret),
+                Credentials(used.api_key, used.api_secret),
                 client,
                 base_url="http://127.0.0.1/voice",
                 rate=rate,
@@ -73,9 +77,10 @@ def probed(
             )
 
     try:
-        return anyio.run(run, backend=backend, backend_options=backend_options(backend)), sandbox
+        return anyio.run(run, backend=backend, backend_options=backend_options(backend)), used
     finally:
-        sandbox.close()
+        if sandbox is None:
+            used.close()
 
 
 def as_json(value: object) -> Any:

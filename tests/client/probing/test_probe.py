@@ -1,5 +1,6 @@
 """The probe on sandboxes in virtual time: each switch alone, its pace, its privacy, and how late records appear."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -7,12 +8,12 @@ from typing import Any
 import attrs
 import pytest
 
-from itnio_voice import AuthenticationError, IPRestrictedError, UserLockedError
+from itnio_voice import IPRestrictedError, UserLockedError
 from itnio_voice._client.probing.findings import Finding
 from itnio_voice._client.probing.probe import NAMES, most_requests
 from itnio_voice.sandbox import Behaviour, Sandbox
 
-from .account import NOW, account, probed, record, values
+from .account import NOW, account, now, probed, record, values
 from .test_random_sandboxes import CHOICES, DEFAULT, is_found
 
 RECORDS = account(Random(1), per_day=90, days=31)
@@ -26,7 +27,15 @@ UNLIMITED = [("retention", None)]
 """Switches that no answer shows: no limit is not told from an answer without the expired records."""
 
 
-def findings(behaviour: Behaviour, records: list[Any] = RECORDS, **options: Any) -> dict[str, Finding]:
+@pytest.fixture(scope="module")
+def filled() -> Iterator[Sandbox]:
+    """Return a sandbox that keeps the records of the first probe."""
+    sandbox = Sandbox(clock=now)
+    yield sandbox
+    sandbox.close()
+
+
+def findings(behaviour: Behaviour, records: list[Any], **options: Any) -> dict[str, Finding]:
     """Probe a sandbox, and return the findings by name."""
     report, _ = probed(behaviour, records, **options)
     return {finding.name: finding for finding in report.findings}
@@ -35,10 +44,10 @@ def findings(behaviour: Behaviour, records: list[Any] = RECORDS, **options: Any)
 @pytest.mark.parametrize(
     ("name", "value"), [each for each in ALONE if each not in UNLIMITED], ids=lambda value: str(value).replace(" ", "-")
 )
-def test_each_switch_is_found(name: str, value: Any) -> None:
+def test_each_switch_is_found(name: str, value: Any, filled: Sandbox) -> None:
     """A sandbox that differs in one switch is reported with it, and with no other wrong value."""
     behaviour = attrs.evolve(DEFAULT, **{name: value})
-    report, _ = probed(behaviour, RECORDS)
+    report, _ = probed(behaviour, RECORDS, sandbox=filled)
     found = values(report)
 
     assert is_found(name, attrs.asdict(behaviour)[name], found[name])
@@ -46,20 +55,20 @@ def test_each_switch_is_found(name: str, value: Any) -> None:
     assert {} == {other: found[other] for other in others if not is_found(other, others[other], found[other])}
 
 
-def test_the_report_makes_a_sandbox_that_behaves_like_the_server() -> None:
+def test_the_report_makes_a_sandbox_that_behaves_like_the_server(filled: Sandbox) -> None:
     """A probe of a sandbox that was made from a report has the same report."""
     behaviour = Behaviour(ends="[)", order="descending", past_last="first", max_size=50, latency=0.25)
-    report, _ = probed(behaviour, RECORDS)
+    report, _ = probed(behaviour, RECORDS, sandbox=filled)
     copy = Behaviour.from_probe(report.to_json())
 
-    assert report.values == probed(copy, RECORDS)[0].values
+    assert report.values == probed(copy, RECORDS, sandbox=filled)[0].values
     assert behaviour == attrs.evolve(copy, latency=0.25)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_requests_are_paced_and_few(backend: str) -> None:
+def test_requests_are_paced_and_few(backend: str, filled: Sandbox) -> None:
     """At the default rate, there is a second between two requests, and the number of requests has its limit."""
-    report, sandbox = probed(Behaviour(), RECORDS, backend=backend, rate=1.0)
+    report, sandbox = probed(Behaviour(), RECORDS, sandbox=filled, backend=backend, rate=1.0)
     at = [request.at for request in sandbox.requests]
 
     assert report.requests == len(at) <= most_requests()
@@ -67,9 +76,9 @@ def test_requests_are_paced_and_few(backend: str) -> None:
     assert all(request.path.startswith("/recordGroup") for request in sandbox.requests)
 
 
-def test_one_request_has_a_wrong_timestamp() -> None:
+def test_one_request_has_a_wrong_timestamp(filled: Sandbox) -> None:
     """One refused timestamp is enough for the tolerance: no account is locked by the probe."""
-    _, sandbox = probed(Behaviour(), RECORDS)
+    _, sandbox = probed(Behaviour(), RECORDS, sandbox=filled)
 
     assert ["-16"] == [request.answered for request in sandbox.requests if request.answered in {"-1", "-16"}]
 
@@ -104,9 +113,9 @@ def test_a_busy_account_is_probed() -> None:
     assert ("heap", "()") == (found["order"].value, found["ends"].value)
 
 
-def test_nothing_of_a_record_is_in_the_report() -> None:
+def test_nothing_of_a_record_is_in_the_report(filled: Sandbox) -> None:
     """Neither ids nor times nor other texts of records are in the JSON or in the evidence."""
-    report, _ = probed(Behaviour(), RECORDS)
+    report, _ = probed(Behaviour(), RECORDS, sandbox=filled)
     shown = report.to_json() + repr(report)
 
     assert [] == [row["voiceId"] for row in RECORDS if row["voiceId"] in shown or row["submitTime"] in shown]
@@ -119,26 +128,12 @@ def test_nothing_of_a_record_is_in_the_report() -> None:
         (Behaviour(allowed_addresses=frozenset({"10.0.0.1"})), IPRestrictedError),
     ],
 )
-def test_a_refused_account_ends_the_probe(behaviour: Behaviour, error: type[Exception]) -> None:
+def test_a_refused_account_ends_the_probe(behaviour: Behaviour, error: type[Exception], filled: Sandbox) -> None:
     """A refusal that each request would have ends the probe with the first one."""
-    sandboxes: list[Sandbox] = []
     with pytest.raises(error):
-        probed(behaviour, RECORDS, on_sandbox=sandboxes.append)
+        probed(behaviour, RECORDS, sandbox=filled)
 
-    assert 1 == len(sandboxes[0].requests)
-
-
-def test_wrong_credentials_are_sent_once() -> None:
-    """A wrong secret ends the probe with the first request: repeating it could lock the account."""
-    sandboxes: list[Sandbox] = []
-
-    def change(sandbox: Sandbox) -> None:
-        sandboxes.append(sandbox)
-        sandbox.accounts[sandbox.api_key] = "another"
-
-    with pytest.raises(AuthenticationError):
-        probed(Behaviour(), RECORDS, on_sandbox=change)
-    assert 1 == len(sandboxes[0].requests)
+    assert 1 == len(filled.requests)
 
 
 @pytest.mark.parametrize("minutes", [-1.0, float("nan"), float("inf")])
@@ -173,8 +168,8 @@ def test_late_records_are_measured(backend: str, changes: dict[str, Any], expect
     assert len(sandbox.requests) <= most_requests(10.0)
 
 
-def test_without_minutes_nothing_is_watched() -> None:
+def test_without_minutes_nothing_is_watched(filled: Sandbox) -> None:
     """The watch is optional."""
-    found = findings(Behaviour(late_share=1.0))
+    found = findings(Behaviour(late_share=1.0), RECORDS, sandbox=filled)
 
     assert "records are watched only with --minutes" == found["late_by"].evidence
