@@ -128,6 +128,8 @@ async def _cap(exchange: Exchange, sample: Sample) -> Finding:
     """Compare the total of the widest range with those of its halves, and look past it if they do not add up."""
     end = sample.end
     start, widest = await _widest(exchange, end)
+    if widest.error is not None:
+        return not_known("total_cap", f"a long range is {widest.refusal}")
     middle = (start + end) // 2
     halves = [await exchange.page(start, middle, size=5), await exchange.page(middle, end, size=5)]
     total, early, late = (answer.total for answer in (widest, *halves))

@@ -179,6 +179,8 @@ async def _span(exchange: Exchange, kept: int) -> Finding:
     spans = [span for span in SPANS if span + 2 * HOUR <= kept]
     if USUAL_SPAN in spans:
         usual = await accepts(USUAL_SPAN)
+        if usual is None:
+            return not_known("max_span", "a range of 31 days fails")
         if usual and await accepts(USUAL_SPAN + 1) is False:
             return certain("max_span", USUAL_SPAN, "31 days are accepted, and one second more is -25")
         spans = [span for span in spans if (span >= USUAL_SPAN if usual else span < USUAL_SPAN)]

@@ -23,14 +23,15 @@ ENOUGH = 0.5
 class Sample:
     """What is known about the account's records.
 
-    `single` is a range of `start` to `end` in Unix seconds, all of whose records are on one page; `pages` are the same
-    records on smaller pages. `full` is a range that has more records than fit on a page, if there is one; it starts at
-    `full_start`. All ranges end at `end`.
+    All records of the range from `start` to `end`, in Unix seconds, are on the page `single`; `again` is the answer to
+    the same request a second time, and `pages` are the same records on smaller pages. `full` is the page of a range
+    with more records than fit on it, from `full_start` to `end`, if there is one.
     """
 
     end: int
     start: int
     single: Answer
+    again: Answer
     full_start: int | None = None
     full: Answer | None = None
     pages: list[Answer] = attrs.field(factory=list[Answer])
@@ -93,7 +94,10 @@ async def find_sample(exchange: Exchange) -> Sample | str:
     single = max((width for width, answer in tried.items() if answer.rows and not answer.is_full), default=None)
     if single is None:
         return "there are no records in the last 30 days" if full is None else "every range has more than a page"
-    sample = Sample(end, end - single, tried[single])
+    again = await exchange.page(end - single, end)
+    if set(again.ids) != set(tried[single].ids):
+        return "the same request has other records the second time"
+    sample = Sample(end, end - single, tried[single], again)
     if full is not None:
         sample.full_start, sample.full = end - full, tried[full]
     for current in range(1, math.ceil(sample.count / sample.small) + 1):

@@ -1,6 +1,7 @@
 """The probe on sandboxes in virtual time: each switch alone, its pace, its privacy, and how late records appear."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from itnio_voice import IPRestrictedError, UserLockedError
 from itnio_voice._client.probing.findings import Finding
 from itnio_voice._client.probing.probe import NAMES, most_requests
-from itnio_voice.sandbox import Behaviour, Sandbox
+from itnio_voice.sandbox import Behaviour, Fault, Sandbox
 
 from .account import NOW, account, now, probed, record, values
 from .test_random_sandboxes import CHOICES, DEFAULT, is_found
@@ -166,6 +167,30 @@ def test_late_records_are_measured(backend: str, changes: dict[str, Any], expect
     assert abs(found.get("late_by", 40.0) - 40.0) <= 15.0
     assert all(later.at - earlier.at >= 0.999 for earlier, later in pairwise(sandbox.requests))
     assert len(sandbox.requests) <= most_requests(10.0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"window_times_out_over": timedelta(days=3)},
+        {"window_unavailable_over": timedelta(days=3)},
+        {"window_fails_over": 150},
+        {"deepest_row": 10},
+        {"replicas": 3, "replica_lag": 5.0},
+        {"rate_limit": 0.5},
+        {"faults": (Fault("status_503", 0.1),)},
+        {"faults": (Fault("truncated", 0.1),)},
+    ],
+    ids=str,
+)
+def test_faults_make_no_wrong_answer(changes: dict[str, Any], filled: Sandbox) -> None:
+    """With a server that fails sometimes, or for long ranges, less is known, and nothing is wrong."""
+    behaviour = Behaviour(ends="(]", order="descending", **changes)
+    found = values(probed(behaviour, RECORDS, sandbox=filled)[0])
+
+    known = {name: attrs.asdict(behaviour)[name] for name in CHOICES if name in found}
+    assert "refuses_future_end" in known
+    assert {} == {name: found[name] for name, value in known.items() if not is_found(name, value, found[name])}
 
 
 def test_without_minutes_nothing_is_watched(filled: Sandbox) -> None:
