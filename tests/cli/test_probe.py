@@ -55,6 +55,15 @@ def test_phone_records_are_measured(probed: Sandbox, capsys: pytest.CaptureFixtu
     assert all(request.path.startswith("/recordSip") for request in probed.requests)
 
 
+def test_new_records_are_watched(probed: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --minutes, more requests follow; without new records, the table says so."""
+    assert 0 == run([*FAST, "--minutes", "0.01"])
+    output = capsys.readouterr().out
+
+    assert 3 == output.count("no record appeared meanwhile")
+    assert f"{len(probed.requests)} requests" in output
+
+
 def test_an_empty_account_is_no_failure(skewed: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     """Without records, the table says what could not be found out."""
     assert 0 == run(list(FAST))

@@ -10,7 +10,7 @@ from .answers import Row
 from .exchange import Exchange, LimitReachedError
 from .findings import Finding, certain, likely, not_known
 
-__all__ = ["INTERVAL", "WATCHED", "lateness", "watch"]
+__all__ = ["INTERVAL", "REACH", "WATCHED", "lateness", "watch"]
 
 WATCHED = ("appears", "late_share", "late_by")
 INTERVAL = 15.0
@@ -27,20 +27,23 @@ async def watch(exchange: Exchange, minutes: float) -> list[Finding]:
     try:
         while anyio.current_time() < end:
             now = exchange.now()
-            began = now if began is None else began
-            for row in await _newest(exchange, now):
-                seen.setdefault(row.voice_id, (row, now))
-            await anyio.sleep(INTERVAL)
+            rows = await _newest(exchange, now)
+            if rows is not None:
+                began = now if began is None else began
+                seen = {row.voice_id: (row, now) for row in rows} | seen
+            await anyio.sleep(min(INTERVAL, max(0.0, end - anyio.current_time())))
     except LimitReachedError:
         pass  # the records of a busy account have many pages: those that were seen are enough
     return lateness([each for each in seen.values() if each[1] != began])
 
 
-async def _newest(exchange: Exchange, now: int) -> list[Row]:
-    """Return the records of the last minutes, from as many pages as the first one's total needs."""
+async def _newest(exchange: Exchange, now: int) -> list[Row] | None:
+    """Return the records of the last minutes, from as many pages as their total needs; None if a request fails."""
     rows = list[Row]()
     for current in count(1):
         answer = await exchange.page(now - REACH, now, current=current)
+        if answer.error is not None:
+            return None
         rows += [row for row in answer.rows if row.voice_id]
         if not answer.is_full or current * len(answer.rows) >= (answer.total or 0):
             break

@@ -13,6 +13,7 @@ import pytest
 from itnio_voice import AuthenticationError, Credentials, HTTPStatusError, ItnioError, ServerError, TransportError
 from itnio_voice._client.probing.findings import Report
 from itnio_voice._client.probing.probe import most_requests, probe
+from itnio_voice._client.probing.watching import REACH, WATCHED
 
 from ...support.virtual_time import backend_options
 from .account import NOW, now, record, values
@@ -47,7 +48,7 @@ def honest(_: httpx.Request, query: Mapping[str, Any]) -> httpx.Response:
     return answered(page(query) if query else None)
 
 
-def measure(serve: Serve, *, backend: str = "asyncio", rate: float | None = None) -> tuple[Report, list[httpx.Request]]:
+def measure(serve: Serve, *, backend: str = "asyncio", minutes: float = 0.0) -> tuple[Report, list[httpx.Request]]:
     """Probe a server, and return the report and the requests."""
     requests = list[httpx.Request]()
 
@@ -58,7 +59,12 @@ def measure(serve: Serve, *, backend: str = "asyncio", rate: float | None = None
     async def run() -> Report:
         async with httpx.AsyncClient(transport=httpx.MockTransport(handle)) as client:
             return await probe(
-                Credentials("key", "secret"), client, base_url="https://api.test/voice", rate=rate, clock=now
+                Credentials("key", "secret"),
+                client,
+                base_url="https://api.test/voice",
+                rate=None,
+                minutes=minutes,
+                clock=now,
             )
 
     try:
@@ -152,6 +158,26 @@ def test_a_server_that_breaks_down_is_left_alone() -> None:
     with pytest.raises(TransportError) as raised:
         measure(serve)
     assert [str(8 + 2 * 3)] == raised.value.__notes__
+
+
+def test_a_failed_watch_makes_no_record_late() -> None:
+    """If the first request of the watch fails, the records that the next one returns have not appeared meanwhile."""
+    began = list[float]()
+
+    def serve(request: httpx.Request, query: Mapping[str, Any]) -> httpx.Response:
+        if query and seconds(query["params"]["endTime"]) - seconds(query["params"]["strTime"]) == REACH:
+            began.append(now())
+            if now() == began[0]:
+                return answered(None, "-22")
+            return answered({"total": 1, "records": [record(NOW - 300, "old")]})
+        return honest(request, query)
+
+    report, _ = measure(serve, minutes=1.0)
+
+    assert len(set(began)) > 2
+    assert {"no record appeared meanwhile"} == {
+        finding.evidence for finding in report.findings if finding.name in WATCHED
+    }
 
 
 def test_strange_values_are_survived() -> None:
