@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from itnio_voice._client.probing.probe import NAMES
+from itnio_voice._client.probing.watching import WATCHED
 from itnio_voice.cli.app import run
 from itnio_voice.sandbox import Behaviour, Sandbox
 
@@ -56,18 +57,18 @@ def test_phone_records_are_measured(probed: Sandbox, capsys: pytest.CaptureFixtu
 
 
 def test_new_records_are_watched(probed: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
-    """With --minutes, more requests follow; without new records, the table says so."""
-    assert 0 == run([*FAST, "--minutes", "0.01"])
-    output = capsys.readouterr().out
+    """With --minutes, more requests follow; without new records, the evidence says so."""
+    assert 0 == run([*FAST, "--json", "--minutes", "0.01"])
+    evidence = json.loads(capsys.readouterr().out)["evidence"]
 
-    assert 3 == output.count("no record appeared meanwhile")
-    assert f"{len(probed.requests)} requests" in output
+    assert {"no record appeared meanwhile"} == {evidence[name] for name in WATCHED}
+    assert probed.requests[-1].current == 1
 
 
 def test_an_empty_account_is_no_failure(skewed: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     """Without records, the table says what could not be found out."""
-    assert 0 == run(list(FAST))
-    assert "there are no records" in capsys.readouterr().out
+    assert 0 == run([*FAST, "--json"])
+    assert "there are no records in the last 30 days" == json.loads(capsys.readouterr().out)["evidence"]["ends"]
     assert skewed.requests
 
 
