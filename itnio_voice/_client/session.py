@@ -32,8 +32,9 @@ from .query import Query
 from .recordings import Recordings
 from .stream import RecordStream
 
-__all__ = ["SessionOptions", "VoiceSession"]
+__all__ = ["DEFAULT_BASE_URL", "SessionOptions", "VoiceSession"]
 
+DEFAULT_BASE_URL = "https://api.itniotech.com/voice"
 _LONGEST_ID = 1000
 _FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 _YEAR = timedelta(days=366)
@@ -74,7 +75,7 @@ class VoiceSession:
         self,
         credentials: Credentials,
         *,
-        base_url: str = "https://api.itniotech.com/voice",
+        base_url: str = DEFAULT_BASE_URL,
         http_client: HTTPClient | None = None,
         concurrency: int = 4,
         rate: float | None = None,

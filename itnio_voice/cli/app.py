@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -195,6 +196,26 @@ def check(*, accounts: AccountOptions = _ACCOUNTS) -> None:
 
     if not anyio.run(command.run, accounts):
         sys.exit(1)
+
+
+@app.command
+def probe(
+    *,
+    minutes: Annotated[
+        float, Parameter(validator=Number(gte=0, lte=1440), help="Watch for this long how late records appear.")
+    ] = 0,
+    json: Annotated[bool, Parameter(help="Print JSON, for an issue report and for the sandbox.", negative="")] = False,
+    sip: Annotated[bool, Parameter(help="Phone (SIP) records instead of voice messages.", negative="")] = False,
+    rate: Annotated[float, Parameter(validator=Number(gt=0), help="At most this many requests per second.")] = 1,
+    accounts: AccountOptions = _ACCOUNTS,
+) -> None:
+    """Measure what the vendor's pages leave open, by about 40 reads of one account.
+
+    The output has no id, phone number or other text of a record.
+    """
+    from .commands import probe as command  # noqa: PLC0415
+
+    anyio.run(partial(command.run, accounts, sip=sip, rate=rate, minutes=minutes, json=json))
 
 
 @app.command

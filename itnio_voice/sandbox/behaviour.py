@@ -1,11 +1,12 @@
 """The switches of the sandbox: one for each point that the vendor's pages leave open, and for each fault."""
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args, get_type_hints
 
 import attrs
+import msgspec
 from attrs import validators
 
 __all__ = [
@@ -243,3 +244,49 @@ class Behaviour:
         default=(), converter=_in_order, validator=validators.deep_iterable(validators.instance_of(Fault))
     )
     """The faults. Each request draws them in order and has the first one drawn."""
+
+    @classmethod
+    def from_probe(cls, report: str | bytes | Mapping[str, Any]) -> Self:
+        """Return the behaviour that `itnio-voice probe --json` has found: its JSON, or the object in it.
+
+        Its keys are names of these fields, and durations are in seconds. A field that is missing keeps its default. The
+        keys `confidence` and `evidence` are not used.
+
+        Raises:
+            ValueError: if it is not a JSON object, for an unknown key, and for a value that a switch does not accept.
+        """
+        return cls(**_switches(report, get_type_hints(cls)))
+
+
+_NOT_PROBED = {"faults", "allowed_addresses", "locked"}
+_NOT_SWITCHES = {"confidence", "evidence"}
+
+
+def _switches(report: str | bytes | Mapping[str, Any], types: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values in a probe's report, by the names and types of a behaviour's fields."""
+    if isinstance(report, str | bytes):
+        try:
+            report = msgspec.json.decode(report)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            message = f"a probe's report must be JSON, as itnio-voice probe --json prints it: {error}"
+            raise ValueError(message) from None
+    if not isinstance(report, Mapping):
+        message = f"a probe's report must be a JSON object, not {report!r:.80}"
+        raise ValueError(message)  # noqa: TRY004 -- an invalid file is a ValueError
+    unknown = sorted(str(name) for name in report.keys() - (types.keys() - _NOT_PROBED) - _NOT_SWITCHES)
+    if unknown:
+        message = f"a probe does not report {', '.join(unknown):.200}: its keys are fields of Behaviour"
+        raise ValueError(message)
+    return {name: _switch(name, value, types[name]) for name, value in report.items() if name not in _NOT_SWITCHES}
+
+
+def _switch(name: str, value: Any, kind: Any) -> Any:
+    """Return a value of a probe's report as a field's type."""
+    # Only durations are not what JSON has; a field of them may also be None.
+    is_duration = timedelta in (kind, *get_args(kind)) and value is not None
+    try:
+        number = msgspec.convert(value, float if is_duration else kind)
+        return timedelta(seconds=number) if is_duration else number
+    except (msgspec.ValidationError, OverflowError, ValueError) as error:
+        message = f"{name} cannot be {value!r:.80}: {error}"
+        raise ValueError(message) from None
