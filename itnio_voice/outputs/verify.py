@@ -212,7 +212,7 @@ def _merge(source: Path, dataset: str, found: Mapping[_Job, Compared]) -> None:
 
 def _to_merge(found: Compared) -> Mapping[str, Row]:
     """Return a row for each id that is missing or changed."""
-    return {row["voice_id"]: row for row in [*found.missing, *found.changed]}
+    return {row["voice_id"]: row for row in [*found.missing.values(), *found.changed.values()]}
 
 
 def _repaired(source: Path, dataset: str, found: Mapping[_Job, Compared]) -> set[_Job]:
@@ -228,9 +228,9 @@ def _is_stored(stored: StoredRecords, job: _Job, wanted: Mapping[str, Row]) -> b
 
 def _table(job: _Job, found: Compared, undated: int, *, repaired: bool) -> VerifiedTable:
     names = {
-        "missing": tuple(row["voice_id"] for row in found.missing),
-        "changed": tuple(row["voice_id"] for row in found.changed),
-        "extra": tuple(found.extra),
+        "missing": tuple(row["voice_id"] for row in found.missing.values()),
+        "changed": tuple(found.changed),
+        "extra": tuple(found.extra.elements()),
     }
     return VerifiedTable(
         account=job.account,

@@ -2,7 +2,7 @@
 
 Counts are requested for each day. Where a count differs, the day is halved, down to a minute, while that takes fewer
 requests than reading its records. The rest is read and compared by id. So equal counts save requests, and only the
-comparison by id decides: a count may also differ because the API puts a record on midnight into the other day.
+comparison by id decides: a count may also differ because the API selects by another time than the submit time.
 """
 
 from collections import Counter, defaultdict
@@ -20,7 +20,7 @@ from ..._model.errors import RecordNotFoundError
 from ..._model.records import CallRecord
 from ..._model.windows import SECOND, Window, floor
 from .rows import Row, content_of, fetched_rows
-from .stored import READINGS, StoredRecords
+from .stored import StoredRecords
 
 __all__ = ["Compared", "Comparing", "differences"]
 
@@ -39,15 +39,28 @@ class Compared:
     """The result for one account and kind: rows of the API that are missing or changed, and ids of extra rows.
 
     `window` is None if all of the range is older than the API's retention. `records` is the number of the API's
-    records, and `read` how many of them were compared by id.
+    records, and `read` how many were read to compare them by id.
     """
 
     window: Window | None = None
     records: int = 0
     read: int = 0
-    missing: list[Row] = attrs.field(factory=list[Row])
-    changed: list[Row] = attrs.field(factory=list[Row])
-    extra: list[str] = attrs.field(factory=list[str])
+    missing: dict[Hashable, Row] = attrs.field(factory=dict[Hashable, Row])
+    changed: dict[str, Row] = attrs.field(factory=dict[str, Row])
+    extra: Counter[str] = attrs.field(factory=Counter[str])
+
+    def add(self, other: "Compared") -> None:
+        """Add the result of a part. Two parts may have the same row: one by its time, the other by its id."""
+        self.read += other.read
+        self.missing |= other.missing
+        self.changed |= other.changed
+        self.extra |= other.extra
+
+    def conclude(self, name: str, found: "Differences") -> None:
+        """Add the differences of an id."""
+        self.missing |= {(name, content_of(row)): row for row in found.missing}
+        self.changed.update((name, row) for row in found.changed)
+        self.extra |= Counter({name: len(found.left_over)})
 
 
 @attrs.frozen
@@ -76,6 +89,13 @@ def differences(theirs: Iterable[Row], ours: Iterable[Row], *, merged: bool) -> 
     return Differences(absent[pairs:], absent[:pairs], left_over[pairs:])
 
 
+def _by_id(rows: Iterable[Row]) -> Mapping[str, list[Row]]:
+    found = defaultdict[str, list[Row]](list)
+    for row in rows:
+        found[row["voice_id"]].append(row)
+    return found
+
+
 def _by_content(rows: Iterable[Row]) -> Mapping[Hashable, list[Row]]:
     found = defaultdict[Hashable, list[Row]](list)
     for row in rows:
@@ -95,30 +115,27 @@ class Comparing:
     window: Window
     concurrency: int
     by_id: bool
-    _reading: int = 0
-    _result: Compared = attrs.field(factory=Compared, init=False)
+    _reading: int = attrs.field(default=0, init=False)
 
     async def run(self) -> Compared:
         """Compare, and return the result."""
         window = await self._available()
         if window is None:
-            return self._result
-        self._result.window = window
-        days = self.stored.days(self.table, self.account, window)
+            return Compared()
+        days, records = self.stored.days(self.table, self.account, window), 0
         if self.by_id:
-            differing = days
+            parts = await results_of(lambda day: self._compare([day]), days, self.concurrency)
+            records = sum(part.read for part in parts.values())
         else:
             numbers = await results_of(self._number, days, self.concurrency)
-            self._result.records = sum(numbers.values())
-            differing = await self._differing(numbers)
-        left_over = defaultdict[str, list[Row]](list)
-        for part in sorted(differing):
-            for row in await self._compare(part):
-                left_over[row["voice_id"]].append(row)
-        if self.by_id:
-            self._result.records = self._result.read
-        await self._settle(left_over)
-        return self._result
+            if any(number != self._count(day) for day, number in numbers.items()):
+                self._reading = await self._find_reading(window)
+            parts = await results_of(lambda day: self._compare_day(day, numbers[day]), days, self.concurrency)
+            records = sum(numbers.values())
+        result = Compared(window, records)
+        for day in days:
+            result.add(parts[day])
+        return result
 
     async def _available(self) -> Window | None:
         """Return the range without what is older than the API's retention."""
@@ -136,22 +153,25 @@ class Comparing:
     def _count(self, window: Window) -> int:
         return self.stored.count(self.table, self.account, window, self._reading)
 
-    async def _differing(self, numbers: Mapping[Window, int]) -> list[Window]:
-        """Return the windows to read: those with other numbers of records, narrowed.
+    async def _find_reading(self, window: Window) -> int:
+        """Return which end of a range the API includes: whether it lists a record at the end of a second."""
+        sample = self.stored.sample(self.table, self.account, window)
+        if sample is None:
+            return 0
+        name, at = sample
+        page = await self.session.page(at - SECOND, at, of=self.of)
+        return int(any(record.voice_id == name for record in page.records))
 
-        The end of a day that the API includes is the one by which fewer days differ. The first one is preferred,
-        because a single day may agree by chance.
-        """
-        ours = [
-            {day: self.stored.count(self.table, self.account, day, reading) for day in numbers}
-            for reading in range(len(READINGS))
-        ]
-        wrong = [[day for day, number in numbers.items() if each[day] != number] for each in ours]
-        self._reading = min(range(len(wrong)), key=lambda reading: len(wrong[reading]) + bool(reading))
-        narrowed = await results_of(
-            lambda day: self._narrowed(day, numbers[day]), wrong[self._reading], self.concurrency
-        )
-        return [window for windows in narrowed.values() for window in windows]
+    async def _compare_day(self, day: Window, number: int) -> Compared:
+        """Compare a day: the parts that differ, or all of it if they do not explain the day's difference."""
+        difference = number - self._count(day)
+        if not difference:
+            return Compared()
+        parts = await self._narrowed(day, number)
+        found = await self._compare(parts)
+        if parts != [day] and len(found.missing) - found.extra.total() != difference:
+            found = await self._compare([day])
+        return found
 
     async def _narrowed(self, window: Window, theirs: int) -> list[Window]:
         """Return the parts of a window whose numbers differ, halved while that saves requests."""
@@ -167,34 +187,29 @@ class Comparing:
                 pending += [(second, number - before), (first, before)]
         return found
 
-    async def _compare(self, window: Window) -> list[Row]:
-        """Compare a window by id, and return the stored rows that it does not list."""
-        theirs = defaultdict[str, list[Row]](list)
-        for row in await self._read(window):
-            theirs[row["voice_id"]].append(row)
-            self._result.read += 1
-        ours = defaultdict[str, list[Row]](list)
-        for row in self.stored.rows(self.table, self.account, theirs, window, self._reading):
-            ours[row["voice_id"]].append(row)
-        left_over = list[Row]()
-        for name in {**theirs, **ours}:
-            found = differences(theirs.get(name, ()), ours.get(name, ()), merged=self.stored.dataset is not None)
-            self._result.missing += found.missing
-            self._result.changed += found.changed
-            left_over += found.left_over
-        return left_over
-
-    async def _settle(self, left_over: Mapping[str, Sequence[Row]]) -> None:
-        """Find out which stored rows the API has at another time, and which are extra or changed."""
-        theirs = await results_of(lambda name: self._find(name, left_over[name]), left_over, self.concurrency)
-        known = {row["voice_id"] for row in self._result.changed}
-        ours = defaultdict[str, list[Row]](list)
-        for row in self.stored.rows(self.table, self.account, theirs, None, self._reading):
-            ours[row["voice_id"]].append(row)
-        for name, rows in theirs.items():
-            found = differences(rows, ours[name], merged=False)
-            self._result.changed += [row for row in found.changed if name not in known]
-            self._result.extra += [name] * len(found.left_over)
+    async def _compare(self, windows: Sequence[Window]) -> Compared:
+        """Compare windows by id."""
+        result = Compared()
+        merged = self.stored.dataset is not None
+        unsettled = defaultdict[str, list[Row]](list)
+        for window in windows:
+            theirs = _by_id(await self._read(window))
+            ours = _by_id(self.stored.rows(self.table, self.account, theirs, window, self._reading))
+            result.read += sum(map(len, theirs.values()))
+            for name in {**theirs, **ours}:
+                one, other = theirs.get(name, []), ours.get(name, [])
+                found = differences(one, other, merged=merged)
+                if not other or len(one) == len(other) == 1:
+                    result.conclude(name, found)
+                elif found.missing or found.changed or found.left_over:
+                    unsettled[name] += one
+        # The API may have rows of these ids at another time.
+        ours = _by_id(self.stored.rows(self.table, self.account, unsettled, None, self._reading))
+        elsewhere = await results_of(lambda name: self._find(name, ours[name]), unsettled, self.concurrency)
+        for name, rows in unsettled.items():
+            theirs_of_id = {content_of(row): row for row in [*rows, *elsewhere[name]]}.values()
+            result.conclude(name, differences(theirs_of_id, ours[name], merged=merged))
+        return result
 
     async def _find(self, name: str, rows: Sequence[Row]) -> list[Row]:
         """Return the API's records with an id: by that id, and at the submit times of stored rows."""
@@ -204,7 +219,7 @@ class Comparing:
                 found += self._rows([await self.session.record(name, of=self.of)])
         for second in sorted({floor(row["submit_time"]) for row in rows if row["submit_time"]}):
             found += await self._read(Window(second - SECOND, second + 2 * SECOND))
-        return list({content_of(row): row for row in found if row["voice_id"] == name}.values())
+        return [row for row in found if row["voice_id"] == name]
 
     async def _read(self, window: Window) -> list[Row]:
         stream = self.session.records(window.start, window.end, of=self.of, expired="skip")

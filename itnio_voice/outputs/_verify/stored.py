@@ -57,7 +57,7 @@ class StoredRecords:
         An account without rows has that of all accounts. `key` is the digest of the account's API key.
         """
         done = self.dataset.coverage.get(table, {}).get(account) if self.dataset else None
-        if covered := Coverage.from_state(done, key):
+        if covered := Coverage.from_state(done or None, key):
             return covered.since, covered.until
         times = " UNION ALL ".join(f"SELECT account, submit_time FROM {each}" for each in self.tables)
         for which in ("account = $account", "$account IS NOT NULL"):
@@ -81,6 +81,13 @@ class StoredRecords:
         query = f"SELECT count(*) AS rows FROM {table} WHERE account = $account AND {READINGS[reading]}"
         (found,) = self._query(query, account=account, start=window.start, end=window.end)
         return int(found["rows"])
+
+    def sample(self, table: str, account: str, window: Window) -> tuple[str, datetime] | None:
+        """Return the id and the submit time of a row whose time is a whole second."""
+        query = f"SELECT voice_id, submit_time FROM {table} WHERE account = $account AND {READINGS[0]}"
+        whole = "date_trunc('second', submit_time) = submit_time ORDER BY hash(voice_id) LIMIT 1"
+        found = self._query(f"{query} AND {whole}", account=account, start=window.start, end=window.end)
+        return (found[0]["voice_id"], found[0]["submit_time"]) if found else None
 
     def undated(self, table: str, account: str) -> int:
         """Return the number of rows without a submit time."""
