@@ -94,9 +94,7 @@ def test_an_export_is_verified(
     assert "  missing new\n" in capsys.readouterr().out
 
 
-def test_other_accounts_are_named(
-    database: Path, accounts: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_other_accounts_are_named(database: Path, accounts: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Rows of accounts that are not configured are named and not compared; if there are no others, nothing is."""
     change(database, "INSERT INTO voice_records SELECT * REPLACE ('old' AS account) FROM voice_records LIMIT 3")
     assert 0 == run(["verify", str(database)])
@@ -124,7 +122,7 @@ def test_other_accounts_are_named(
         (["export.csv", "--repair"], "is a file, which cannot be repaired: export it again"),
     ],
 )
-def test_wrong_usage_sends_no_request(
+def test_wrong_usage_sends_no_request(  # noqa: PLR0917 -- fixtures
     words: list[str],
     message: str,
     sandbox: Sandbox,

@@ -10,7 +10,7 @@ from ...outputs.verify import VerifiedTable, verify
 from ..messages import UsageError
 from ..options import PaceOptions, has_user_names, moment, usage, zone_of
 from ..progress import Bar, counted
-from ..terminal import OUTPUT, cell, print_error, print_output
+from ..terminal import OUTPUT, print_error, print_line
 from .sync import private_files
 
 __all__ = ["How", "run"]
@@ -55,7 +55,7 @@ async def run(source: Path, how: How, pace: PaceOptions) -> bool:
         if table.undated:
             print_error(f"{label}: {counted(table.undated, 'row')} without a submit time may be extra")
         for line in _lines(table, label, zone):
-            print_output(cell(line), width=2 * len(line))
+            print_line(line)
     return done.agrees
 
 
