@@ -194,7 +194,8 @@ def _jobs(
             start, end = since or first, until or last
             window = whole_seconds(start, end) if start and end and (since or until or start < end) else None
             if window is None:
-                message = f"there is nothing to compare in {printable(str(stored.source))}: give a longer range"
+                where = f"{printable(str(stored.source))} for the account {name!r:.80}"
+                message = f"there is nothing to compare in {where}: pass since and until"
                 raise ValueError(message)
             jobs.append(_Job(name, table, of, window))
     return jobs

@@ -32,6 +32,7 @@ from itnio_voice import (
     structure_record,
 )
 from itnio_voice._client.accounts import Account
+from itnio_voice.outputs._verify.comparison import differences
 from itnio_voice.outputs.arrow import record_batch
 from itnio_voice.outputs.text import csv_header, csv_lines, json_lines
 from itnio_voice.outputs.verify import Verification, VerifiedTable, verify
@@ -436,6 +437,31 @@ async def test_a_file_of_phone_records_is_of_its_kind(api: Api, tmp_path: Path) 
     assert "1" in table.extra
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours", "merged", "expected"),
+    [
+        ("a", "a", False, (0, 0, 0)),
+        ("a", "", False, (1, 0, 0)),
+        ("", "a", False, (0, 0, 1)),
+        ("a", "b", False, (0, 1, 0)),
+        ("a", "aa", False, (0, 0, 1)),
+        ("a", "ab", True, (0, 0, 1)),
+        ("ab", "a", False, (1, 0, 0)),
+        ("ab", "a", True, (0, 0, 0)),
+        ("ab", "", True, (1, 0, 0)),
+        ("ab", "c", True, (0, 1, 0)),
+        ("abc", "bd", False, (1, 1, 0)),
+    ],
+)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_rows_of_one_id_are_compared_by_content(theirs: str, ours: str, merged: bool, expected: Any) -> None:
+    """The numbers are those of missing, changed and left-over rows. In a warehouse, one of the API's is enough."""
+    one, other = ([{"voice_id": "1", "callee": each, "extra": None} for each in text] for text in (theirs, ours))
+    found = differences(one, other, merged=merged)
+
+    assert expected == tuple(map(len, (found.missing, found.changed, found.left_over)))
+
+
 # Accounts and wrong arguments
 
 
@@ -494,6 +520,18 @@ async def test_a_wrong_argument_is_refused_before_a_request(
         await api.verify(database, **options)
 
     assert 0 == api.requests
+
+
+async def test_a_range_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    """A file whose rows are of one second has no range, unless one is passed."""
+    row = ROWS["v1"]
+    api = Api({"v1": row})
+    source = as_json_lines(tmp_path, [row])
+    with pytest.raises(ValueError, match="account 'eu': pass since and until"):
+        await api.verify(source)
+    assert 0 == api.requests
+
+    assert (await api.verify(source, since=START, until=END, by_id=True)).agrees
 
 
 async def test_a_file_cannot_be_repaired(api: Api, tmp_path: Path) -> None:

@@ -170,7 +170,9 @@ class Comparing:
         parts = await self._narrowed(day, number)
         found = await self._compare(parts)
         if parts != [day] and len(found.missing) - found.extra.total() != difference:
+            read = found.read
             found = await self._compare([day])
+            found.read += read
         return found
 
     async def _narrowed(self, window: Window, theirs: int) -> list[Window]:
