@@ -207,20 +207,27 @@ class Comparing:
                     unsettled[name] += one
         # The API may have rows of these ids at another time.
         ours = _by_id(self.stored.rows(self.table, self.account, unsettled, None, self._reading))
-        elsewhere = await results_of(lambda name: self._find(name, ours[name]), unsettled, self.concurrency)
-        for name, rows in unsettled.items():
-            theirs_of_id = {content_of(row): row for row in [*rows, *elsewhere[name]]}.values()
-            result.conclude(name, differences(theirs_of_id, ours[name], merged=merged))
+        found_rows = await results_of(
+            lambda name: self._find(name, ours[name], unsettled[name]), unsettled, self.concurrency
+        )
+        for name, rows in found_rows.items():
+            distinct = {content_of(row): row for row in rows}.values()
+            result.conclude(name, differences(distinct, ours[name], merged=merged))
         return result
 
-    async def _find(self, name: str, rows: Sequence[Row]) -> list[Row]:
-        """Return the API's records with an id: by that id, and at the submit times of stored rows."""
-        found = list[Row]()
-        if name.strip(". ") and len(name) <= LONGEST_ID:
+    async def _find(self, name: str, ours: Sequence[Row], listed: Sequence[Row]) -> list[Row]:
+        """Return the API's records with an id: those listed, those at the times of stored rows, or the one by its id.
+
+        The last is requested only if there is no other, because its values may be more recent than those of a list.
+        """
+        found = list(listed)
+        for second in sorted({floor(row["submit_time"]) for row in ours if row["submit_time"]}):
+            found += [
+                row for row in await self._read(Window(second - SECOND, second + 2 * SECOND)) if row["voice_id"] == name
+            ]
+        if not found and name.strip(". ") and len(name) <= LONGEST_ID:
             with suppress(RecordNotFoundError):
                 found += self._rows([await self.session.record(name, of=self.of)])
-        for second in sorted({floor(row["submit_time"]) for row in rows if row["submit_time"]}):
-            found += await self._read(Window(second - SECOND, second + 2 * SECOND))
         return [row for row in found if row["voice_id"] == name]
 
     async def _read(self, window: Window) -> list[Row]:
