@@ -14,6 +14,7 @@ MODULES = (
     "itnio_voice.outputs.files",
     "itnio_voice.outputs.report",
     "itnio_voice.outputs.text",
+    "itnio_voice.outputs.verify",
     "itnio_voice.outputs.warehouse",
     "itnio_voice.sandbox",
 )

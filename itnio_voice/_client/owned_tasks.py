@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from typing import Any, TypeVar
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 
-__all__ = ["OwnedTasks", "results_of"]
+__all__ = ["OwnedTasks", "finish_in_thread", "results_of"]
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -35,6 +36,27 @@ async def results_of(call: Callable[[K], Awaitable[T]], items: Iterable[K], conc
     if failures:
         raise failures[0]
     return results
+
+
+async def finish_in_thread(function: Callable[..., T], *arguments: object) -> T:
+    """Return the result of a function that runs in a thread, and wait for its end even if this task is cancelled.
+
+    anyio's `run_sync` waits if a cancel scope is cancelled, but not if asyncio cancels the task. The thread would then
+    write to a journal that the caller has closed, or into the file that another export writes.
+    """
+    results, errors = list[T](), list[Exception]()
+
+    async def call() -> None:
+        try:
+            results.append(await anyio.to_thread.run_sync(function, *arguments))
+        except Exception as error:  # noqa: BLE001 -- raised below, without the group's own around it
+            errors.append(error)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(call)
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 class OwnedTasks:

@@ -21,7 +21,7 @@ from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 
 from .._model.errors import ItnioError
 from .messages import AccountsError, UsageError, message_of
-from .options import AccountOptions, Moment, ReadingOptions, RequestOptions
+from .options import AccountOptions, Moment, PaceOptions, ReadingOptions, RequestOptions
 from .signals import READER_ENDED, interruptible
 from .terminal import OUTPUT, end_output, flush_output, prepare_streams, print_error
 
@@ -37,6 +37,7 @@ Count = Annotated[int, Parameter(validator=Number(gte=0))]
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
 
 _READING = ReadingOptions()
+_PACE = PaceOptions()
 _REQUESTS = RequestOptions()
 _ACCOUNTS = AccountOptions()
 
@@ -187,6 +188,38 @@ def report(
     from .commands import report as command  # noqa: PLC0415
 
     command.run(source, output, timezone=timezone, dataset=dataset)
+
+
+@app.command
+def verify(
+    source: Annotated[
+        Path, Parameter(help="A DuckDB database of `sync`, or a file of `export` (.parquet, .arrow, .csv, .jsonl).")
+    ],
+    /,
+    *,
+    since: Annotated[
+        Moment | None, Parameter(help="Start of what is compared. Default: as far back as the records go.")
+    ] = None,
+    until: Annotated[Moment | None, Parameter(help="End of what is compared. Default: where the records end.")] = None,
+    by_id: Annotated[
+        bool,
+        Parameter(help="Compare all records with all their values, not only those of days that differ.", negative=""),
+    ] = False,
+    repair: Annotated[
+        bool, Parameter(help="Merge missing and changed records into the database.", negative="")
+    ] = False,
+    dataset: Annotated[str | None, Parameter(help="The dataset to verify, if the database has several.")] = None,
+    pace: PaceOptions = _PACE,
+) -> None:
+    """Compare stored records with those of the API. The exit code is 1 if they differ.
+
+    Numbers of records are compared by day, and the records of days that differ by id.
+    """
+    from .commands import verify as command  # noqa: PLC0415
+
+    how = command.How(since=since, until=until, dataset=dataset, by_id=by_id, repair=repair)
+    if not anyio.run(command.run, source, how, pace):
+        sys.exit(1)
 
 
 @app.command

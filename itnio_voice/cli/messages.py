@@ -10,6 +10,7 @@ __all__ = ["AccountsError", "UsageError", "collected", "in_cli_words", "message_
 
 WORDS = {
     'pass expired="skip"': "pass --expired skip",
+    "pass since and until": "pass --since and --until",
     "lower rate or concurrency": "lower --rate or --concurrency",
     "concurrency must be": "--concurrency must be",
     "rate must be": "--rate must be",

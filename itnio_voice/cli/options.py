@@ -22,6 +22,7 @@ from .messages import UsageError
 __all__ = [
     "AccountOptions",
     "Moment",
+    "PaceOptions",
     "Range",
     "ReadingOptions",
     "RequestOptions",
@@ -164,24 +165,31 @@ class AccountOptions:
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
-class RequestOptions(AccountOptions):
-    """How and how fast accounts are read."""
+class PaceOptions(AccountOptions):
+    """How fast accounts are read, and how times are typed and shown."""
 
     concurrency: Annotated[int, Parameter(help="Requests in flight at once, for each account.")] = 4
     rate: Annotated[float | None, Parameter(help="At most this many requests per second, for each account.")] = None
     timezone: Annotated[
         str, Parameter(help="The time zone of dates and times without an offset, and of the times in tables.")
     ] = "UTC"
-    expired: Annotated[
-        Literal["raise", "skip"],
-        Parameter(help="For times older than the server's retention: raise an error, or skip and report them."),
-    ] = "raise"
     quiet: Annotated[bool, Parameter(help="Print neither progress nor retries.", negative="")] = False
 
     @property
     def options(self) -> SessionOptions:
         """The options of each account's session."""
         return SessionOptions(concurrency=self.concurrency, rate=self.rate)
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class RequestOptions(PaceOptions):
+    """How and how fast accounts are read."""
+
+    expired: Annotated[
+        Literal["raise", "skip"],
+        Parameter(help="For times older than the server's retention: raise an error, or skip and report them."),
+    ] = "raise"
 
 
 @Parameter(name="*")

@@ -20,6 +20,7 @@ __all__ = [
     "flush_output",
     "prepare_streams",
     "print_error",
+    "print_line",
     "print_output",
     "write_output",
 ]
@@ -64,6 +65,12 @@ def print_output(*parts: RenderableType, width: int | None = None) -> None:
     with _named_output():
         for part in parts:
             OUTPUT.print(part, width=width)
+
+
+def print_line(text: str) -> None:
+    """Print data on standard output as one line, however long it is."""
+    with _named_output():
+        OUTPUT.print(cell(text), soft_wrap=True)
 
 
 def write_output(content: bytes) -> None:

@@ -19,6 +19,7 @@ import anyio.to_thread
 import attrs
 
 from .._client.merging import merge
+from .._client.owned_tasks import finish_in_thread
 from .._client.stream import RecordStream
 from .._files.atomic_file import check_place, new_file
 from .._model.records import CallRecord
@@ -103,7 +104,7 @@ async def export(
             async for name, batch in merged:
                 on_progress()
                 chunk = await anyio.to_thread.run_sync(writer.chunk, batch.records, kind, name if account else None)
-                await _finish_in_thread(journal.add, name, chunk, batch.checkpoint, len(batch.records))
+                await finish_in_thread(journal.add, name, chunk, batch.checkpoint, len(batch.records))
         except ExceptionGroup as group:
             failed = group
     if failed and len(merged.failures) == len(streams):
@@ -113,7 +114,7 @@ async def export(
         or not any(gaps(window, (*stream.checkpoint.done, *stream.skipped)) for stream in streams.values())
     )
     chunks = partial(journal.chunks, without=merged.failures)
-    await _finish_in_thread(_write, writer, output, kind, chunks, journal.finish if is_complete else None)
+    await finish_in_thread(_write, writer, output, kind, chunks, journal.finish if is_complete else None)
     if failed:
         raise failed
 
@@ -150,26 +151,6 @@ def digest_of(output: Path) -> str | None:
             return _digest(file)
     except FileNotFoundError:
         return None
-
-
-async def _finish_in_thread(function: Callable[..., None], *arguments: object) -> None:
-    """Call a function in a thread, and wait for its end even if this task is cancelled.
-
-    anyio's `run_sync` waits if a cancel scope is cancelled, but not if asyncio cancels the task. The thread would then
-    write to a journal that the caller has closed, or into the file that another export writes.
-    """
-    errors: list[Exception] = []
-
-    async def call() -> None:
-        try:
-            await anyio.to_thread.run_sync(function, *arguments)
-        except Exception as error:  # noqa: BLE001 -- raised below, without the group's own around it
-            errors.append(error)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(call)
-    if errors:
-        raise errors[0]
 
 
 def _write(

@@ -17,7 +17,7 @@ from .._client.merging import MergedStreams, merge
 from .._client.session import SessionOptions
 from .._client.stream import PrefetchedStream
 from .._extras import needs
-from .._model.records import CallRecord, SipRecord, VoiceRecord
+from .._model.records import CallRecord
 from ._warehouse.job import Streams, SyncJob, SyncResult, sync_job
 from ._warehouse.sessions import SharedSessions
 
@@ -26,15 +26,13 @@ with needs("dlt"):
     import pyarrow as pa
 
     from ._warehouse.destination import load
-    from ._warehouse.rows import KEY, columns_of, rows_of
+    from ._warehouse.rows import KEY, TABLES, columns_of, rows_of
     from .arrow import record_batches
 
 __all__ = ["LOOKBACK", "TABLES", "SyncResult", "sync", "voice_calls"]
 
 LOOKBACK = timedelta(days=3)
 """How much each run reads again, for records that arrived late or have changed."""
-
-TABLES: Mapping[str, type[CallRecord]] = {"voice_records": VoiceRecord, "sip_records": SipRecord}
 
 SyncResult.__module__ = __name__
 
@@ -63,7 +61,7 @@ def voice_calls(
         ExceptionGroup: when it is run, with the ItnioError of each account that failed.
     """
     job = sync_job(accounts, since, until, lookback, expired=expired, options=options)
-    return _source(job, SharedSessions(accounts, options))
+    return _source(_reading(job, SharedSessions(accounts, options)))
 
 
 def sync(
@@ -97,22 +95,31 @@ def sync(
     job = sync_job(accounts, since, until, lookback, expired=expired, options=options)
     job = attrs.evolve(job, on_progress=on_progress, result=result)
     with SharedSessions(accounts, options) as sessions:
-        source = _source(job, sessions)
+        source = _source(_reading(job, sessions))
         result.dataset, rows = load(source, destination=destination, database=database, dataset=dataset)
     result.rows = {table: rows.get(table, 0) for table in TABLES}
     return result
 
 
-def _source(job: SyncJob, sessions: SharedSessions) -> Any:
+def merge_rows(rows: Mapping[str, pa.Table], *, database: Path, dataset: str) -> None:
+    """Merge rows into the tables of a DuckDB file. How far accounts have been read stays as it is.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    source = _source({table: iter([each]) for table, each in rows.items()})
+    load(source, destination="duckdb", database=database, dataset=dataset)
+
+
+def _reading(job: SyncJob, sessions: SharedSessions) -> Mapping[str, Iterator[pa.Table]]:
+    return {table: _rows(job, sessions, table, of) for table, of in TABLES.items()}
+
+
+def _source(rows: Mapping[str, Iterator[pa.Table]]) -> Any:
     @dlt.source(name="itnio_voice")  # type: ignore[untyped-decorator]  # dlt's types are not followed
     def voice_calls() -> Any:
-        for table, of in TABLES.items():
-            yield dlt.resource(
-                _rows(job, sessions, table, of),
-                name=table,
-                primary_key=KEY,
-                write_disposition="merge",
-            )
+        for table, each in rows.items():
+            yield dlt.resource(each, name=table, primary_key=KEY, write_disposition="merge")
 
     return voice_calls()
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import attrs
 import pytest
 
+from itnio_voice.cli.app import run
 from itnio_voice.cli.probing.probe import NAMES
 from itnio_voice.cli.probing.watching import WATCHED
-from itnio_voice.cli.app import run
 from itnio_voice.sandbox import Behaviour, Sandbox
 
 FAST = ("probe", "--rate", "1000")

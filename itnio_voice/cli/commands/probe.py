@@ -5,13 +5,13 @@ import math
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from ..probing.findings import Finding, Report
-from ..probing.probe import most_requests, probe
 from ..._client.session import DEFAULT_BASE_URL
 from ..._http.pool import make_client
 from ..._model.records import SipRecord, VoiceRecord
 from ..messages import UsageError
 from ..options import AccountOptions, usage
+from ..probing.findings import Finding, Report
+from ..probing.probe import most_requests, probe
 from ..terminal import cell, print_error, print_output, write_output
 
 __all__ = ["run"]

@@ -13,7 +13,7 @@ from ..options import RequestOptions, duration, has_user_names, moment, usage, z
 from ..progress import Bar, print_skipped, print_unread
 from ..terminal import print_error
 
-__all__ = ["run"]
+__all__ = ["private_files", "run"]
 
 
 def run(*, since: str, destination: str, database: Path, dataset: str, lookback: str, requests: RequestOptions) -> bool:
@@ -30,7 +30,7 @@ def run(*, since: str, destination: str, database: Path, dataset: str, lookback:
         first = moment(since, zone=zone_of(requests.timezone), now=now)
         whole_seconds(first, now)  # raises for a start that is not before now
         back = duration(lookback, option="--lookback")
-        with bar, _private_files() if destination == "duckdb" else nullcontext():
+        with bar, private_files() if destination == "duckdb" else nullcontext():
             synced = sync(
                 accounts,
                 since=first,
@@ -68,7 +68,7 @@ def _line(errors: Mapping[str, Exception]) -> str:
 
 
 @contextmanager
-def _private_files() -> Generator[None]:
+def private_files() -> Generator[None]:
     """Create files that only their owner can read: also the write-ahead log beside a database holds call data."""
     before = os.umask(0o077)
     try:

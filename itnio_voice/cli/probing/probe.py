@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import httpx
 
+from ..._client.session import DEFAULT_BASE_URL
 from ..._http.credentials import Credentials
 from ..._model.records import CallRecord, VoiceRecord
-from ..._client.session import DEFAULT_BASE_URL
 from .account import FORMS, SERVER, ask_server, forms_of
 from .exchange import Exchange, LimitReachedError
 from .findings import Finding, Report, not_known

@@ -1,16 +1,19 @@
 """Arrow batches to the rows of a warehouse: plain columns, a key per row, and text that every database stores."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..._client.checkpoint import fingerprint
-from ..._model.records import CallRecord
+from ..._model.records import CallRecord, SipRecord, VoiceRecord
 from ..arrow import schema
 
-__all__ = ["KEY", "columns_of", "rows_of"]
+__all__ = ["KEY", "TABLES", "columns_of", "rows_of"]
+
+TABLES: Mapping[str, type[CallRecord]] = {"voice_records": VoiceRecord, "sip_records": SipRecord}
 
 KEY = ("account", "voice_id")
 """Two rows in which these are the same are the same record."""

@@ -1,96 +1,16 @@
-"""The columns that the figures are computed from: names, types, and the check of a file's columns."""
-
-import re
-from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal
-from typing import Any
+"""The columns that the figures are computed from."""
 
 import attrs
-import pyarrow as pa
 
-from ..._wire.scalars import amount, brief, integer, text, timestamp
-from ..arrow import MONEY, to_scale
+from .._stored.columns import AMOUNT, SECONDS, TEXT, TIME, Columns
 
-__all__ = ["COLUMNS", "AdvisedError", "Column", "check_names", "check_types"]
+__all__ = ["COLUMNS"]
 
-
-class AdvisedError(ValueError):
-    """An error whose text says what to do."""
-
-
-@attrs.frozen
-class Column:
-    """The type of a column: as DuckDB and Arrow name it, and how a value of a CSV or JSON file is read.
-
-    `accepted` matches the DuckDB types that convert to `sql` without loss. `read` raises a ValueError for a value that
-    the column cannot hold exactly.
-    """
-
-    sql: str
-    arrow: pa.DataType
-    accepted: re.Pattern[str]
-    read: Callable[[Any], Any]
-
-
-def _column(sql: str, arrow: pa.DataType, accepted: str, read: Callable[[Any], Any]) -> Column:
-    # A column without any value has the type "NULL" in some Parquet files.
-    return Column(sql, arrow, re.compile(rf'{accepted}|"NULL"'), read)
-
-
-def _exact_amount(value: Any) -> Decimal | None:
-    """Return an amount with 18 decimals."""
-    exact = amount(value)
-    try:
-        return None if exact is None else to_scale(exact)
-    except ArithmeticError:
-        message = "an amount of at most 20 digits before the point and 18 decimals is expected"
-        raise ValueError(message) from None
-
-
-_TEXT = _column("VARCHAR", pa.string(), r"VARCHAR|ENUM\(.*\)", text)
-_TIME = _column("TIMESTAMPTZ", pa.timestamp("us", "UTC"), "TIMESTAMP WITH TIME ZONE", timestamp)
-_SECONDS = _column("BIGINT", pa.int64(), "U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?", integer)
-_MONEY = _column("DECIMAL(38,18)", MONEY, r"DECIMAL\(\d+,(\d|1[0-8])\)", _exact_amount)
-
-COLUMNS: Mapping[str, Column] = {
-    **dict.fromkeys(["code", "currency", "feedback_value", "termination_code", "termination_reason"], _TEXT),
-    **dict.fromkeys(["submit_time", "call_time", "ringing_time", "answer_time"], _TIME),
-    **dict.fromkeys(["call_duration", "charged_duration"], _SECONDS),
-    "cost": _MONEY,
+COLUMNS: Columns = {
+    **dict.fromkeys(["code", "currency", "termination_code", "termination_reason"], TEXT),
+    "feedback_value": attrs.evolve(TEXT, optional=True),  # only one kind of record has it
+    **dict.fromkeys(["submit_time", "call_time", "ringing_time", "answer_time"], TIME),
+    **dict.fromkeys(["call_duration", "charged_duration"], SECONDS),
+    "cost": AMOUNT,
 }
 """The columns of the view `calls`."""
-
-OPTIONAL = {"feedback_value"}
-"""Columns that only one kind of record has."""
-
-
-def check_names(names: Iterable[str]) -> list[str]:
-    """Return the columns of a file that the figures need.
-
-    Raises:
-        ValueError: if one is missing or duplicated.
-    """
-    present = [name for name in names if name in COLUMNS]
-    if missing := [name for name in COLUMNS if name not in present and name not in OPTIONAL]:
-        message = f"columns are missing: {', '.join(missing)}"
-        raise ValueError(message)
-    if doubled := sorted({name for name in present if present.count(name) > 1}):
-        message = f"columns occur more than once: {', '.join(doubled)}"
-        raise ValueError(message)
-    return present
-
-
-def check_types(types: Mapping[str, str]) -> None:
-    """Check the DuckDB types of the columns that the figures need.
-
-    Raises:
-        ValueError: if a type cannot be converted without loss.
-    """
-    wrong = [
-        f"{name} is {brief(found)[1:-1]} instead of {COLUMNS[name].sql}"
-        for name, found in types.items()
-        if not COLUMNS[name].accepted.fullmatch(found)
-    ]
-    if wrong:
-        message = f"columns have other types: {', '.join(wrong)}"
-        raise ValueError(message)

@@ -78,11 +78,11 @@ def as_duckdb(
                 connection.unregister("rows")
         connection.execute(f'USE "{dataset}"')
         connection.execute("CREATE TABLE _dlt_loads (load_id VARCHAR, status BIGINT)")
-        connection.execute("CREATE TABLE _dlt_pipeline_state (version BIGINT, state VARCHAR)")
+        connection.execute("CREATE TABLE _dlt_pipeline_state (version BIGINT, state VARCHAR, _dlt_load_id VARCHAR)")
         if finished:
             connection.execute("INSERT INTO _dlt_loads VALUES ('1', 0)")
             compressed = base64.b64encode(zlib.compress(state.encode())).decode()
-            connection.execute("INSERT INTO _dlt_pipeline_state VALUES (1, ?)", [compressed])
+            connection.execute("INSERT INTO _dlt_pipeline_state VALUES (1, ?, '1')", [compressed])
     return path
 
 

@@ -4,26 +4,50 @@ import base64
 import errno
 import json
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 import duckdb
 
 from ..._model.printable import printable
-from .columns import AdvisedError, check_names, check_types
+from .._warehouse.rows import TABLES
+from .columns import AdvisedError, Columns, check_types
 
-__all__ = ["attach", "quoted"]
+__all__ = ["Coverages", "Dataset", "attach", "quoted"]
 
-_TABLES = ("voice_records", "sip_records")
 _LOADS, _STATE = "_dlt_loads", "_dlt_pipeline_state"
 _LARGEST_STATE = 64 * 1024 * 1024
 
 Tables = dict[str, list[str]]
 """The names of the tables of call records, by dataset."""
+Coverages = Mapping[str, Mapping[str, Mapping[str, str]]]
 
 
-def attach(connection: duckdb.DuckDBPyConnection, source: Path, dataset: str | None) -> str:
-    """Attach a database, and return the query that returns the rows of its call records.
+@attrs.frozen
+class Dataset:
+    """The dataset of an attached database: the tables of call records with the DuckDB types of their columns.
+
+    `coverage` is how far `sync` has read each account, as it is stored, by table and account.
+    """
+
+    name: str
+    tables: Mapping[str, Mapping[str, str]]
+    coverage: Coverages
+
+    def select(self, table: str, columns: Columns) -> str:
+        """Return the query that returns columns of a table.
+
+        Raises:
+            ValueError: if a type cannot be converted without loss.
+        """
+        check_types({name: self.tables[table][name] for name in columns}, columns)
+        return f"SELECT {', '.join(columns)} FROM {_place(self.name, table)}"
+
+
+def attach(connection: duckdb.DuckDBPyConnection, source: Path, dataset: str | None) -> Dataset:
+    """Attach a database, and return its dataset of call records.
 
     Raises:
         AdvisedError: if it has no call records, no completed load, or several datasets to choose from.
@@ -39,14 +63,11 @@ def attach(connection: duckdb.DuckDBPyConnection, source: Path, dataset: str | N
     connection.execute("SET enable_external_access = false")
     tables = _tables(connection)
     found = _choose(connection, tables, dataset)
-    selects = []
-    for table in tables[found]:
-        name = f"warehouse.{_identifier(found)}.{_identifier(table)}"
-        types = {row[0]: row[1] for row in connection.execute(f"DESCRIBE {name}").fetchall()}
-        columns = check_names(types)
-        check_types({column: types[column] for column in columns})
-        selects.append(f"SELECT {', '.join(columns)} FROM {name}")
-    return " UNION ALL BY NAME ".join(selects)
+    types = {
+        table: {row[0]: row[1] for row in connection.execute(f"DESCRIBE {_place(found, table)}").fetchall()}
+        for table in tables[found]
+    }
+    return Dataset(found, types, _coverage(connection, found))
 
 
 def quoted(text: str) -> str:
@@ -54,8 +75,9 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def _place(schema: str, table: str) -> str:
+    """Return the qualified name of a table."""
+    return ".".join('"' + name.replace('"', '""') + '"' for name in ("warehouse", schema, table))
 
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> Tables:
@@ -67,7 +89,7 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> Tables:
     return {
         schema: found
         for schema, tables in names.items()
-        if {_LOADS, _STATE} <= {*tables} and (found := [table for table in tables if table in _TABLES])
+        if {_LOADS, _STATE} <= {*tables} and (found := [table for table in tables if table in TABLES])
     }
 
 
@@ -76,7 +98,7 @@ def _choose(connection: duckdb.DuckDBPyConnection, tables: Tables, dataset: str 
     named = {name: tables[name] for name in tables if dataset in (None, name)}
     if not named:
         where = f" in the dataset {dataset!r}" if dataset else ""
-        message = f"there is no table {' or '.join(_TABLES)}{where}: fill it with `itnio-voice sync`"
+        message = f"there is no table {' or '.join(TABLES)}{where}: fill it with `itnio-voice sync`"
         raise AdvisedError(message)
     complete = [name for name in named if _has_been_synced(connection, name, named[name])]
     if not complete:
@@ -98,17 +120,21 @@ def _has_been_synced(connection: duckdb.DuckDBPyConnection, schema: str, tables:
         row = connection.execute(query).fetchone()
         return row[0] if row else None
 
-    where = f"warehouse.{_identifier(schema)}"
-    if not one(f"SELECT count(*) FROM {where}.{_LOADS} WHERE status = 0"):
+    if not one(f"SELECT count(*) FROM {_place(schema, _LOADS)} WHERE status = 0"):
         return False
-    if any(one(f"SELECT count(*) FROM {where}.{_identifier(table)}") for table in tables):
+    if any(one(f"SELECT count(*) FROM {_place(schema, table)}") for table in tables):
         return True
-    states = connection.execute(f"SELECT state FROM {where}.{_STATE} ORDER BY version").fetchall()
-    return any(_names_an_account(state) for (state,) in states)
+    return any(_coverage(connection, schema).values())
 
 
-def _names_an_account(state: str) -> bool:
-    """Return whether dlt's state holds how far any account has been read."""
-    text = zlib.decompressobj().decompress(base64.b64decode(state), _LARGEST_STATE)
-    sources = json.loads(text).get("sources", {}).values()
-    return any(resource.get("done") for source in sources for resource in source.get("resources", {}).values())
+def _coverage(connection: duckdb.DuckDBPyConnection, schema: str) -> Coverages:
+    """Return how far accounts have been read, of the states of completed loads: the last one counts."""
+    done: dict[str, dict[str, Mapping[str, str]]] = {}
+    complete = f"SELECT load_id FROM {_place(schema, _LOADS)} WHERE status = 0"
+    query = f"SELECT state FROM {_place(schema, _STATE)} WHERE _dlt_load_id IN ({complete}) ORDER BY version"
+    for (state,) in connection.execute(query).fetchall():
+        text = zlib.decompressobj().decompress(base64.b64decode(state), _LARGEST_STATE)
+        for source in json.loads(text).get("sources", {}).values():
+            for table, resource in source.get("resources", {}).items():
+                done.setdefault(table, {}).update(resource.get("done") or {})
+    return done

@@ -1,7 +1,7 @@
 """The rows of an exported file, as Arrow tables."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import BufferedReader
 from itertools import count, islice
 from typing import Any
@@ -11,27 +11,29 @@ from pyarrow import csv, ipc, parquet
 
 from ..._wire.scalars import brief
 from ..arrow import ROWS
-from .columns import COLUMNS, check_names
+from .columns import Column, Columns
 
-__all__ = ["READERS", "Tables"]
+__all__ = ["READERS", "Choose", "Tables"]
 
 Tables = Iterator[pa.Table]
+Choose = Callable[[Iterable[str]], Columns]
+"""Returns the columns to read of a file with these columns, or raises a ValueError."""
 
 LONGEST_LINE = 16 * 1024 * 1024
 """The maximum length of a line of a text file, in bytes: no export has longer ones."""
 
 
-def _parquet(file: BufferedReader) -> Tables:
+def _parquet(file: BufferedReader, choose: Choose) -> Tables:
     with parquet.ParquetFile(file) as opened:
-        columns = check_names(opened.schema_arrow.names)
+        columns = list(choose(opened.schema_arrow.names))
         yield opened.schema_arrow.empty_table().select(columns)
         for batch in opened.iter_batches(ROWS, columns=columns):
             yield _checked(pa.Table.from_batches([batch]))
 
 
-def _arrow(file: BufferedReader) -> Tables:
+def _arrow(file: BufferedReader, choose: Choose) -> Tables:
     with ipc.open_file(file) as opened:
-        columns = check_names(opened.schema.names)
+        columns = list(choose(opened.schema.names))
         yield opened.schema.empty_table().select(columns)
         for index in range(opened.num_record_batches):
             yield _checked(pa.Table.from_batches([opened.get_batch(index)]).select(columns))
@@ -43,7 +45,7 @@ def _checked(table: pa.Table) -> pa.Table:
     return table
 
 
-def _csv(file: BufferedReader) -> Tables:
+def _csv(file: BufferedReader, choose: Choose) -> Tables:
     def read(**options: Any) -> csv.CSVStreamingReader:
         file.seek(0)
         return csv.open_csv(
@@ -53,23 +55,23 @@ def _csv(file: BufferedReader) -> Tables:
             csv.ConvertOptions(null_values=[""], strings_can_be_null=True, **options),
         )
 
-    columns = check_names(read().schema.names)
+    columns = choose(read().schema.names)
     before = 0
-    for batch in read(include_columns=columns, column_types=dict.fromkeys(columns, pa.string())):
+    for batch in read(include_columns=list(columns), column_types=dict.fromkeys(columns, pa.string())):
         for start in range(0, batch.num_rows, ROWS):
-            yield _table(batch.slice(start, ROWS).to_pydict(), before + start)
+            yield _table(batch.slice(start, ROWS).to_pydict(), columns, before + start)
         before += batch.num_rows
 
 
-def _json_lines(file: BufferedReader) -> Tables:
+def _json_lines(file: BufferedReader, choose: Choose) -> Tables:
     before = 0
     rows = _objects(file)
     while chunk := list(islice(rows, ROWS)):
-        columns = check_names(chunk[0])
+        columns = choose(chunk[0])
         for row in chunk:
-            if not row.keys() >= set(columns):
-                check_names(row)
-        yield _table({name: [row.get(name) for row in chunk] for name in columns}, before)
+            if not row.keys() >= columns.keys():
+                choose(row)
+        yield _table({name: [row.get(name) for row in chunk] for name in columns}, columns, before)
         before += len(chunk)
 
 
@@ -89,13 +91,12 @@ def _objects(file: BufferedReader) -> Iterator[Mapping[str, Any]]:
         yield row
 
 
-def _table(columns: Mapping[str, Sequence[Any]], before: int) -> pa.Table:
+def _table(read: Mapping[str, Sequence[Any]], columns: Columns, before: int) -> pa.Table:
     """Return a table of values that were read from text; `before` is the number of rows before it."""
-    return pa.table({name: _array(name, values, before) for name, values in columns.items()})
+    return pa.table({name: _array(name, values, columns[name], before) for name, values in read.items()})
 
 
-def _array(name: str, values: Sequence[Any], before: int) -> "pa.Array[Any]":
-    column = COLUMNS[name]
+def _array(name: str, values: Sequence[Any], column: Column, before: int) -> "pa.Array[Any]":
     read: list[Any] = []
     for value in values:
         try:
@@ -106,7 +107,7 @@ def _array(name: str, values: Sequence[Any], before: int) -> "pa.Array[Any]":
     return pa.array(read, column.arrow)
 
 
-READERS: Mapping[str, Callable[[BufferedReader], Tables]] = {
+READERS: Mapping[str, Callable[[BufferedReader, Choose], Tables]] = {
     ".parquet": _parquet,
     ".arrow": _arrow,
     ".csv": _csv,
