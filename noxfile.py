@@ -1,4 +1,4 @@
-"""The sessions of nox, for developers and CI: tests, lowest, coverage, lint, types, docs, bench, demo."""
+"""The sessions of nox, for developers and CI: tests, coverage, lint, types, docs, bench, demo."""
 
 import os
 
@@ -29,19 +29,12 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
-def lowest(session: nox.Session) -> None:
-    """Run the tests with the lowest versions that pyproject.toml allows."""
+def coverage(session: nox.Session) -> None:
+    """Run the tests with the lowest versions that pyproject.toml allows, and report their coverage."""
     session.install("uv")
     python = os.path.join(session.bin, "python")  # noqa: PTH118 -- an argument's text
     requirements = ("-e", ".[all]", *group("tests"))
     session.run("uv", "pip", "install", "--python", python, "--resolution", "lowest-direct", *requirements)
-    session.run(*PYTEST, *session.posargs)
-
-
-@nox.session
-def coverage(session: nox.Session) -> None:
-    """Run the tests and report their coverage; this takes half as long again."""
-    session.install("-e", ".[all]", *group("tests"))
     env = {"COVERAGE_FILE": os.path.join(session.create_tmp(), "coverage")}  # noqa: PTH118 -- a variable's text
     session.run("coverage", "erase", env=env)
     session.run("coverage", "run", "-m", *PYTEST, *session.posargs, env=env)
