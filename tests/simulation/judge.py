@@ -93,6 +93,10 @@ class Judge:
         requests in flight may be discarded at each step.
         """
         plan, behaviour = self.plan, self.server.sandbox.behaviour
+        if plan.lookback:
+            polls = (self.server.second() + plan.warm_up) / plan.every + 10 * reader.streams + reader.retries
+            pages = 40 + 4 * plan.lookback * plan.per_second / behaviour.max_size + len(self.server.seconds) / polls
+            return reader.attempts * (polls * pages + 10 * reader.stops)
         rows = len(self.server.seconds) * (2 if behaviour.duplicates else 1)
         pages = rows / min(reader.page_size, behaviour.max_size)
         spans = (behaviour.max_span, behaviour.window_times_out_over, behaviour.window_unavailable_over)
@@ -119,6 +123,9 @@ class Judge:
     def judge(self, reader: Reader, there: set[str], *, complete: bool) -> None:
         """Check the guarantees; `there` are the records that were available from the first request to the last."""
         server, calls, plan = self.server, reader.calls, self.plan
+        if plan.lookback:
+            self._judge_follower(reader)
+            return
         found = sum((call.found for call in calls), Counter[str]())
         kept = self._kept()
         self._gone = server.seconds.keys() - server.visible()
@@ -135,6 +142,28 @@ class Judge:
         self._judge_timeouts(reader)
         assert plan.real or server.requests <= self.allowed(reader), f"{server.requests} requests"
         assert server.sandbox.in_flight == 0
+
+    def _judge_follower(self, reader: Reader) -> None:
+        """Check that each record was returned once that appeared within the lookback."""
+        server, lookback, found = self.server, self.plan.lookback, reader.calls[0].found
+        assert reader.followed_until is not None
+        # A call that has ended has other content, but the same id.
+        doubled = {mark for mark, count in found.items() if count > 1} & self._identified()
+        assert not doubled, f"doubled: {_some(doubled, server)}"
+        gone = server.seconds.keys() - server.visible()
+        must = {
+            mark
+            for mark, second in server.seconds.items()
+            if second > 1 and server.appeared[mark] <= min(second + lookback, reader.followed_until)
+        }
+        lost = must - found.keys() - gone
+        assert not lost, f"lost: {_some(lost, server)} of {len(must)}"
+        assert server.sandbox.in_flight == 0
+
+    def _identified(self) -> set[str]:
+        """Return the records with an id."""
+        sql = "SELECT json_extract(wire, '$.mark') FROM records WHERE json_extract(wire, '$.voiceId') <> ''"
+        return {mark for (mark,) in self.server.sandbox._opened()._all(sql, {})}
 
     def _kept(self) -> float:
         """Return the first second whose records the server must all have returned.

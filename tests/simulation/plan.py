@@ -100,6 +100,10 @@ class Plan:
     shuffled: bool = False
     open_end: bool | None = None
     """Whether the last range has no end; None decides by the server's clock."""
+    lookback: int = 0
+    """The lookback of a follower in seconds; 0 reads ranges."""
+    every: int = 30
+    """The seconds between two polls of a follower."""
     rounds: int = 0
     """The number of times that a synchronisation resumes from its checkpoint; 0 reads adjacent ranges."""
     tight: bool = False

@@ -15,6 +15,7 @@ import httpx
 from itnio_voice import (
     Checkpoint,
     Credentials,
+    FollowCheckpoint,
     ItnioError,
     PrefetchedStream,
     RecordStream,
@@ -72,6 +73,8 @@ class Reader:
     streams: int = attrs.field(default=0, init=False)
     stops: int = attrs.field(default=0, init=False)
     """The number of cancellations and of readings that were left early."""
+    followed_until: float | None = attrs.field(default=None, init=False)
+    """The server's time after which a follower read on only to find late records."""
     _scope: anyio.CancelScope | None = attrs.field(default=None, init=False)
 
     async def run(self) -> bool:
@@ -85,6 +88,8 @@ class Reader:
             seconds += [plan.more.choice(seconds)] * (plan.more.random() < 0.2)
             cuts = sorted({second + plan.more.choice([0, 0.25, 0.5, 0.999]) for second in seconds})
         async with self._session() as session:
+            if plan.lookback:
+                return await self._follow(session)
             if plan.rounds:
                 return await self._synchronise(session)
             ranges = list(pairwise(cuts))
@@ -247,6 +252,31 @@ class Reader:
             call.checkpoint = Checkpoint.parse(str(stream.checkpoint))
             await anyio.sleep(plan.more.choice([0.3, 1, 7.7, 20]))
             server.traffic()
+        return True
+
+    async def _follow(self, session: VoiceSession) -> bool:
+        """Follow for some time, stopped and resumed, and then until the last late records must have been found."""
+        plan, server, chance = self.plan, self.server, self.plan.more
+        self.calls.append(call := Call(0, None))
+        server.cancel = self._cancel
+        checkpoint, until = None, server.second() + plan.lookback * chance.choice([1, 2, 4])
+        while self.followed_until is None:
+            seconds = chance.uniform(1, 2 * plan.lookback)
+            if server.second() >= until:
+                self.followed_until = server.second()
+                seconds = 2 * plan.lookback + 4 * plan.every + 100
+            follower = session.follow(
+                _time(0), of=plan.of, every=plan.every, lookback=plan.lookback * SECOND, resume=checkpoint
+            )
+            self.streams += 1
+            with anyio.move_on_after(seconds):
+                async with aclosing(self._items(follower.batches())) as items:
+                    async for batch in items:
+                        call.marks += [record.extra["mark"] for record in batch.records]
+                        checkpoint = FollowCheckpoint.parse(str(batch.checkpoint))
+            if chance.random() < 0.3:
+                checkpoint = follower.checkpoint
+            await anyio.sleep(plan.lookback * chance.choice([0, 0, 0.5, 3]))
         return True
 
 

@@ -53,6 +53,8 @@ class Server:
     sandbox: Sandbox = attrs.field(init=False)
     began: float = 0.0
     seconds: dict[str, int] = attrs.field(factory=dict, init=False)
+    appeared: dict[str, float] = attrs.field(factory=dict, init=False)
+    """The server's time at which each record appeared."""
     came: set[str] = attrs.field(factory=set, init=False)
     changes: int = attrs.field(default=0, init=False)
     requests: int = attrs.field(default=0, init=False)
@@ -115,7 +117,7 @@ class Server:
         chance, plan = self.plan.chance, self.plan
         for at in seconds:
             mark = f"m{len(self.seconds)}"
-            self.seconds[mark] = at
+            self.seconds[mark], self.appeared[mark] = at, self.second()
             when = (START + at * SECOND).isoformat()
             if plan.spelled:
                 when = plan.more.choice(SPELLINGS)(START + at * SECOND)
@@ -140,7 +142,9 @@ class Server:
 
     def _expire(self, since: float = -math.inf) -> None:
         """Remove the oldest record from a second on."""
-        there = {mark for mark in self.visible() if self.seconds[mark] >= since}
+        # Within a lookback, nothing expires.
+        until = self.second() - 2 * self.plan.lookback if self.plan.lookback else math.inf
+        there = {mark for mark in self.visible() if since <= self.seconds[mark] < until}
         if there:
             oldest = min(there, key=lambda mark: (self.seconds[mark], int(mark[1:])))
             sql = "DELETE FROM records WHERE json_extract(wire, '$.mark') = ?"

@@ -162,6 +162,29 @@ def _sync(plan: Plan) -> None:
     plan.machine_skew = plan.more.choice([0, 0, -1.7, -0.6, 0.6, 1.2, 1.9])
 
 
+def _follow(plan: Plan) -> None:
+    """Follow a live account, with late, changed and expiring records; stop and resume at any time."""
+    plan.calm(
+        latency=plan.more.choice([0.01, 0.3]),
+        appears="submitted",
+        refuses_future_end=plan.more.random() < 0.2,
+        changes_after=plan.more.choice([None, 40]),
+        duplicates=plan.more.choice([0, 0, 0.1]),
+        max_size=plan.more.choice([20, 100, 100]),
+        order=plan.more.choice(["ascending", "descending", "by_hash"]),
+        faults=[Fault(plan.more.choice(["status_500", "system_error", "drop"]), plan.more.choice([0, 0.02, 0.1]))],
+    )
+    plan.length, plan.ago, plan.tight = plan.more.choice([5, 100, 500]), 0, False
+    plan.lookback = plan.more.choice([20, 60, 150])
+    plan.every = plan.lookback * plan.more.choice([1, 5, 20]) // 10
+    plan.per_second, plan.late = plan.more.choice([0.02, 0.2, 1]), plan.more.choice([0, 0.2, 1])
+    plan.expiring, plan.most_changes = plan.more.choice([0, 0.1]), 1_000
+    plan.warm_up = plan.more.choice([0, 30])
+    plan.cancelling, plan.page_size = plan.more.choice([0, 0.05]), 100
+    plan.patience = plan.more.choice([None, None, 0.5, 20])
+    plan.crowds.append((plan.more.randrange(plan.length), plan.more.choice([0, 150])))
+
+
 def _fractions(plan: Plan) -> None:
     """Start and end ranges within seconds."""
     plan.fractions = True
@@ -235,7 +258,7 @@ TRAITS: Mapping[str, Callable[[Plan], None]] = {
         *(_heap, _fixed_order, _total_cap, _total_of_page, _total_one_short, _replicas, _offset_ignored),
         *(_future_end_refused, _deepest_row, _endless, _shared_ids, _placeholder_id, _slow_windows),
         *(_unavailable_windows, _live, _sync, _fractions, _machine_clock, _server_clock, _wrong_date, _impatient),
-        *(_contradiction, _outage, _rate_limited, _spellings, _sizes, _limits, _newest_first),
+        *(_contradiction, _outage, _rate_limited, _spellings, _sizes, _limits, _newest_first, _follow),
     )
 }
 """Functions that apply a trait, by name."""
@@ -244,6 +267,6 @@ TRAITS: Mapping[str, Callable[[Plan], None]] = {
 def draw_traits(plan: Plan) -> tuple[str, ...]:
     """Draw a scenario's traits: one for three of five scenarios, and sometimes ranges within seconds in addition."""
     drawn = [plan.more.choice(list(TRAITS))] if plan.more.random() < 0.6 else []
-    if plan.more.random() < 0.1 and "sync" not in drawn:
+    if plan.more.random() < 0.1 and not {"sync", "follow"} & {*drawn}:
         drawn.append("fractions")
     return tuple(dict.fromkeys(drawn))
