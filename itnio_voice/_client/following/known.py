@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import blake2b
@@ -45,8 +46,9 @@ def _text(value: object) -> str:
     """Return a text that is the same for equal values, in every process and however the server wrote them."""
     match value:
         case datetime():
-            offset = value.utcoffset()
-            return repr(value if offset is None else value.replace(tzinfo=UTC) - offset)
+            with suppress(OverflowError):  # in the year 1 or 9999
+                value = value if value.utcoffset() is None else value.astimezone(UTC)
+            return repr(value)
         case Decimal():
             return f"Decimal {value.normalize()}"
         case tuple():
