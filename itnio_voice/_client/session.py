@@ -26,7 +26,8 @@ from .checkpoint import Checkpoint, same_query
 from .counting import CountPlan, RecordCount
 from .environment import credentials_from_env
 from .following.checkpoint import FollowCheckpoint, same_follower
-from .following.follower import RecordFollower, follow_options
+from .following.follower import RecordFollower, first_second, follow_options
+from .following.lookback import Lookback
 from .newest_first import BackwardWalk
 from .query import Query
 from .recordings import Recordings
@@ -230,8 +231,9 @@ class VoiceSession:
                 longer than 30 days, a filter is unknown, or the checkpoint is of another query.
         """
         query = self._query(of, where)
-        options = follow_options(start, every, lookback, now=self._transport.now(), changes=changes)
-        checkpoint = FollowCheckpoint(query.fingerprint("follow"))
+        options = follow_options(every, lookback, changes=changes)
+        begin = None if start is None else first_second(start, self._transport.now())
+        checkpoint = FollowCheckpoint(query.fingerprint("follow"), Lookback(begin))
         if resume is not None:
             checkpoint = same_follower(resume, checkpoint)
         return RecordFollower(query, options, checkpoint)

@@ -57,8 +57,12 @@ class Present:
         return window.end > self.now - LIVE
 
     def is_near(self, at: datetime) -> bool:
-        """Return whether a window that ends at `at` may be refused because that is in the server's future."""
-        return at > self.now - (NEAR_NOW if self.is_known() else NEAR_UNKNOWN_NOW)
+        """Return whether a window that ends at `at` may be refused because that is in the server's future.
+
+        A margin that was learned has been halved since, if an end was accepted.
+        """
+        near = NEAR_NOW if self.is_known() else NEAR_UNKNOWN_NOW
+        return at > self.now - near - 2 * self._learned.end_margin
 
     def before(self, at: datetime) -> datetime:
         """Return a time that is surely before the server's present, for an `at` near the present."""

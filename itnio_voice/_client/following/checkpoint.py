@@ -29,7 +29,7 @@ class FollowCheckpoint:
 
     @property
     def position(self) -> datetime | None:
-        """The time up to which everything was read; None before the first request."""
+        """The time up to which everything was read; the start, or None, before the first request."""
         return self.lookback.position
 
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ def same_follower(resume: FollowCheckpoint, checkpoint: FollowCheckpoint) -> Fol
     if resume.query != checkpoint.query:
         message = "resume is the checkpoint of another query: account, kind and filters must be the same"
         raise ValueError(message)
-    return resume
+    return checkpoint if resume.position is None else resume
 
 
 def _fields(stretch: Stretch) -> Iterator[Any]:
@@ -81,17 +81,17 @@ def _fields(stretch: Stretch) -> Iterator[Any]:
     yield stretch.surplus
     yield stretch.looked_at.isoformat()
     yield stretch.is_quiet
-    for digests in (stretch.digests, stretch.late):
+    for digests in (stretch.digests, stretch.others):
         yield b64encode(b"".join(sorted(digests))).decode()
 
 
 def _stretch(fields: Any) -> Stretch:
-    start, end, surplus, looked_at, is_quiet, digests, late = fields
+    start, end, surplus, looked_at, is_quiet, digests, others = fields
     if type(surplus) is not int or type(is_quiet) is not bool:
         message = "a stretch is damaged"
         raise ValueError(message)
     window = Window(_moment(start), _moment(end))
-    return Stretch(window, _digests(digests), surplus, _moment(looked_at), is_quiet, _digests(late))
+    return Stretch(window, _digests(digests), surplus, _moment(looked_at), is_quiet, _digests(others))
 
 
 def _digests(text: str) -> frozenset[bytes]:

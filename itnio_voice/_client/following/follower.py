@@ -12,7 +12,7 @@ from ..query import Query
 from .checkpoint import FollowCheckpoint
 from .polls import FollowBatch, FollowOptions, Polls
 
-__all__ = ["FollowBatch", "RecordFollower", "follow_options"]
+__all__ = ["FollowBatch", "RecordFollower", "first_second", "follow_options"]
 
 T = TypeVar("T")
 
@@ -20,10 +20,22 @@ LONGEST_LOOKBACK = timedelta(days=30)
 _FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
-def follow_options(
-    start: datetime | None, every: float, lookback: timedelta, *, now: float, changes: bool
-) -> FollowOptions:
-    """Return the arguments of a follower; `now` is the server's time in Unix seconds, or the best estimate of it.
+def first_second(start: datetime, now: float) -> datetime:
+    """Return the start of a follower; `now` is the server's time in Unix seconds, or the best estimate of it.
+
+    Raises:
+        ValueError: if it has no offset, or is in the future.
+    """
+    whole_seconds(start, _FOREVER)
+    if start.timestamp() > now:
+        present = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
+        message = f"start must not be in the future, but {start.isoformat()} is after {present}"
+        raise ValueError(message)
+    return floor(start)
+
+
+def follow_options(every: float, lookback: timedelta, *, changes: bool) -> FollowOptions:
+    """Return the arguments of a follower.
 
     Raises:
         ValueError: if one of them is out of range.
@@ -34,13 +46,7 @@ def follow_options(
     if not isinstance(lookback, timedelta) or not timedelta() < lookback <= LONGEST_LOOKBACK:
         message = f"lookback must be a timedelta above 0 and of at most {LONGEST_LOOKBACK.days} days, not {lookback!r}"
         raise ValueError(message)
-    if start is not None:
-        whole_seconds(start, _FOREVER)  # raises for a start without an offset
-        if start.timestamp() > now:
-            present = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
-            message = f"start must not be in the future, but {start.isoformat()} is after {present}"
-            raise ValueError(message)
-    return FollowOptions(start and floor(start), every, lookback, changes)
+    return FollowOptions(every, lookback, changes)
 
 
 class RecordFollower(Generic[R]):

@@ -28,7 +28,8 @@ class Stretch:
 
     `surplus` is the difference between the server's total and their number: a server may count records twice.
     `looked_at` is the server's time when it was last read, or its total last showed that nothing had appeared.
-    `late` are records that were found later in the stretches before it: those on a shared second belong to it as well.
+    `others` are records that are known as well, but not counted: those that it listed before, but not when it was last
+    read, and those that were found late in the stretches before it, which may be on a shared second.
     """
 
     window: Window
@@ -36,7 +37,7 @@ class Stretch:
     surplus: int
     looked_at: datetime
     is_quiet: bool = False
-    late: frozenset[bytes] = frozenset()
+    others: frozenset[bytes] = frozenset()
 
     @property
     def end(self) -> datetime:
@@ -60,27 +61,33 @@ def number_of_records(group: Sequence[Stretch]) -> int:
 
 @attrs.frozen
 class Lookback:
-    """What was read so far: everything up to `position` (None before the first request), and the recent stretches."""
+    """What was read so far: everything up to `position`, and the recent stretches.
+
+    Before the first request there are no stretches, and `position` is the start; None for the server's present.
+    """
 
     position: datetime | None = None
     stretches: tuple[Stretch, ...] = ()
 
     def with_read(self, read: Stretch, instead_of: Sequence[Stretch] = ()) -> "Lookback":
         """Return the lookback with a stretch that was read: a new one, or instead of those that it contains."""
-        replaced = {each.window for each in instead_of}
-        kept = [each for each in self.stretches if each.window not in replaced]
-        position = read.window.end if self.position is None else max(self.position, read.window.end)
+        windows = {each.window for each in instead_of}
+        replaced = [each for each in self.stretches if each.window in windows]
+        kept = [each for each in self.stretches if each.window not in windows]
+        known = frozenset[bytes]().union(*(each.digests | each.others for each in replaced))
+        read = attrs.evolve(read, others=known - read.digests)
+        position = max([read.end, *(each.end for each in kept)])
         return attrs.evolve(self, position=position, stretches=tuple(sorted((*kept, read), key=_start)))
 
-    def with_late(self, read: Stretch, late: frozenset[bytes]) -> "Lookback":
+    def with_late(self, window: Window, late: frozenset[bytes]) -> "Lookback":
         """Return the lookback after records were found late in a stretch: those that follow remember them.
 
         A stretch of two seconds shares seconds with the two that follow.
         """
-        place = self.stretches.index(read)
+        place = next(place for place, each in enumerate(self.stretches) if each.window == window)
         following = slice(place + 1, place + 3)
         stretches = list(self.stretches)
-        stretches[following] = [attrs.evolve(each, late=each.late | late) for each in stretches[following]]
+        stretches[following] = [attrs.evolve(each, others=each.others | late) for each in stretches[following]]
         return attrs.evolve(self, stretches=tuple(stretches))
 
     def with_quiet(self, group: Sequence[Stretch], now: datetime) -> "Lookback":

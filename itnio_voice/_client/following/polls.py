@@ -67,9 +67,8 @@ _EPOCH, _FOREVER = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo
 
 @attrs.frozen
 class FollowOptions:
-    """The arguments of a follower: the first second (None is the server's present), and times."""
+    """The arguments of a follower, except for its start: `every` is in seconds."""
 
-    start: datetime | None
     every: float
     lookback: timedelta
     changes: bool
@@ -161,11 +160,18 @@ class Polls(Generic[R]):
                     self._work.pop()
                     work()
         except ItnioError as error:
+            if isinstance(error, TimeRangeError) and self._is_too_new(work):
+                self._work.pop()
+                return
             wait = self._backoff()
             self._retry_at = anyio.current_time() + wait
             if not error.transient:
                 raise
             _LOGGER.warning("%s: following continues in %.0f s", error, wait, extra={"itnio.failures": self._failures})
+
+    def _is_too_new(self, work: _Work) -> bool:
+        """Return whether a range was refused that is so new that the server may not have it yet."""
+        return isinstance(work, _Reading) and work.window.start > self._present.before(self._polled_at)
 
     def _backoff(self) -> float:
         """Return the seconds to wait after another failure in a row."""
@@ -188,19 +194,20 @@ class Polls(Generic[R]):
 
     def _read_new(self) -> None:
         """Plan the second part of a poll: the range that begins where the last poll ended."""
-        if self._state.position is None:
-            is_known = self._present.is_known()
-            self._work += [self._read_new_time, *self._first_second()]
-            if not is_known and not self._options.start:
-                # The answer shows the server's clock. If this machine's is wrong, its present was not the server's.
-                self._work.insert(-1, self._correct_first_second)
-        else:
+        if self._state.stretches:
             self._read_new_time()
+            return
+        is_known, is_present = self._present.is_known(), self._state.position is None
+        self._work += [self._read_new_time, *self._first_second()]
+        if is_present and not is_known:
+            # The answer shows the server's clock. If this machine's is wrong, its present was not the server's.
+            self._work.insert(-1, self._correct_first_second)
 
     def _first_second(self) -> list[_Work]:
         """Return the reading of the second before the start: its records belong to the range before."""
         present = self._present.reachable_end(Window(_EPOCH, _FOREVER))
-        start = self._options.start or present
+        start = self._state.position or present
+        self._state = Lookback(start)
         is_reachable = start <= present or not self._present.is_known()
         return [_Reading[R](Window(start - SECOND, start))] if is_reachable else []
 
@@ -214,7 +221,11 @@ class Polls(Generic[R]):
     def _read_new_time(self) -> None:
         """Plan to read the time since the last poll."""
         start = self._state.position
-        if start is None or (end := self._present.reachable_end(Window(start, _FOREVER))) <= start:
+        if (
+            not self._state.stretches
+            or start is None
+            or (end := self._present.reachable_end(Window(start, _FOREVER))) <= start
+        ):
             return
         last, lookback = self._state.stretches[-1], self._options.lookback
         recent = max(start, min(end, floor(self._polled_at - lookback)))
@@ -264,7 +275,9 @@ class Polls(Generic[R]):
         if goes_on:
             return
         self._work.pop()
-        if reading.end and not reading.is_history:
+        # If the server's clock is behind what it was, a stretch may not be available to its end: it is kept.
+        is_complete = reading.end and not (reading.again and reading.end < reading.again[-1].end)
+        if reading.end and is_complete and not reading.is_history:
             self._add(reading, Window(reading.window.start, reading.end))
 
     def _walk(self, reading: _Reading[R]) -> Walk[R]:
@@ -283,7 +296,7 @@ class Polls(Generic[R]):
         self._failures = 0
         rows = [(digest_of(record), record) for record in reading.records]
         stretches = self._state.stretches
-        known = Known((digest for each in stretches for digest in each.digests | each.late), self._shared_ids)
+        known = Known((digest for each in stretches for digest in each.digests | each.others), self._shared_ids)
         found = known.sort(rows)
         digests = frozenset(digest for digest, _ in rows)
         # The total of a single window; several ones overlap.
@@ -295,10 +308,10 @@ class Polls(Generic[R]):
         is_settled = window.end + SETTLING * self._options.lookback <= self._polled_at
         is_quiet = is_again and (is_settled or not found.new)
         stretch = Stretch(window, digests, surplus, self._polled_at, is_quiet)
-        is_first = self._state.position is None
+        is_first = not self._state.stretches
         self._state = self._state.with_read(stretch, reading.again)
-        if is_again and found.new:
-            self._state = self._state.with_late(stretch, frozenset(map(digest_of, found.new)))
+        if is_again:
+            self._state = self._state.with_late(window, frozenset(map(digest_of, (*found.new, *found.changed))))
         self._state = self._state.without_left(self._options.lookback)
         if is_first:
             return  # the second before the start

@@ -24,18 +24,29 @@ ENDS: dict[str, tuple[Callable[[float, float], bool], Callable[[float, float], b
     "(]": (float.__lt__, float.__le__),
     "()": (float.__lt__, float.__lt__),
 }
+FARTHEST = 60
+"""The maximum number of seconds by which a call moves."""
 MOST_REQUESTS = 60_000
 
 
 @attrs.define
 class Call:
-    """A call, with times in seconds from START: its own, and those at which it appears and ends."""
+    """A call, with times in seconds from START: its own, and those at which it appears and ends.
+
+    From `moves` on, the server lists it at the second `moved`.
+    """
 
     name: str
     second: int
     appears: float
     ends: float = -math.inf
     voice_id: str | None = None
+    moves: float = math.inf
+    moved: int = 0
+
+    def at(self, now: float) -> int:
+        """Return the second at which the server lists it."""
+        return self.moved if now >= self.moves else self.second
 
 
 def traffic(chance: Random, span: tuple[float, float], rate: float, late: float, most_late: float) -> list[Call]:
@@ -60,6 +71,9 @@ class LiveService:
         self.total: Callable[[int], int | None] = switches.pop("total", lambda total: total)
         self.kept: float = switches.pop("kept", -math.inf)
         self.fails: Callable[[int], str | None] = switches.pop("fails", lambda _: None)
+        self.lag: Callable[[int], float] = switches.pop("lag", lambda _: 0.0)
+        self.date_behind: Callable[[int], float] = switches.pop("date_behind", lambda _: 0.0)
+        self.end_margin: float = switches.pop("end_margin", -math.inf)
         self.wrong_clock: float = switches.pop("wrong_clock", 0.0)
         assert not switches
         self._loop_began: float | None = None
@@ -84,16 +98,17 @@ class LiveService:
             return httpx.Response(500)
         if failure:
             return self._reply({"status": failure, "reason": "failed"})
-        if first < self.now - self.kept if self.kept > 0 else last - first > 31 * 86_400:
+        is_too_old = self.kept > 0 and first < self.now - self.kept
+        if is_too_old or last > self.now - self.end_margin or last - first > 31 * 86_400:
             return self._reply({"status": "-25", "reason": "out of time range"})
-        near = slice(bisect_left(self._seconds, first), bisect_right(self._seconds, last))
+        now = self.now - self.lag(len(self.requests))
+        near = slice(bisect_left(self._seconds, first - FARTHEST), bisect_right(self._seconds, last))
         listed = [
             call
             for call in self.calls[near]
-            if call.appears <= self.now
-            and self.after(first, float(call.second))
-            and self.before(float(call.second), last)
+            if call.appears <= now and self.after(first, float(call.at(now))) and self.before(float(call.at(now)), last)
         ]
+        listed.sort(key=lambda call: (call.at(now), call.name))
         size, current = body["size"], body["current"]
         rows = [self._row(call) for call in listed[(current - 1) * size : current * size]]
         data = {"total": self.total(len(listed)), "size": size, "current": current, "records": rows}
@@ -106,7 +121,9 @@ class LiveService:
         return {**row, **({"voiceId": name} if name else {})}
 
     def _reply(self, content: dict[str, Any]) -> httpx.Response:
-        date = (START + self.now * SECOND).strftime("%a, %d %b %Y %H:%M:%S GMT")
+        date = (START + (self.now - self.date_behind(len(self.requests))) * SECOND).strftime(
+            "%a, %d %b %Y %H:%M:%S GMT"
+        )
         return httpx.Response(200, json=content, headers={"Date": date})
 
     def session(self, **options: Any) -> VoiceSession:
