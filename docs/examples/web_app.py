@@ -4,6 +4,7 @@
     GET /accounts/{account}/calls                 one page, as the vendor returns it: start, end, page, size
     GET /accounts/{account}/calls.ndjson          all records of a range, one JSON object per line: start, end
     GET /accounts/{account}/history               the newest records, and a cursor for the ones before: start, cursor
+    GET /accounts/{account}/events                new records as they become visible, as server-sent events
     GET /totals                                   calls and cost of each account: start, end
 
 THE APP HAS NO USERS AND NO PERMISSIONS: every client with access can read the records of all accounts. Without
@@ -19,6 +20,9 @@ accounts are those of `find_accounts()`: from the environment, or from the file 
 The app signs the cursors of `history` with WEB_APP_KEY: any instance with the same key continues from them. Without
 that variable, the key is a random one, and cursors are valid until the app ends.
 
+`events` is the work of `live_calls.py`, a file beside this one. WEB_APP_POLL_SECONDS is the time between two looks for
+new records of an account that has clients, by default 30.
+
     pip install 'itnio-voice[sandbox]' && python web_app.py
 
 The app uses Starlette, on which FastAPI is built, so the routes look the same in both. The records are already typed
@@ -30,6 +34,7 @@ import ipaddress
 import json
 import logging
 import os
+import re
 import secrets
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -38,11 +43,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import anyio
 import uvicorn
+from live_calls import EventResponse, LiveCalls
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -113,8 +120,20 @@ async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, Any]]:
 
     `concurrency` limits the requests in flight of each account, for any number of clients.
     """
-    async with open_sessions(find_accounts(), concurrency=8) as sessions:
-        yield {"sessions": sessions}
+    every = poll_seconds()
+    async with open_sessions(find_accounts(), concurrency=8) as sessions, anyio.create_task_group() as group:
+        live = {name: LiveCalls(group, partial(each.follow, every=every)) for name, each in sessions.items()}
+        yield {"sessions": sessions, "live": live}
+        group.cancel_scope.cancel()
+
+
+def poll_seconds() -> float:
+    """Return WEB_APP_POLL_SECONDS; a ValueError ends the app when it starts."""
+    text = os.environ.get("WEB_APP_POLL_SECONDS", "30")
+    if re.fullmatch(r"\d{1,5}(\.\d+)?", text, re.ASCII) and float(text) > 0:
+        return float(text)
+    message = f"WEB_APP_POLL_SECONDS must be a positive number of seconds such as 30, not {text!r}"
+    raise ValueError(message)
 
 
 async def health(_: Request) -> Response:
@@ -191,6 +210,12 @@ async def history(request: Request) -> Response:
     if stream.skipped:
         answer["expired"] = [str(window) for window in stream.skipped]
     return JSONResponse(answer)
+
+
+async def events(request: Request) -> Response:
+    """Return the records that become visible from now on, as server-sent events without an end."""
+    session_of(request)  # an unknown account is answered with 404
+    return EventResponse(request.state.live[request.path_params["account"]])
 
 
 def cursor_of(end: datetime, checkpoint: Checkpoint) -> str:
@@ -378,6 +403,7 @@ app = Starlette(
         Route("/accounts/{account}/calls", one_page),
         Route("/accounts/{account}/calls.ndjson", all_records),
         Route("/accounts/{account}/history", history),
+        Route("/accounts/{account}/events", events),
         Route("/totals", totals),
     ],
     middleware=[

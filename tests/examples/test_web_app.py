@@ -1,153 +1,44 @@
 """The documentation's web app, under uvicorn and against the sandbox: bounded, fair, and cleaned up."""
 
-import asyncio
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import anyio
-import attrs
 import httpx2
 import pytest
-import uvicorn
 
 from itnio_voice.sandbox import Behaviour, Fault, Sandbox
 from tests.conftest import environment_of
 
 from .loading import EXAMPLES, load
+from .serving import (
+    CONCURRENCY,
+    END,
+    EU,
+    RANGE,
+    SMALL,
+    START,
+    Server,
+    account,
+    client_of,
+    handle_other_requests,
+    until,
+)
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
-END = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
-START = END - timedelta(days=20)
-RANGE = {"start": START.isoformat(), "end": END.isoformat()}
-EU = "/accounts/eu/calls"
-CONCURRENCY = 8
-"""The app's `concurrency` for each account."""
-SMALL = 16 * 1024
+EVENTS = "/accounts/eu/events"
 HISTORY = "/accounts/eu/history"
 LONG_AGO = (END - timedelta(days=70)).isoformat()
 SECOND = timedelta(seconds=1)
-
-
-@attrs.define
-class Server:
-    """A uvicorn that runs in a thread."""
-
-    app: Any
-    _uvicorn: uvicorn.Server = attrs.field(init=False)
-    _thread: threading.Thread = attrs.field(init=False)
-    _loop: asyncio.AbstractEventLoop = attrs.field(init=False)
-    url: str = attrs.field(init=False)
-
-    def __enter__(self) -> Self:
-        # Small buffers: a client that does not read blocks the app soon.
-        listening = socket.socket()
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
-        listening.bind(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        config = uvicorn.Config(self.app, lifespan="on", log_config=None, timeout_graceful_shutdown=1, backlog=2048)
-        self._uvicorn = uvicorn.Server(config)
-
-        async def serve() -> None:
-            self._loop = asyncio.get_running_loop()
-            await self._uvicorn.serve(sockets=[listening])
-
-        self._thread = threading.Thread(target=asyncio.run, args=(serve(),))
-        self._thread.start()
-        while not self._uvicorn.started:
-            assert self._thread.is_alive()
-            time.sleep(0.01)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._uvicorn.should_exit = True
-        self._thread.join()
-
-    def tasks(self) -> int:
-        """Return the number of tasks on the server's loop."""
-
-        async def count() -> int:
-            return len(asyncio.all_tasks()) - 1
-
-        return asyncio.run_coroutine_threadsafe(count(), self._loop).result()
-
-    def idle(self) -> bool:
-        """Return whether no request is being answered."""
-        return not self._uvicorn.server_state.tasks
-
-
-@pytest.fixture(scope="module")
-def vendor() -> Iterator[Sandbox]:
-    """Run a sandbox of two accounts."""
-    with Sandbox(records=1_500, start=START, end=END, accounts={"eu-key": "eu-s", "us-key": "us-s"}) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(vendor: Sandbox) -> Sandbox:
-    """Return the sandbox, as it behaves by default."""
-    vendor.behaviour = Behaviour()
-    vendor.reset_requests()
-    return vendor
-
-
-def account(name: str, key: str, secret: str, vendor: Sandbox) -> str:
-    """Return an account's table in the file."""
-    return f'[{name}]\napi_key = "{key}"\napi_secret = "{secret}"\nbase_url = "{vendor.base_url}"\n'
-
-
-@pytest.fixture
-def accounts(vendor: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Write an accounts file with the sandbox's accounts, `eu` and `us`, where the app reads it."""
-    path = tmp_path / "accounts.toml"
-    path.touch(mode=0o600)
-    path.write_text("".join(account(key[:2], key, secret, vendor) for key, secret in vendor.accounts.items()))
-    monkeypatch.setenv("ITNIO_ACCOUNTS", str(path))
-    return path
-
-
-@pytest.fixture
-def server(accounts: Path) -> Iterator[Server]:
-    """Run the app."""
-    assert accounts.is_file()
-    with Server(load("web_app").app) as server:
-        yield server
-
-
-@asynccontextmanager
-async def client_of(server: Server, connections: int = 100) -> AsyncIterator[httpx2.AsyncClient]:
-    """Open a client with small buffers."""
-    transport = httpx2.AsyncHTTPTransport(
-        limits=httpx2.Limits(max_connections=connections),
-        socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)],
-    )
-    async with httpx2.AsyncClient(transport=transport, base_url=server.url, timeout=None) as client:
-        yield client
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds."""
-    while not condition():
-        await anyio.sleep(0.01)
-
-
-async def handle_other_requests(server: Server) -> None:
-    """Make the app and the sandbox handle many other requests, so that wrong extra work would show."""
-    async with client_of(server) as client:
-        for _ in range(50):
-            await client.get("/health")
 
 
 def ids(body: str) -> list[str]:
@@ -342,7 +233,7 @@ async def test_an_expired_range_is_a_client_error(sandbox: Sandbox, server: Serv
     assert "older than the records that the vendor keeps" in answer.json()["message"]
 
 
-@pytest.mark.parametrize("path", [EU, f"{EU}.ndjson", "/totals", HISTORY, "/health"])
+@pytest.mark.parametrize("path", [EU, f"{EU}.ndjson", EVENTS, "/totals", HISTORY, "/health"])
 async def test_a_foreign_host_gets_no_records(sandbox: Sandbox, server: Server, path: str) -> None:
     """A page of another site whose name resolves to this machine gets no records."""
     async with client_of(server) as client:
