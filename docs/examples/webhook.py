@@ -23,18 +23,22 @@ async def post(follower: RecordFollower[VoiceRecord], client: httpx.AsyncClient,
     """Post batches without an end, and store the checkpoint after each one."""
     async for batch in follower.batches():
         content = [record.to_dict() for record in batch.records]
-        while not await is_accepted(client, url, content):
-            await asyncio.sleep(PAUSE)
+        await deliver(client, url, content)
         store(file, batch.checkpoint)
 
 
-async def is_accepted(client: httpx.AsyncClient, url: str, content: list[dict[str, object]]) -> bool:
-    """Post a batch, and return whether the answer was success."""
-    try:
-        return (await client.post(url, json=content)).is_success
-    except httpx.TransportError as error:
-        print(f"the webhook failed: {error!r}", file=sys.stderr)
-        return False
+async def deliver(client: httpx.AsyncClient, url: str, content: list[dict[str, object]]) -> None:
+    """Post a batch, again and again until the answer is success."""
+    while True:
+        try:
+            answer = await client.post(url, json=content)
+            if answer.is_success:
+                return
+            problem = f"HTTP {answer.status_code}"
+        except httpx.TransportError as error:
+            problem = repr(error)
+        print(f"the webhook failed: {problem}", file=sys.stderr)
+        await asyncio.sleep(PAUSE)
 
 
 def load(file: Path) -> FollowCheckpoint | None:
