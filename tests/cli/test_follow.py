@@ -242,6 +242,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
         (["--lookback", "now"], "--lookback must be a duration"),
         (["--start", "2100-01-01"], "--start must not be in the future"),
         (["--start", "yesterday"], "--start: 'yesterday' is not a time"),
+        (["--start", ""], "--start: '' is not a time"),
         (["--timezone", "Mars"], "there is no time zone 'Mars'"),
         (["--expired", "skip"], "--expired"),
     ],

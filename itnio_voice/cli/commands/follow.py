@@ -57,7 +57,7 @@ async def run(how: How, reading: KindOptions) -> None:
     with usage():
         zone_of(reading.timezone)
         every, lookback = (_positive(*each) for each in (("--every", how.every), ("--lookback", how.lookback)))
-    start = reading.moment("--start", how.start, datetime.now(UTC)) if how.start else None
+    start = reading.moment("--start", how.start, datetime.now(UTC)) if how.start is not None else None
     named = has_user_names(accounts)
 
     def follow(session: VoiceSession, **options: Any) -> RecordFollower[Any]:
