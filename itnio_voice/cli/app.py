@@ -21,7 +21,7 @@ from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 
 from .._model.errors import ItnioError
 from .messages import AccountsError, UsageError, message_of
-from .options import AccountOptions, Moment, PaceOptions, ReadingOptions, RequestOptions
+from .options import AccountOptions, KindOptions, Moment, PaceOptions, ReadingOptions, RequestOptions
 from .signals import READER_ENDED, interruptible
 from .terminal import OUTPUT, end_output, flush_output, prepare_streams, print_error
 
@@ -37,6 +37,7 @@ Count = Annotated[int, Parameter(validator=Number(gte=0))]
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
 
 _READING = ReadingOptions()
+_KIND = KindOptions()
 _PACE = PaceOptions()
 _REQUESTS = RequestOptions()
 _ACCOUNTS = AccountOptions()
@@ -71,6 +72,30 @@ def records(
 
     view = command.View(limit, oldest_first, columns, json)
     anyio.run(command.run, start, end, view, reading)
+
+
+@app.command
+def follow(
+    *,
+    start: Annotated[Moment | None, Parameter(help="Where to begin, if the state does not say. Default: now.")] = None,
+    every: Annotated[str, Parameter(help="The time between two polls: 5s, 1m and so on.")] = "30s",
+    lookback: Annotated[
+        str, Parameter(help="A record is found if it appears within this time after its submit time.")
+    ] = "10m",
+    state: Annotated[
+        Path | None,
+        Parameter(help="A file that keeps how far each account was printed. The same command continues there."),
+    ] = None,
+    changes: Annotated[
+        bool, Parameter(help="Print a record again when it has changed within the lookback.", negative="")
+    ] = False,
+    json: Annotated[bool, Parameter(help="JSON lines on a terminal too, instead of rows.", negative="")] = False,
+    kind: KindOptions = _KIND,
+) -> None:
+    """Print records as they become visible, until interrupted: on a terminal rows, else one JSON object per line."""
+    from .commands import follow as command  # noqa: PLC0415
+
+    anyio.run(command.run, command.How(start, every, lookback, state, changes, json), kind)
 
 
 @app.command

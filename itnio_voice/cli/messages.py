@@ -14,6 +14,8 @@ WORDS = {
     "lower rate or concurrency": "lower --rate or --concurrency",
     "concurrency must be": "--concurrency must be",
     "rate must be": "--rate must be",
+    "start must not be in the future": "--start must not be in the future",
+    "use a longer lookback": "use a longer --lookback",
     "lookback must not be": "--lookback must not be",
     "check base_url": "check the base URL (ITNIO_BASE_URL, or base_url in the file of accounts)",
     "base_url is": "the base URL (ITNIO_BASE_URL, or base_url in the file of accounts) is",

@@ -21,6 +21,7 @@ from .messages import UsageError
 
 __all__ = [
     "AccountOptions",
+    "KindOptions",
     "Moment",
     "PaceOptions",
     "Range",
@@ -44,6 +45,11 @@ Moment = Annotated[
     ),
 ]
 """A point in time, as it is typed."""
+Expired = Annotated[
+    Literal["raise", "skip"],
+    Parameter(help="For times older than the server's retention: raise an error, or skip and report them."),
+]
+"""The option for expired records."""
 _FORMS = '2026-09-01, "2026-09-01 08:00", 2026-09-01T08:00+08:00, now, or 30d for 30 days ago'
 
 
@@ -186,16 +192,13 @@ class PaceOptions(AccountOptions):
 class RequestOptions(PaceOptions):
     """How and how fast accounts are read."""
 
-    expired: Annotated[
-        Literal["raise", "skip"],
-        Parameter(help="For times older than the server's retention: raise an error, or skip and report them."),
-    ] = "raise"
+    expired: Expired = "raise"
 
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
-class ReadingOptions(RequestOptions):
-    """Which records of a range are read."""
+class KindOptions(PaceOptions):
+    """Which kind of record is read, and what happens when an account fails."""
 
     sip: Annotated[bool, Parameter(help="Phone (SIP) records instead of voice messages.", negative="")] = False
     on_error: Annotated[
@@ -208,23 +211,6 @@ class ReadingOptions(RequestOptions):
         """The kind of record."""
         return SipRecord if self.sip else VoiceRecord
 
-    def range(self, start: str, end: str) -> Range:
-        """Return the range that START and END describe."""
-        now = floor(datetime.now(UTC))
-        with usage():
-            zone = zone_of(self.timezone)
-            first, last = (self._moment(*each, zone, now) for each in (("START", start), ("END", end)))
-            whole_seconds(first, last)  # raises for a start that is not before the end
-        return Range(first, None, now - SECOND) if end == NOW else Range(first, last, last)
-
-    def _moment(self, name: str, text: str, zone: tzinfo, now: datetime) -> datetime:
-        try:
-            return moment(text, zone=zone, now=now)
-        except ValueError as error:
-            hint = "; each account needs its own --account" if self.account else ""
-            message = f"{name}: {error}{hint}"
-            raise UsageError(message) from None
-
     @asynccontextmanager
     async def sessions(self, accounts: dict[str, Account]) -> AsyncGenerator[dict[str, VoiceSession]]:
         """Open a session for each account."""
@@ -232,6 +218,33 @@ class ReadingOptions(RequestOptions):
             with usage():
                 sessions = await stack.enter_async_context(open_sessions(accounts, **self.options))
             yield sessions
+
+    def moment(self, name: str, text: str, now: datetime) -> datetime:
+        """Read a point in time of the argument `name`."""
+        with usage():
+            zone = zone_of(self.timezone)
+        try:
+            return moment(text, zone=zone, now=now)
+        except ValueError as error:
+            hint = "; each account needs its own --account" if self.account else ""
+            message = f"{name}: {error}{hint}"
+            raise UsageError(message) from None
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class ReadingOptions(KindOptions):
+    """Which records of a range are read."""
+
+    expired: Expired = "raise"
+
+    def range(self, start: str, end: str) -> Range:
+        """Return the range that START and END describe."""
+        now = floor(datetime.now(UTC))
+        first, last = (self.moment(*each, now) for each in (("START", start), ("END", end)))
+        with usage():
+            whole_seconds(first, last)  # raises for a start that is not before the end
+        return Range(first, None, now - SECOND) if end == NOW else Range(first, last, last)
 
     @asynccontextmanager
     async def streams(

@@ -1,7 +1,7 @@
 """Progress on standard error: a bar on a terminal, and a line for each retry."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +20,9 @@ from .terminal import SCREEN, print_error
 __all__ = ["Bar", "counted", "print_skipped", "print_unread"]
 
 _LOGGER = logging.getLogger("itnio_voice")
+_WARNINGS = frozenset({"itnio.late"})
+_RETRIES = frozenset({"itnio.attempt", "itnio.failures"})
+"""The events that are printed: those that `quiet` does not suppress, and those that it does."""
 NAMED = 3
 """The maximum number of accounts whose names are shown before the bar."""
 
@@ -28,8 +31,8 @@ class Bar:
     """Reports the reading of accounts, unless `quiet`.
 
     On a terminal, a bar shows the records read and expected, their rate, the time left, the windows, and the requests
-    so far, unless `drawn` is false. Each retry is a line, on a terminal or not. `more` returns the command's own
-    figures.
+    so far, unless `drawn` is false. Each retry is a line, on a terminal or not, and so is each failed poll of `follow`.
+    `more` returns the command's own figures. The warning that records appear late is printed also if `quiet`.
     """
 
     def __init__(
@@ -47,8 +50,10 @@ class Bar:
         self._more = more
         accounts = accounts or {}
         names = list(accounts) if len(accounts) <= NAMED else [f"{len(accounts)} accounts"]
-        self._quiet = quiet
-        self._requests = _Requests({account.credentials.api_key: name for name, account in accounts.items()})
+        self._requests = _Requests(
+            {account.credentials.api_key: name for name, account in accounts.items()},
+            _WARNINGS if quiet else _WARNINGS | _RETRIES,
+        )
         self._bar = RichProgress(
             # In ASCII, for terminals that show nothing else.
             SpinnerColumn("line"),
@@ -64,11 +69,10 @@ class Bar:
         self._level = logging.NOTSET
 
     def __enter__(self) -> Self:
-        if not self._quiet:
-            self._level = _LOGGER.level
-            if not self._bar.disable:
-                _LOGGER.setLevel(logging.DEBUG)  # the level at which each request is logged, and so counted
-            _LOGGER.addHandler(self._requests)
+        self._level = _LOGGER.level
+        if not self._bar.disable:
+            _LOGGER.setLevel(logging.DEBUG)  # the level at which each request is logged, and so counted
+        _LOGGER.addHandler(self._requests)
         self._bar.start()
         return self
 
@@ -77,9 +81,8 @@ class Bar:
     ) -> None:
         self.show()
         self._bar.stop()
-        if not self._quiet:
-            _LOGGER.removeHandler(self._requests)
-            _LOGGER.setLevel(self._level)
+        _LOGGER.removeHandler(self._requests)
+        _LOGGER.setLevel(self._level)
 
     def show(self) -> None:
         """Update the bar with the progress of the streams."""
@@ -91,17 +94,21 @@ class Bar:
 
 
 class _Requests(logging.Handler):
-    """Counts the requests that the library logs, and prints each retry with the name of its account."""
+    """Counts the requests that the library logs, and prints log records of some events with the name of the account.
 
-    def __init__(self, names: Mapping[str, str]) -> None:
+    An event is an attribute that only its log records have.
+    """
+
+    def __init__(self, names: Mapping[str, str], events: Collection[str]) -> None:
         super().__init__()
         self.sent = 0
         self._names = names
+        self._events = events
 
     def emit(self, record: logging.LogRecord) -> None:
         if hasattr(record, "itnio.outcome"):
             self.sent += 1
-        elif hasattr(record, "itnio.attempt"):
+        elif any(hasattr(record, event) for event in self._events):
             name = self._names.get(getattr(record, "itnio.api_key", ""))
             print_error(f"{name}: {in_cli_words(record.getMessage())}" if name else in_cli_words(record.getMessage()))
 

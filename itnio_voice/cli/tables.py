@@ -15,7 +15,7 @@ from .._model.records import DEFAULT_CURRENCY, CallRecord
 from .messages import UsageError
 from .terminal import cell
 
-__all__ = ["NOTHING", "Column", "calls", "chosen_names", "column_of", "default_columns"]
+__all__ = ["NOTHING", "Column", "calls", "chosen_names", "column_of", "continued", "default_columns"]
 
 NOTHING = "–"
 DERIVED = ("answered", "finished", "pressed_key")
@@ -28,24 +28,28 @@ TIME = datetime | None
 
 @attrs.frozen
 class Column:
-    """A column of a table: its heading, the text of a record of an account, and the maximum width in characters."""
+    """A column of a table: its heading, the text of a record of an account, and the maximum width in characters.
+
+    `usual` is the minimum width where rows are printed one by one.
+    """
 
     heading: str
     text: Callable[[str, CallRecord], str | None]
     longest: int = 40
     is_number: bool = False
+    usual: int = 0
 
 
 def default_columns(zone: tzinfo = UTC, *, account: bool = False) -> list[Column]:
     """Return the default columns of a table, narrow enough for a line of a terminal, with times in `zone`."""
     columns = [
-        Column("account", lambda account, _: account, longest=20),
-        Column(f"time ({zone})", lambda _, record: _in_zone(record.submit_time, zone, "%m-%d %H:%M")),
-        Column("called", lambda _, record: record.callee, longest=20),
-        Column("destination", lambda _, record: record.code, longest=17),
-        Column("s", lambda _, record: str(record.call_duration) if record.answered else None, is_number=True),
-        Column("code", lambda _, record: record.termination_code, longest=8, is_number=True),
-        Column("cost", lambda _, record: _cost(record), longest=24, is_number=True),
+        Column("account", lambda account, _: account, longest=20, usual=8),
+        Column(f"time ({zone})", lambda _, record: _in_zone(record.submit_time, zone, "%m-%d %H:%M"), usual=11),
+        Column("called", lambda _, record: record.callee, longest=20, usual=13),
+        Column("destination", lambda _, record: record.code, longest=17, usual=14),
+        Column("s", lambda _, record: str(record.call_duration) if record.answered else None, is_number=True, usual=4),
+        Column("code", lambda _, record: record.termination_code, longest=8, is_number=True, usual=4),
+        Column("cost", lambda _, record: _cost(record), longest=24, is_number=True, usual=10),
     ]
     return columns if account else columns[1:]
 
@@ -79,8 +83,23 @@ def column_of(name: str, of: type[CallRecord], zone: tzinfo) -> Column:
 def calls(rows: Iterable[tuple[str, CallRecord]], columns: Sequence[Column], *, title: str) -> Table:
     """Return a table of records, each with the name of its account."""
     table = Table(title=cell(title), title_justify="left", box=SIMPLE_HEAD)
+    return _filled(table, rows, columns)
+
+
+def continued(rows: Iterable[tuple[str, CallRecord]], columns: Sequence[Column], *, headed: bool) -> Table:
+    """Return the next rows of a table that is printed in parts, which line up; the first part has the heading."""
+    table = Table(box=SIMPLE_HEAD if headed else None, show_header=headed)
+    return _filled(table, rows, columns, is_part=True)
+
+
+def _filled(
+    table: Table, rows: Iterable[tuple[str, CallRecord]], columns: Sequence[Column], *, is_part: bool = False
+) -> Table:
+    """Return a table after adding columns, and a row for each record."""
     for column in columns:
-        table.add_column(cell(column.heading), no_wrap=True, justify="right" if column.is_number else "left")
+        heading = cell(column.heading)
+        least = max(column.usual, heading.cell_len) if is_part else None
+        table.add_column(heading, no_wrap=True, justify="right" if column.is_number else "left", min_width=least)
     for row in rows:
         table.add_row(*(_shortened(column.text(*row), column.longest) for column in columns))
     return table

@@ -3,6 +3,7 @@
 import codecs
 import errno
 import os
+import stat
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from .._model.printable import printable
 
 __all__ = [
     "SCREEN",
+    "begin_line",
     "cell",
     "end_output",
     "flush_output",
@@ -22,6 +24,7 @@ __all__ = [
     "print_error",
     "print_line",
     "print_output",
+    "sync_output",
     "write_output",
 ]
 
@@ -78,6 +81,35 @@ def write_output(content: bytes) -> None:
     with _named_output():
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
+
+
+def begin_line() -> None:
+    """Begin a new line if standard output is a file whose last line was cut, as by a kill; not where it is unreadable.
+
+    Otherwise the first line of this run would be the rest of that line.
+    """
+    if _is_file() and not _ends_with_line():
+        write_output(b"\n")
+
+
+def sync_output() -> None:
+    """Write standard output to the disk if it is a file, so that it is kept after a power failure."""
+    if _is_file():
+        with _named_output():
+            os.fsync(sys.stdout.fileno())
+
+
+def _is_file() -> bool:
+    return stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
+
+
+def _ends_with_line() -> bool:
+    try:
+        with open("/dev/stdout", "rb") as file:  # noqa: PTH123 -- no path of a file
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"\n"
+    except OSError:  # it is empty, or cannot be read
+        return True
 
 
 @contextmanager

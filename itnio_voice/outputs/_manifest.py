@@ -15,6 +15,7 @@ import attrs
 from attrs.validators import in_, instance_of, optional
 
 from .._files.atomic_file import new_file
+from .._files.locks import lock
 
 __all__ = ["MANIFEST", "Entry", "Manifest", "file_name"]
 
@@ -169,15 +170,11 @@ def _locked(folder: Path) -> Generator[None]:
     if os.name != "posix":
         yield
         return
-    import fcntl  # noqa: PLC0415 -- of POSIX
-
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock(descriptor):
             message = f"{folder} is in use by another download. Wait until that has ended, or choose another folder"
-            raise OSError(message) from None
+            raise OSError(message)
         yield
     finally:
         os.close(descriptor)

@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -18,8 +19,11 @@ from itnio_voice.sandbox import Sandbox
 END = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
 
 
-def on_a_terminal(*words: str, columns: int = 100, code: int = 0) -> str:
-    """Run a command with a terminal as its output, and return the shown text without colours."""
+def on_a_terminal(*words: str, columns: int = 100, code: int = 0, interrupt_after: str | None = None) -> str:
+    """Run a command with a terminal as its output, and return the shown text without colours.
+
+    `interrupt_after` is a text after whose line the command is interrupted, as with Ctrl-C.
+    """
     ours, theirs = pty.openpty()
     environment = os.environ | {"COLUMNS": str(columns), "TERM": "xterm"}
     command = [sys.executable, "-m", "itnio_voice", *words]
@@ -31,6 +35,9 @@ def on_a_terminal(*words: str, columns: int = 100, code: int = 0) -> str:
                 shown += os.read(ours, 1 << 16)
             except OSError:
                 break
+            if interrupt_after and interrupt_after.encode() in shown.rpartition(b"\n")[0]:
+                process.send_signal(signal.SIGINT)
+                interrupt_after = None
     os.close(ours)
     assert code == process.returncode, shown
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())

@@ -167,7 +167,8 @@ class Polls(Generic[R]):
             self._retry_at = anyio.current_time() + wait
             if not error.transient:
                 raise
-            _LOGGER.warning("%s: following continues in %.0f s", error, wait, extra={"itnio.failures": self._failures})
+            extra = {"itnio.failures": self._failures, "itnio.api_key": self._query.transport.credentials.api_key}
+            _LOGGER.warning("%s: following continues in %.0f s", error, wait, extra=extra)
 
     def _is_too_new(self, work: _Work) -> bool:
         """Return whether a range was refused that is so new that the server may not have it yet."""
@@ -370,5 +371,8 @@ class Polls(Generic[R]):
                 "a record appeared more than %s after its time, and the lookback is %s: use a longer lookback",
                 lateness,
                 self._options.lookback,
-                extra={"itnio.late": lateness.total_seconds()},
+                extra={
+                    "itnio.late": lateness.total_seconds(),
+                    "itnio.api_key": self._query.transport.credentials.api_key,
+                },
             )
