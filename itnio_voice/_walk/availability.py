@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 import attrs
 
 from .._model.errors import TimeRangeError
-from .._model.windows import SECOND, SHORTEST, Window
+from .._model.windows import SECOND, SHORTEST, Window, floor
 from .learned import GROWTH
 
 __all__ = ["AvailabilitySearch"]
 
+DAY = timedelta(days=1)
 RESOLUTION = timedelta(minutes=1)
 """Precision of the search for the oldest available record."""
 
@@ -24,10 +25,13 @@ class AvailabilitySearch:
 
     request: Callable[[Window], Awaitable[object]]
     _available: dict[datetime, bool] = attrs.field(factory=dict[datetime, bool], init=False)
+    _began: datetime | None = attrs.field(default=None, init=False)
+    """The time at which the search began, in whole seconds: a search that is continued tries the same times."""
 
     def forget(self) -> None:
         """Forget all results: the search is over."""
         self._available.clear()
+        self._began = None
 
     async def is_available(self, start: datetime) -> bool:
         """Return whether the server accepts a window of two seconds from a start."""
@@ -47,19 +51,30 @@ class AvailabilitySearch:
             step *= GROWTH
         return max(end, window.start + SHORTEST)
 
-    async def first_available(self, refused: datetime, end: datetime) -> datetime:
+    async def first_available(self, refused: datetime, end: datetime, now: datetime) -> datetime:
         """Return a start that the server accepts, at most two minutes after the earliest one; `end` if there is none.
 
-        The retention limit moves during the walk, so a minute is added to the precision of the search.
+        The retention limit moves during the walk, so a minute is added to the precision of the search. Most servers
+        keep records for a whole number of days before `now`, so that is tried first.
         """
         last = end - SHORTEST
         if refused >= last or not await self.is_available(last):
             return end
+        began = self._began = self._began or floor(now)
         available = last
         while available - refused > RESOLUTION:
-            middle = refused + (available - refused) // (2 * SECOND) * SECOND
+            middle = _between(refused, available, began)
             if await self.is_available(middle):
                 available = middle
             else:
                 refused = middle
         return min(available + RESOLUTION, last)
+
+
+def _between(refused: datetime, available: datetime, now: datetime) -> datetime:
+    """Return the next time to try: a whole number of days ago, then a minute after one, then the middle."""
+    days = range((now - available) // DAY + 1, -((refused - now) // DAY))
+    if days:
+        return now - days[len(days) // 2] * DAY
+    is_after_days = (now - refused) % DAY == timedelta() and available - refused > 2 * RESOLUTION
+    return refused + RESOLUTION if is_after_days else refused + (available - refused) // (2 * SECOND) * SECOND

@@ -284,7 +284,7 @@ class Walk(Generic[R]):
 
     async def _skip(self, gap: GapWalk[R], refused: datetime) -> None:
         """Skip the part that is too old: search for the oldest available record, and continue a minute after it."""
-        available = await self._search.first_available(max(refused, gap.position), gap.end)
+        available = await self._search.first_available(max(refused, gap.position), gap.end, self._present.now)
         expired = Window(gap.position, available)
         warn_skipped(expired)
         self.skipped = join((*self.skipped, expired))

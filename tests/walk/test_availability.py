@@ -1,0 +1,72 @@
+"""The search for the oldest available record."""
+
+from datetime import UTC, datetime, timedelta
+
+import anyio
+import pytest
+
+from itnio_voice import TimeRangeError, Window
+from itnio_voice._walk.availability import AvailabilitySearch
+
+NOW = datetime(2026, 1, 1, 12, 30, 5, 250_000, tzinfo=UTC)
+DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
+
+
+class Server:
+    """Keeps records for some time before its clock, which moves by a second with each request."""
+
+    def __init__(self, kept: timedelta) -> None:
+        self.kept = kept
+        self.windows: list[Window] = []
+
+    async def request(self, window: Window) -> None:
+        """Refuse a window that is too old."""
+        await anyio.lowlevel.checkpoint()
+        self.windows.append(window)
+        if window.start < NOW + timedelta(seconds=len(self.windows)) - self.kept:
+            message = "too old"
+            raise TimeRangeError(message)
+
+
+@pytest.mark.parametrize(
+    ("kept", "most"),
+    [
+        *[(timedelta(days=days), 12) for days in (1, 30, 59, 60, 61, 62, 90, 365)],
+        *[(timedelta(days=days, seconds=40), 22) for days in (59, 60)],
+        *[(timedelta(days=60, hours=hours), 22) for hours in (1, 7, 23)],
+        (timedelta(minutes=5), 22),
+    ],
+)
+@pytest.mark.parametrize("back", [timedelta(days=366), timedelta(days=3660)])
+def test_the_oldest_available_time_is_found(kept: timedelta, most: int, back: timedelta) -> None:
+    """At most two minutes after the earliest one, and with few requests if records are kept for whole days."""
+    server = Server(kept)
+    search = AvailabilitySearch(server.request)
+    found = anyio.run(search.first_available, NOW.replace(microsecond=0) - back, NOW.replace(microsecond=0), NOW)
+    oldest = NOW + timedelta(seconds=len(server.windows)) - kept
+    assert oldest <= found <= oldest + 2 * MINUTE
+    assert len(server.windows) <= most + 4 * (back > 400 * DAY)
+
+
+def test_a_cancelled_search_tries_the_same_times_again() -> None:
+    """So a caller with little patience reaches the end, although the clock moves."""
+    server = Server(timedelta(days=60, hours=5))
+    search = AvailabilitySearch(server.request)
+    end = NOW.replace(microsecond=0)
+
+    async def main() -> datetime:
+        for attempt in range(100):
+            with anyio.CancelScope() as scope:
+                most = len(server.windows) + 2
+
+                async def request(window: Window, scope: anyio.CancelScope = scope, most: int = most) -> None:
+                    if len(server.windows) >= most:
+                        scope.cancel()
+                    await server.request(window)
+
+                search.request = request
+                return await search.first_available(end - 366 * DAY, end, NOW + attempt * MINUTE)
+        pytest.fail("the search begins anew each time")
+
+    anyio.run(main)
+    assert len(server.windows) <= 30
