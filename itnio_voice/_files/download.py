@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, contextmanager
 from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import anyio
 import anyio.lowlevel
@@ -18,13 +18,15 @@ import attrs
 
 from .._http.bodies import Decoder, end_early
 from .._http.clients import CallersClient
-from .._http.own_client import OwnClient
 from .._http.retry import retry_after
 from .._model.errors import HTTPStatusError, ProtocolError, RequestTimeoutError, TransportError
 from .._model.printable import Message, server_words
 from .._model.records import RecordingFile
 from .address import Address
 from .atomic_file import new_file, sync_folder
+
+if TYPE_CHECKING:  # its import takes longer than that of all other modules
+    from .._http.own_client import OwnClient
 
 __all__ = ["MAX_REDIRECTS", "SLOWEST", "Downloader"]
 
@@ -44,7 +46,7 @@ class Downloader:
     `clock` returns this machine's time in Unix seconds.
     """
 
-    http: CallersClient | OwnClient
+    http: "CallersClient | OwnClient"
     timeout: float
     clock: Callable[[], float]
 
