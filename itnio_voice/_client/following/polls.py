@@ -160,8 +160,8 @@ class Polls(Generic[R]):
                     self._work.pop()
                     work()
         except ItnioError as error:
-            if isinstance(error, TimeRangeError) and self._is_too_new(work):
-                self._work.pop()
+            if isinstance(error, TimeRangeError) and isinstance(work, _Reading) and self._is_too_new(work):
+                self._end_reading(work)
                 return
             wait = self._backoff()
             self._retry_at = anyio.current_time() + wait
@@ -170,9 +170,9 @@ class Polls(Generic[R]):
             extra = {"itnio.failures": self._failures, "itnio.api_key": self._query.transport.credentials.api_key}
             _LOGGER.warning("%s: following continues in %.0f s", error, wait, extra=extra)
 
-    def _is_too_new(self, work: _Work) -> bool:
+    def _is_too_new(self, reading: _Reading[R]) -> bool:
         """Return whether a range was refused that is so new that the server may not have it yet."""
-        return isinstance(work, _Reading) and work.window.start > self._present.before(self._polled_at)
+        return reading.window.start > self._present.before(self._polled_at)
 
     def _backoff(self) -> float:
         """Return the seconds to wait after another failure in a row."""
@@ -199,34 +199,35 @@ class Polls(Generic[R]):
             self._read_new_time()
             return
         is_known, is_present = self._present.is_known(), self._state.position is None
-        self._work += [self._read_new_time, *self._first_second()]
+        self._work += [self._read_new_time, self._first_second()]
         if is_present and not is_known:
             # The answer shows the server's clock. If this machine's is wrong, its present was not the server's.
             self._work.insert(-1, self._correct_first_second)
 
-    def _first_second(self) -> list[_Work]:
+    def _first_second(self) -> _Reading[R]:
         """Return the reading of the second before the start: its records belong to the range before."""
-        present = self._present.reachable_end(Window(_EPOCH, _FOREVER))
-        start = self._state.position or present
+        start = self._state.position or self._present.reachable_end(Window(_EPOCH, _FOREVER))
         self._state = Lookback(start)
-        is_reachable = start <= present or not self._present.is_known()
-        return [_Reading[R](Window(start - SECOND, start))] if is_reachable else []
+        return _Reading[R](Window(start - SECOND, start))
 
     def _correct_first_second(self) -> None:
         """Begin at the server's present, if its clock turned out to differ from this machine's."""
         position = self._state.position
         if position is None or abs(self._present.now - position) > CLOCK_ERROR:
             self._state = Lookback()
-            self._work += self._first_second()
+            self._work.append(self._first_second())
 
     def _read_new_time(self) -> None:
         """Plan to read the time since the last poll."""
         start = self._state.position
-        if (
-            not self._state.stretches
-            or start is None
-            or (end := self._present.reachable_end(Window(start, _FOREVER))) <= start
-        ):
+        if start is None:
+            return
+        if start > self._present.now:
+            # One answer had a clock that was behind. Without another answer, nothing would ever be read again.
+            first = Stretch(Window(start - SECOND, start), frozenset(), 0, self._polled_at)
+            self._work.append(_Look(self._state.stretches[-1:] or (first,), must=True))
+        end = self._present.reachable_end(Window(start, _FOREVER))
+        if end <= start or not self._state.stretches:
             return
         last, lookback = self._state.stretches[-1], self._options.lookback
         recent = max(start, min(end, floor(self._polled_at - lookback)))
@@ -275,11 +276,17 @@ class Polls(Generic[R]):
                     reading.records, reading.totals = [], []
         if goes_on:
             return
-        self._work.pop()
+        self._end_reading(reading)
         # If the server's clock is behind what it was, a stretch may not be available to its end: it is kept.
         is_complete = reading.end and not (reading.again and reading.end < reading.again[-1].end)
         if reading.end and is_complete and not reading.is_history:
             self._add(reading, Window(reading.window.start, reading.end))
+
+    def _end_reading(self, reading: _Reading[R]) -> None:
+        """End a reading. If its end is not available, the new time after it is left for the next poll."""
+        self._work.remove(reading)
+        if reading.is_new and (reading.end is None or reading.end < reading.window.end):
+            self._work = [work for work in self._work if not (isinstance(work, _Reading) and work.is_new)]
 
     def _walk(self, reading: _Reading[R]) -> Walk[R]:
         async def fetch(window: Window, current: int, size: int) -> Page[R]:

@@ -202,6 +202,17 @@ def test_a_clock_that_is_once_behind_loses_and_doubles_nothing(every: float, beh
     check(consumer, -2, 400, 120)
 
 
+@pytest.mark.parametrize("behind", [20, 200, 900])
+@pytest.mark.parametrize("number", range(1, 14))
+def test_a_clock_that_is_behind_at_first_leaves_no_gap(number: int, behind: int) -> None:
+    """Of a range that is read in several stretches, those after one that is cut short wait for the next poll."""
+    calls = [Call(f"{second}", second, -2000) for second in range(-900, 0)]
+    service = LiveService(calls, date_behind=lambda each: behind if each == number else 0)
+    consumer = Consumer(service, start=START - 800 * SECOND)
+    run(lambda: consumer.follow(100))
+    check(consumer, -800, 100, 600)
+
+
 @pytest.mark.parametrize("every", [5.0, 30.0])
 @pytest.mark.parametrize("ends", ENDS)
 def test_a_record_that_moves_is_returned_once(every: float, ends: str) -> None:
