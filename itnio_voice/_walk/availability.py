@@ -72,9 +72,13 @@ class AvailabilitySearch:
 
 
 def _between(refused: datetime, available: datetime, now: datetime) -> datetime:
-    """Return the next time to try: a whole number of days ago, then a minute after one, then the middle."""
+    """Return the next time to try: a whole number of days ago, then a minute beside one, then the middle."""
     days = range((now - available) // DAY + 1, -((refused - now) // DAY))
     if days:
         return now - days[len(days) // 2] * DAY
-    is_after_days = (now - refused) % DAY == timedelta() and available - refused > 2 * RESOLUTION
-    return refused + RESOLUTION if is_after_days else refused + (available - refused) // (2 * SECOND) * SECOND
+    if available - refused > 2 * RESOLUTION:
+        if (now - refused) % DAY == timedelta():
+            return refused + RESOLUTION
+        if (now - available) % DAY == timedelta():
+            return available - RESOLUTION
+    return refused + (available - refused) // (2 * SECOND) * SECOND
