@@ -318,8 +318,11 @@ def _unread(response: httpcore2.Response) -> Unread:
             pass
         except ssl.SSLError:
             return Unread.END
-    if not stream.get_extra_info("is_readable"):
-        return Unread.NOTHING
+    try:
+        if not stream.get_extra_info("is_readable"):
+            return Unread.NOTHING
+    except ValueError:  # on trio, if another task has closed the session meanwhile
+        return Unread.END
     return Unread.UNKNOWN if tls else _peek(stream)
 
 

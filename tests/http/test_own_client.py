@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -13,6 +14,7 @@ import pytest
 from anyio.abc import ByteStream
 
 from itnio_voice import Credentials, HTTPStatusError, ItnioError, Retry, TransportError, VoiceSession
+from itnio_voice._http import pool
 from itnio_voice._http.pool import PooledTransport
 from itnio_voice.sandbox import Sandbox
 
@@ -157,3 +159,19 @@ async def test_network_errors_have_the_names_of_httpx() -> None:
         with pytest.raises(TransportError, match=r"^POST /recordGroupQuery: RemoteProtocolError: "):
             await session.page(START, END)
         await session.aclose()
+
+
+async def test_a_session_may_be_closed_while_an_answer_is_checked() -> None:
+    """Then there is no socket any more, and trio cannot say whether more was received."""
+
+    def extra_info(name: str) -> None:
+        if name == "is_readable":
+            message = "file descriptor cannot be a negative integer (-1)"
+            raise ValueError(message)
+
+    connection = SimpleNamespace(_h11_state=SimpleNamespace(trailing_data=(b"", False)))
+    response: Any = SimpleNamespace(
+        stream=SimpleNamespace(_stream=SimpleNamespace(_connection=connection)),
+        extensions={"network_stream": SimpleNamespace(get_extra_info=extra_info)},
+    )
+    assert pool._unread(response) is pool.Unread.END
