@@ -318,12 +318,17 @@ def _unread(response: httpcore2.Response) -> Unread:
             pass
         except ssl.SSLError:
             return Unread.END
-    try:
-        if not stream.get_extra_info("is_readable"):
-            return Unread.NOTHING
-    except ValueError:  # on trio, if another task has closed the session meanwhile
-        return Unread.END
+    if not _is_readable(stream):
+        return Unread.NOTHING
     return Unread.UNKNOWN if tls else _peek(stream)
+
+
+def _is_readable(stream: Any) -> bool:
+    """Return whether a socket has received something, or is closed."""
+    try:
+        return bool(stream.get_extra_info("is_readable"))
+    except ValueError:  # on trio, if another task has closed the session meanwhile
+        return True
 
 
 def _peek(stream: Any) -> Unread:

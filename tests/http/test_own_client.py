@@ -164,10 +164,11 @@ async def test_network_errors_have_the_names_of_httpx() -> None:
 async def test_a_session_may_be_closed_while_an_answer_is_checked() -> None:
     """Then there is no socket any more, and trio cannot say whether more was received."""
 
-    def extra_info(name: str) -> None:
+    def extra_info(name: str) -> Any:
         if name == "is_readable":
             message = "file descriptor cannot be a negative integer (-1)"
             raise ValueError(message)
+        return SimpleNamespace(fileno=lambda: -1) if name == "socket" else None
 
     connection = SimpleNamespace(_h11_state=SimpleNamespace(trailing_data=(b"", False)))
     response: Any = SimpleNamespace(

@@ -81,7 +81,7 @@ class RecordFollower(Generic[R]):
 
     @property
     def latest_arrival(self) -> timedelta:
-        """How long after its time a record was still missing that appeared later: the longest time observed so far.
+        """The longest time, so far, that a record was still missing after its time, before it appeared.
 
         A record that appears later than the lookback is not found. A warning is logged above half of it.
         """
