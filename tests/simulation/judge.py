@@ -198,6 +198,7 @@ class Judge:
             free |= came - within
         # A boundary second is requested together with the range after it: a record of it may expire between the two.
         starts = {math.floor(call.start) for call in calls}
+        starts |= {int((at - START) / SECOND) for call in calls for at in call.resumed}
         free |= {mark for mark in self._gone if any(start - 1 <= seconds[mark] <= start for start in starts)}
         return {mark for mark, count in found.items() if count > 1 and seconds[mark] >= kept} - free
 

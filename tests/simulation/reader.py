@@ -47,6 +47,8 @@ class Call:
     """Records that may be returned again, because they followed the checkpoint that was resumed from."""
     skipped: list[Window] = attrs.field(factory=list)
     checkpoint: Checkpoint | None = None
+    resumed: set[datetime] = attrs.field(factory=set)
+    """Where streams began again: the ends of the windows in their checkpoints."""
     ended: bool = False
 
     @property
@@ -138,6 +140,7 @@ class Reader:
         self.calls.append(call := Call(start, None if last and self._is_open(start, end) else end))
         began = self.server.requests
         while True:
+            call.resumed.update(window.end for window in (call.checkpoint.done if call.checkpoint else ()))
             stream = self._stream(session, call, call.checkpoint, limit)
             before = len(call.marks)
             error = await self._read_stream(call, stream, way)
