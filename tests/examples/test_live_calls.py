@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +25,13 @@ pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyn
 EVENTS = "/accounts/eu/events"
 LARGE = 300
 """The number of records whose events fill the buffers of the network several times."""
+
+
+@pytest.fixture
+def vendor() -> Iterator[Sandbox]:
+    """Run a sandbox for each test: a follower begins at the present, where the test before may have added records."""
+    with Sandbox(records=10, accounts={"eu-key": "eu-s", "us-key": "us-s"}) as sandbox:
+        yield sandbox
 
 
 @pytest.fixture(autouse=True)
