@@ -26,16 +26,11 @@ from itnio_voice._client import newest_first
 from itnio_voice._model.windows import WIRE_ZONE
 
 from ..support.virtual_time import backend_options
+from .following.live_service import ENDS
 from .test_prefetch import LOOPS, WAYS, ids, json_of, read
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-ENDS: dict[str, tuple[Callable[[float, float], bool], Callable[[float, float], bool]]] = {
-    "[]": (float.__le__, float.__le__),
-    "[)": (float.__le__, float.__lt__),
-    "(]": (float.__lt__, float.__le__),
-    "()": (float.__lt__, float.__lt__),
-}
 
 
 class Service:

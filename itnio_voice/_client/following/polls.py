@@ -303,9 +303,8 @@ class Polls(Generic[R]):
         """Add a range that was read completely, and return its records that are new."""
         self._failures = 0
         rows = [(digest_of(record), record) for record in reading.records]
-        stretches = self._state.stretches
-        known = Known((digest for each in stretches for digest in each.digests | each.others), self._shared_ids)
-        found = known.sort(rows)
+        known = frozenset[bytes]().union(*(each.digests | each.others for each in self._state.stretches))
+        found = Known(known, self._shared_ids).sort(rows)
         digests = frozenset(digest for digest, _ in rows)
         # The total of a single window; several ones overlap.
         total = reading.totals[0] if len(reading.totals) == 1 else None
@@ -319,7 +318,7 @@ class Polls(Generic[R]):
         is_first = not self._state.stretches
         self._state = self._state.with_read(stretch, reading.again)
         if is_again:
-            self._state = self._state.with_late(window, frozenset(map(digest_of, (*found.new, *found.changed))))
+            self._state = self._state.with_late(window, digests - known)
         self._state = self._state.without_left(self._options.lookback)
         if is_first:
             return  # the second before the start

@@ -25,7 +25,7 @@ ALONE = [
     if value not in (attrs.asdict(DEFAULT)[name], ())
 ]
 UNLIMITED = [("retention", None)]
-"""Switches that no answer shows: no limit is not told from an answer without the expired records."""
+"""Switches that no answer shows: no limit cannot be distinguished from an answer without the expired records."""
 
 
 @pytest.fixture(scope="module")
