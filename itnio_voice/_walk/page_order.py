@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
-from itertools import groupby, pairwise, product
-from operator import ge, le
+from itertools import groupby, islice, pairwise, product
+from operator import eq, ge, le
 from typing import Any
 
 import attrs
@@ -63,6 +63,13 @@ def overlapping_slices(largest: int, overlap: int, total: int) -> Sequence[Slice
     return slices
 
 
+def _longest_run(values: Sequence[Any]) -> int:
+    """Return the maximum number of equal values in a row."""
+    if not any(map(eq, values, islice(values, 1, None))):  # most pages, and much faster than counting
+        return 1
+    return max(sum(1 for _ in run) for _, run in groupby(values))
+
+
 _Ends = tuple[Sequence[CallRecord], Sequence[CallRecord]]
 """The first and the last record of a page, each as a sequence of one."""
 
@@ -96,9 +103,9 @@ class _Order:
 
     def sorts(self, values: Sequence[Any]) -> bool:
         """Return whether the values of some records in a row are in this order."""
-        ranked = [self._rank(value) for value in values] if None in values else list(values)
+        ranked = [self._rank(value) for value in values] if None in values else values
         try:
-            return ranked == sorted(ranked, reverse=self.is_descending)
+            return all(map(self.comparison, ranked, islice(ranked, 1, None)))
         except TypeError:  # a class of a user's own may have values that do not compare
             return False
 
@@ -161,8 +168,7 @@ class RecordOrder:
                     fitting = [order for order in orders if order.nulls_first <= has_null and order.sorts(values)]
                     self._orders += fitting
                     if fitting:
-                        run = max(sum(1 for _ in run) for _, run in groupby(values))
-                        self.longest_run = max(self.longest_run, run)
+                        self.longest_run = max(self.longest_run, _longest_run(values))
         elif self._orders:
             name = self._orders[0].name
             values = column(records, name)
