@@ -1,12 +1,12 @@
 """The search for the oldest and the newest available record."""
 
-from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime, timedelta
 
 import attrs
 
 from .._model.errors import TimeRangeError
-from .._model.windows import SECOND, SHORTEST, Window, floor
+from .._model.windows import SECOND, SHORTEST, WIRE_ZONE, Window, floor
 from .learned import GROWTH
 
 __all__ = ["AvailabilitySearch"]
@@ -55,7 +55,7 @@ class AvailabilitySearch:
         """Return a start that the server accepts, at most two minutes after the earliest one; `end` if there is none.
 
         The retention limit moves during the walk, so a minute is added to the precision of the search. Most servers
-        keep records for a whole number of days before `now`, so that is tried first.
+        keep records for a whole number of days before `now`, or before a midnight, so that is tried first.
         """
         last = end - SHORTEST
         if refused >= last or not await self.is_available(last):
@@ -72,13 +72,27 @@ class AvailabilitySearch:
 
 
 def _between(refused: datetime, available: datetime, now: datetime) -> datetime:
-    """Return the next time to try: a whole number of days ago, then a minute beside one, then the middle."""
+    """Return the next time to try: a whole number of days ago, then the midnights between, at last the middle.
+
+    A minute beside a time that has been tried shows whether the limit is there.
+    """
     days = range((now - available) // DAY + 1, -((refused - now) // DAY))
     if days:
         return now - days[len(days) // 2] * DAY
+    likely = (now, *(now.astimezone(zone).replace(hour=0, minute=0, second=0) for zone in (WIRE_ZONE, UTC)))
     if available - refused > 2 * RESOLUTION:
-        if (now - refused) % DAY == timedelta():
+        if _is_days_from(likely, refused):
             return refused + RESOLUTION
-        if (now - available) % DAY == timedelta():
+        if _is_days_from(likely, available):
             return available - RESOLUTION
+        for origin in likely:
+            time = origin - (origin - refused) // DAY * DAY
+            time += DAY * (time <= refused)
+            if time < available:
+                return time
     return refused + (available - refused) // (2 * SECOND) * SECOND
+
+
+def _is_days_from(origins: Iterable[datetime], time: datetime) -> bool:
+    """Return whether a time is a whole number of days from one of others."""
+    return any((origin - time) % DAY == timedelta() for origin in origins)

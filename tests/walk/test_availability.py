@@ -1,6 +1,6 @@
 """The search for the oldest available record."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 import anyio
 import pytest
@@ -38,9 +38,9 @@ class Server:
     ("kept", "most"),
     [
         *[(timedelta(days=days), 12) for days in (1, 30, 59, 60, 61, 62, 90, 365)],
-        *[(timedelta(days=days, seconds=40), 22) for days in (59, 60)],
-        *[(timedelta(days=60, hours=hours), 22) for hours in (1, 7, 23)],
-        (timedelta(minutes=5), 22),
+        *[(timedelta(days=days, seconds=40), 26) for days in (59, 60)],
+        *[(timedelta(days=60, hours=hours), 26) for hours in (1, 7, 23)],
+        (timedelta(minutes=5), 26),
     ],
 )
 @pytest.mark.parametrize("moves", [True, False])
@@ -52,6 +52,18 @@ def test_the_oldest_available_time_is_found(kept: timedelta, most: int, back: ti
     found = anyio.run(search.first_available, NOW.replace(microsecond=0) - back, NOW.replace(microsecond=0), NOW)
     assert server.oldest <= found <= server.oldest + 2 * MINUTE
     assert len(server.windows) <= most + 4 * (back > 400 * DAY)
+
+
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=8))])
+@pytest.mark.parametrize("days", [1, 31, 60, 90])
+def test_a_limit_at_midnight_is_found(zone: tzinfo, days: int) -> None:
+    """With few requests, in the vendor's time zone and in UTC."""
+    end = NOW.replace(microsecond=0)
+    midnight = (end - days * DAY).astimezone(zone).replace(hour=0, minute=0, second=0)
+    server = Server(end - midnight, moves=False)
+    found = anyio.run(AvailabilitySearch(server.request).first_available, end - 366 * DAY, end, NOW)
+    assert midnight <= found <= midnight + 2 * MINUTE
+    assert len(server.windows) <= 16
 
 
 def test_a_cancelled_search_tries_the_same_times_again() -> None:
@@ -75,4 +87,4 @@ def test_a_cancelled_search_tries_the_same_times_again() -> None:
         pytest.fail("the search begins anew each time")
 
     anyio.run(main)
-    assert len(server.windows) <= 30
+    assert len(server.windows) <= 34
