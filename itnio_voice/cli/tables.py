@@ -46,10 +46,10 @@ def default_columns(zone: tzinfo = UTC, *, account: bool = False) -> list[Column
         Column("account", lambda account, _: account, longest=20, usual=8),
         Column(f"time ({zone})", lambda _, record: _in_zone(record.submit_time, zone, "%m-%d %H:%M"), usual=11),
         Column("called", lambda _, record: record.callee, longest=20, usual=13),
-        Column("destination", lambda _, record: record.code, longest=17, usual=14),
+        Column("destination", lambda _, record: record.code, longest=17, usual=17),
         Column("s", lambda _, record: str(record.call_duration) if record.answered else None, is_number=True, usual=4),
         Column("code", lambda _, record: record.termination_code, longest=8, is_number=True, usual=4),
-        Column("cost", lambda _, record: _cost(record), longest=24, is_number=True, usual=10),
+        Column("cost", lambda _, record: _cost(record), longest=24, is_number=True, usual=12),
     ]
     return columns if account else columns[1:]
 

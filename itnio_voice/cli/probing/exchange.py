@@ -171,7 +171,10 @@ class Exchange:
         await anyio.sleep(pause)
         result = await self._send(self._unknown_record, self._read_missing, transport, final=())
         await anyio.sleep(pause)
-        return False if isinstance(result, TimestampExpiredError) else not isinstance(result, TransportError) or None
+        if isinstance(result, TimestampExpiredError):
+            return False
+        # A fault, or an answer that cannot be read, may hide a refusal.
+        return None if isinstance(result, ItnioError) and not isinstance(result, ParameterError) else True
 
     @property
     def _unknown_record(self) -> APIRequest:

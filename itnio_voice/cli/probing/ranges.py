@@ -111,7 +111,8 @@ async def ask_ends(exchange: Exchange, sample: Sample) -> list[Finding]:
     (start,), (end,) = starts, ends
     # A record that the server selects by a time with hidden fractions of a second is after the second that it shows.
     is_sure = end or not start
-    evidence = f"{len(witnesses)} records on the boundary"
+    start_is, end_is = ("included" if included else "excluded" for included in (start, end))
+    evidence = f"the start is {start_is}, the end {end_is}: {len(witnesses)} records on the boundary"
     return [(certain if is_sure else likely)("ends", ("[" if start else "(") + ("]" if end else ")"), evidence)]
 
 

@@ -180,6 +180,8 @@ def test_late_records_are_measured(backend: str, changes: dict[str, Any], expect
         {"rate_limit": 0.5},
         {"faults": (Fault("status_503", 0.1),)},
         {"faults": (Fault("truncated", 0.1),)},
+        {"faults": (Fault("truncated", path="/recordGroup"),)},
+        {"faults": (Fault("system_error", path="/recordGroup"),)},
     ],
     ids=str,
 )
