@@ -19,7 +19,7 @@ import anyio
 import attrs
 import trio
 
-from itnio_voice._client import newest_first
+from itnio_voice._client import counting, newest_first
 from itnio_voice._walk import widths
 
 from ..support.virtual_time import backend_options
@@ -97,6 +97,7 @@ def simulate(
     first_part = timedelta(seconds=plan.first_part)
     with (
         patch.multiple(widths, DEEPEST=plan.deep, FITTING=plan.deep // 2),
+        patch.multiple(counting, FEW_RECORDS=plan.few),
         patch.multiple(newest_first, FITTING=plan.deep // 2, FIRST=first_part, SHORTEST_PART=first_part),
     ):
         try:

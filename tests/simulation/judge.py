@@ -17,6 +17,7 @@ from itnio_voice import (
     Window,
 )
 
+from .counts import judge_counts
 from .plan import DAY, PAST, SECOND, Plan
 from .reader import Call, Reader
 from .server import START, Server
@@ -125,6 +126,11 @@ class Judge:
         server, calls, plan = self.server, reader.calls, self.plan
         if plan.lookback:
             self._judge_follower(reader)
+            return
+        if plan.counts:
+            judge_counts(plan, server, reader.counts)
+            assert plan.real or server.requests <= self.allowed(reader), f"{server.requests} requests"
+            assert server.sandbox.in_flight == 0
             return
         found = sum((call.found for call in calls), Counter[str]())
         kept = self._kept()

@@ -68,6 +68,8 @@ class Plan:
     """Whether the times of records are written in different notations."""
     newest: int = 0
     """The number of records that have just arrived when the scenario starts."""
+    hot: list[int] = attrs.field(factory=list)
+    """Seconds on which most records appear and expire, and ranges that are counted begin."""
     per_second: float = 0.0
     per_request: float = 0.0
     late: float = 0.0
@@ -104,6 +106,10 @@ class Plan:
     """The lookback of a follower in seconds; 0 reads ranges."""
     every: int = 30
     """The seconds between two polls of a follower."""
+    counts: int = 0
+    """The number of ranges that are counted, each together with its parts; 0 reads ranges."""
+    few: int = 1_000
+    """The number of records up to which a window is read instead of counted in halves."""
     rounds: int = 0
     """The number of times that a synchronisation resumes from its checkpoint; 0 reads adjacent ranges."""
     tight: bool = False

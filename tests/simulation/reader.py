@@ -20,13 +20,15 @@ from itnio_voice import (
     PrefetchedStream,
     RecordStream,
     Retry,
+    SipRecord,
     TimeRangeError,
     VoiceSession,
     Window,
 )
 
+from .counts import Counted
 from .plan import SECOND, Plan, least_page
-from .server import START, Server
+from .server import GROUPS, START, Server
 
 __all__ = ["Call", "Reader"]
 
@@ -34,6 +36,8 @@ PATIENCE = 10
 """The number of errors after which a reader gives up; two, if the server misbehaves in one way only."""
 MOST_STOPS = 60
 """The number of times that readers are stopped."""
+STOPS_OF_COUNT = 3
+"""The number of times that a count is cancelled: it begins again each time."""
 
 
 @attrs.define
@@ -66,6 +70,7 @@ class Reader:
     check: Callable[[ItnioError], None]
 
     calls: list[Call] = attrs.field(factory=list, init=False)
+    counts: list[Counted] = attrs.field(factory=list, init=False)
     concurrency: int = attrs.field(default=1, init=False)
     attempts: int = attrs.field(default=1, init=False)
     page_size: int = attrs.field(default=100, init=False)
@@ -94,6 +99,8 @@ class Reader:
                 return await self._follow(session)
             if plan.rounds:
                 return await self._synchronise(session)
+            if plan.counts:
+                return await self._count_ranges(session)
             ranges = list(pairwise(cuts))
             server.cancel = self._cancel
             if plan.shuffled:
@@ -240,6 +247,55 @@ class Reader:
     def _count(self, error: ItnioError) -> None:
         self.errors += 1
         self.check(error)
+
+    async def _count_ranges(self, session: VoiceSession) -> bool:
+        """Count ranges and their parts, in any order; return whether there were few errors."""
+        plan, draw = self.plan, self.plan.more
+        for _ in range(plan.counts):
+            start, middle, end = sorted(self._draw_end() for _ in range(3))
+            last = draw.choice([None, end + 1000]) if plan.ago <= 0 and draw.random() < 0.5 else end
+            group = draw.choice([None, *GROUPS]) if plan.of is SipRecord else None
+            ranges = [(start, middle), (middle, last), (start, last)]
+            draw.shuffle(ranges)
+            for first, until in ranges:
+                if until is None or first < until:
+                    await self._count_range(session, first, until, group)
+            if self._gives_up:
+                return False
+        return True
+
+    def _draw_end(self) -> float:
+        """Draw an end of a range: often near a second with many records, and often within a second."""
+        plan, draw = self.plan, self.plan.more
+        near = draw.choice(plan.hot) + draw.choice([-1, 0, 0, 1])
+        second = near if draw.random() < 0.7 else draw.randrange(plan.length + 1)
+        return second + draw.choice([0, 0, 0.25, 0.999])
+
+    async def _count_range(self, session: VoiceSession, start: float, end: float | None, group: str | None) -> None:
+        """Count a range, again after a cancellation or an error; not if it is older than the retention."""
+        plan, server, stops = self.plan, self.server, 0
+        while not self._gives_up:
+            server.cancel = self._cancel if stops < STOPS_OF_COUNT else None
+            counted, is_counted = Counted(start, end, group, server.watch_call()), False
+            self.streams += 1
+            with anyio.CancelScope() as self._scope:
+                try:
+                    counted.number = await session.count(
+                        _time(start),
+                        None if end is None else _time(end),
+                        of=plan.of,
+                        where={"sip_group_name": group} if group else None,
+                        expired=plan.expired,
+                    )
+                    is_counted = True
+                except ItnioError as error:
+                    self._count(error)
+                    if isinstance(error, TimeRangeError):
+                        return
+            if is_counted:
+                self.counts.append(counted)
+                return
+            stops += self._scope.cancelled_caught
 
     async def _synchronise(self, session: VoiceSession) -> bool:
         """Read up to now repeatedly, each time from the last checkpoint."""

@@ -14,9 +14,10 @@ from itnio_voice.sandbox._data.store import Selection
 
 from .plan import DAY, SECOND, Plan
 
-__all__ = ["START", "Runaway", "Server"]
+__all__ = ["START", "Runaway", "Server", "Watch"]
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+GROUPS = ("sales", "support")
 BUSIEST = 300.0
 """The largest number of new records per second."""
 LATENESS = 30.0
@@ -37,6 +38,26 @@ SPELLINGS: tuple[Callable[[datetime], str], ...] = (
 
 class Runaway(AssertionError):  # noqa: N818 -- it is a finding
     """A reader sends more requests than any correct reading needs."""
+
+
+@attrs.define
+class Watch:
+    """What the server showed at the requests of a call: `always` and `ever`, the marks of its records.
+
+    `began` and `ended` are the server's time, in seconds from START, before the call and at its last request.
+    """
+
+    began: float
+    first_request: int
+    always: set[str] | None = None
+    ever: set[str] = attrs.field(factory=set)
+    ended: float = 0.0
+
+    def add(self, everywhere: set[str], anywhere: set[str], now: float) -> None:
+        """Add what all replicas show at a request, and what any of them does."""
+        self.always = everywhere if self.always is None else self.always & everywhere
+        self.ever |= anywhere
+        self.ended = now
 
 
 @attrs.define
@@ -62,6 +83,12 @@ class Server:
     """The earliest second that a reader may take for now."""
     newest: float = attrs.field(default=-math.inf, init=False)
     """The latest one."""
+    slowest: float = attrs.field(default=0.0, init=False)
+    fastest: float = attrs.field(default=0.0, init=False)
+    """The seconds by which a reader may believe the server's clock to be ahead."""
+    groups: dict[str, str] = attrs.field(factory=dict, init=False)
+    """The SIP group of each record."""
+    watch: Watch | None = attrs.field(default=None, init=False)
     allowed: Callable[[], float] = attrs.field(default=lambda: math.inf, init=False)
     cancel: Callable[[], None] | None = attrs.field(default=None, init=False)
     _past: float = attrs.field(default=0.0, init=False)
@@ -127,6 +154,8 @@ class Server:
                 fields["voiceId"] = chance.choice([None, "", ...])
             elif plan.shared_id and plan.more.random() < 0.4:
                 fields["voiceId"] = "0" if plan.shared_id == "everywhere" else f"s{at}"
+            if plan.counts:
+                self.groups[mark] = fields["sipGroupName"] = plan.more.choice(GROUPS)
             marks.append(mark)
             records.append(fields)
         self.sandbox.insert(*records, kind=self.kind)
@@ -139,6 +168,22 @@ class Server:
         selection = Selection(sandbox.api_key, self.kind, behaviour, self.clock(), lag=lag)
         sql = f"SELECT json_extract(wire, '$.mark') FROM ({selection.query})"  # noqa: S608 -- from constants
         return {mark for (mark,) in sandbox._opened()._all(sql, selection.values)}
+
+    def watch_call(self) -> Watch:
+        """Watch what the server shows from now on."""
+        self.watch = Watch(self.second(), len(self.sandbox.requests))
+        return self.watch
+
+    def counted_twice(self) -> set[str]:
+        """Return the marks of the records that the server counts twice, and of those that it no longer has."""
+        sql = "SELECT json_extract(wire, '$.mark') FROM records WHERE twice >= :least"
+        least = self.plan.behaviour.duplicates * 2**32
+        return self.seconds.keys() - {mark for (mark,) in self.sandbox._opened()._all(sql, {"least": least})}
+
+    def _second_of_change(self) -> int:
+        """Draw the second of a record that appears or expires."""
+        drawn = self.plan.chance.randrange(-1, self.plan.length + 1)
+        return self.plan.more.choice(self.plan.hot) if self.plan.hot and self.plan.more.random() < 0.8 else drawn
 
     def _expire(self, since: float = -math.inf) -> None:
         """Remove the oldest record from a second on."""
@@ -160,10 +205,10 @@ class Server:
             message = f"{self.requests} requests, more than {most:.0f}: the walk is endless, or their number quadratic"
             raise Runaway(message)
         if self.changes < plan.most_changes and chance.random() < plan.appearing:
-            self.came.update(self.insert(chance.randrange(-1, plan.length + 1)))
+            self.came.update(self.insert(self._second_of_change()))
             self.changes += 1
         if self.changes < plan.most_changes and chance.random() < plan.expiring:
-            self._expire()
+            self._expire(self._second_of_change() if plan.hot else -math.inf)
             self.changes += 1
         if self.changes < plan.most_changes and plan.more.random() < plan.swapping:
             self._expire(since=1)
@@ -176,6 +221,10 @@ class Server:
             sandbox.behaviour = attrs.evolve(sandbox.behaviour, faults=plan.outage)
         self.traffic(plan.per_request)
         self._observe_clock()
+        if self.watch:
+            anywhere = self.visible()
+            everywhere = self.visible(everywhere=True) if plan.behaviour.replicas > 1 else anywhere
+            self.watch.add(everywhere, anywhere, self.second())
         if self.cancel and not plan.real:
             self.cancel()
 
@@ -205,4 +254,5 @@ class Server:
         believed = [seconds for seconds in ahead if abs(seconds) <= BOUND]
         wrong = plan.machine_skew
         self.latest = min(self.latest, self.second() + min(believed) + (min(wrong, 0) if plan.open_end else 0) - 2)
+        self.slowest, self.fastest = min(self.slowest, *believed, wrong), max(self.fastest, *believed, wrong)
         self.newest = max(self.newest, self.second() + max(*believed, wrong))

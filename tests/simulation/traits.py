@@ -1,6 +1,7 @@
 """The traits of servers and readers, one function each: deviations from a correct server."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import attrs
 
@@ -51,6 +52,67 @@ def _newest_first(plan: Plan) -> None:
     """Read backwards, on any server."""
     plan.tight = False
     plan.first_part = plan.more.choice([2, 10, 600])
+
+
+def _count(plan: Plan) -> None:
+    """Count ranges, on any server, or on one that is still, live, capped or near the limit of its retention."""
+    draw = plan.more
+    plan.counts, plan.few = draw.choice([1, 3]), draw.choice([1000, 1000, 20])
+    if draw.random() < 0.7:
+        length = draw.choice([2, 30, 300, 5000, 60 * DAY])
+        plan.length = length
+        plan.calm(latency=0.01, max_size=100)
+        draw.choice(COUNTED)(plan)
+    plan.tight = False
+    plan.hot = [draw.randrange(plan.length) for _ in range(2)]
+    plan.crowds += [(second, draw.choice([0, 1, 3, 12])) for second in plan.hot]
+
+
+def _many(plan: Plan) -> None:
+    """List many records on a still server, in windows of at most some days."""
+    plan.rows = plan.more.choice([90, 250, 1200])
+    plan.behaviour = attrs.evolve(plan.behaviour, max_span=plan.more.choice([1, 7, 31, 100]) * DAY * SECOND)
+
+
+def _capped(plan: Plan) -> None:
+    """Report no total above a number, of which some are round."""
+    cap = plan.more.choice([40, 100, 130, 150, 200, 230, 1000])
+    plan.behaviour = attrs.evolve(plan.behaviour, total_cap=cap)
+    plan.rows = cap + plan.more.choice([-1, 0, 1, 60, 200])
+
+
+def _lying(plan: Plan) -> None:
+    """Report the rows of a page as the total, one too few, or count some records twice."""
+    lies: list[dict[str, Any]] = [{"total_of_page": True}, {"total_one_short": True}, {"duplicates": 0.1}]
+    plan.behaviour = attrs.evolve(plan.behaviour, **plan.more.choice(lies), max_size=plan.more.choice([10, 100]))
+    plan.rows = plan.more.choice([20, 101, 150, 201])
+
+
+def _changing(plan: Plan) -> None:
+    """Change the records of a few seconds while they are counted."""
+    plan.ago = plan.more.choice([100, 3600, 60 * DAY])
+    plan.appearing, plan.expiring, plan.swapping = plan.more.choice([(0.1, 0, 0), (0, 0.1, 0), (0, 0, 0.1)])
+    plan.most_changes = plan.more.choice([2, 60])
+
+
+def _present(plan: Plan) -> None:
+    """Count up to now, while records appear, some late."""
+    plan.length, plan.ago = plan.more.choice([5, 300, 5000]), plan.more.choice([0, -3])
+    plan.per_second, plan.late, plan.warm_up = plan.more.choice([0, 0.2, 5]), plan.more.choice([0, 0.2]), 30
+    plan.machine_skew = plan.more.choice([0, 0, -1.7, 1.2])
+    refuses = plan.more.random() < 0.3
+    plan.behaviour = attrs.evolve(plan.behaviour, appears="submitted", refuses_future_end=refuses)
+
+
+def _expired(plan: Plan) -> None:
+    """Count near the limit of the retention, which moves."""
+    kept = plan.length + plan.ago - plan.more.choice([-2, -1, 0, 1, plan.length // 2, plan.length - 1])
+    plan.behaviour = attrs.evolve(plan.behaviour, retention=max(kept, 1) * SECOND, latency=plan.more.choice([0, 0.3]))
+    plan.behaviour = attrs.evolve(plan.behaviour, refuses_beyond_retention=plan.more.random() < 0.7)
+
+
+COUNTED: Sequence[Callable[[Plan], None]] = (_many, _capped, _lying, _changing, _changing, _present, _expired)
+"""The servers on which ranges are counted."""
 
 
 def _spellings(plan: Plan) -> None:
@@ -258,7 +320,7 @@ TRAITS: Mapping[str, Callable[[Plan], None]] = {
         *(_heap, _fixed_order, _total_cap, _total_of_page, _total_one_short, _replicas, _offset_ignored),
         *(_future_end_refused, _deepest_row, _endless, _shared_ids, _placeholder_id, _slow_windows),
         *(_unavailable_windows, _live, _sync, _fractions, _machine_clock, _server_clock, _wrong_date, _impatient),
-        *(_contradiction, _outage, _rate_limited, _spellings, _sizes, _limits, _newest_first, _follow),
+        *(_contradiction, _outage, _rate_limited, _spellings, _sizes, _limits, _newest_first, _follow, _count),
     )
 }
 """Functions that apply a trait, by name."""
