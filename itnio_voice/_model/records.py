@@ -150,12 +150,18 @@ class SipRecord(CallRecord):
     recording_file_id: str | None = None
 
 
+_PLAIN = frozenset({type(None), str, int, bool, float, Decimal, datetime})
+"""The types of most values: they are hashable."""
+
+
 def content(value: Any) -> Hashable:
     """Return the content of a record or another value as a hashable value: equal for equal content.
 
     A user's own record class may have fields that are not hashable, such as lists, or that compare by identity.
     """
     kind: Any = type(value)
+    if kind in _PLAIN:
+        return value  # type: ignore[no-any-return]  # it is hashable
     parts: Hashable
     if isinstance(value, Mapping):
         parts = frozenset((name, content(item)) for name, item in value.items())

@@ -45,6 +45,8 @@ def _part(value: object) -> bytes:
 def _text(value: object) -> str:
     """Return a text that is the same for equal values, in every process and however the server wrote them."""
     match value:
+        case str() | int() | None:
+            return repr(value)  # as most values, and before the types that take longer to check
         case datetime():
             with suppress(OverflowError):  # in the year 1 or 9999
                 value = value if value.utcoffset() is None else value.astimezone(UTC)

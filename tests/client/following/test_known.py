@@ -52,6 +52,13 @@ def test_different_records_have_different_digests() -> None:
     assert len({identity(digest_of(each)) for each in [first, *others]}) == 5
 
 
+def test_digests_are_the_same_in_every_python() -> None:
+    """A checkpoint may be resumed by another version, and None has a hash of its own only since Python 3.12."""
+    record = call("a", cost=Decimal("1.20"), extra={"list": ["m1", 2.5, True, None]})
+
+    assert digest_of(record).hex() == "3f98d128d5ac2f7ed987d004fda2d2075f5a"
+
+
 def test_digests_are_the_same_in_every_process() -> None:
     """A checkpoint is read by another process, whose hashes of text are different."""
     code = (
