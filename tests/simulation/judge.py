@@ -151,18 +151,13 @@ class Judge:
 
     def _judge_follower(self, reader: Reader) -> None:
         """Check that each record was returned once that appeared within the lookback."""
-        server, lookback, found = self.server, self.plan.lookback, reader.calls[0].found
+        server, found = self.server, reader.calls[0].found
         assert reader.followed_until is not None
         # A call that has ended has other content, but the same id.
         doubled = {mark for mark, count in found.items() if count > 1} & self._identified()
         assert not doubled, f"doubled: {_some(doubled, server)}"
-        gone = server.seconds.keys() - server.visible()
-        must = {
-            mark
-            for mark, second in server.seconds.items()
-            if second > 1 and server.appeared[mark] <= min(second + lookback, reader.followed_until)
-        }
-        lost = must - found.keys() - gone
+        must = server.appeared_in_time(reader.followed_until)
+        lost = must - found.keys()
         assert not lost, f"lost: {_some(lost, server)} of {len(must)}"
         assert server.sandbox.in_flight == 0
 

@@ -82,6 +82,7 @@ class Reader:
     """The number of cancellations and of readings that were left early."""
     followed_until: float | None = attrs.field(default=None, init=False)
     """The server's time after which a follower read on only to find late records."""
+    _followed: FollowCheckpoint | None = attrs.field(default=None, init=False)
     _scope: anyio.CancelScope | None = attrs.field(default=None, init=False)
 
     async def run(self) -> bool:
@@ -253,7 +254,9 @@ class Reader:
         plan, draw = self.plan, self.plan.more
         for _ in range(plan.counts):
             start, middle, end = sorted(self._draw_end() for _ in range(3))
-            last = draw.choice([None, end + 1000]) if plan.ago <= 0 and draw.random() < 0.5 else end
+            # As in `_is_open`: hours are not counted in windows of seconds.
+            is_open = plan.ago <= 0 and plan.behaviour.max_span >= 60 * SECOND and draw.random() < 0.5
+            last = draw.choice([None, end + 1000]) if is_open else end
             group = draw.choice([None, *GROUPS]) if plan.of is SipRecord else None
             ranges = [(start, middle), (middle, last), (start, last)]
             draw.shuffle(ranges)
@@ -314,29 +317,40 @@ class Reader:
         return True
 
     async def _follow(self, session: VoiceSession) -> bool:
-        """Follow for some time, stopped and resumed, and then until the last late records must have been found."""
-        plan, server, chance = self.plan, self.server, self.plan.more
+        """Follow for some time, stopped and resumed, then until all last looks are over and no record is missing."""
+        plan, server, draw = self.plan, self.server, self.plan.more
         self.calls.append(call := Call(0, None))
         server.cancel = self._cancel
-        checkpoint, until = None, server.second() + plan.lookback * chance.choice([1, 2, 4])
-        while self.followed_until is None:
-            seconds = chance.uniform(1, 2 * plan.lookback)
-            if server.second() >= until:
-                self.followed_until = server.second()
-                seconds = 2 * plan.lookback + 4 * plan.every + 100
-            follower = session.follow(
-                _time(0), of=plan.of, every=plan.every, lookback=plan.lookback * SECOND, resume=checkpoint
-            )
-            self.streams += 1
-            with anyio.move_on_after(seconds):
-                async with aclosing(self._items(follower.batches())) as items:
-                    async for batch in items:
-                        call.marks += [record.extra["mark"] for record in batch.records]
-                        checkpoint = FollowCheckpoint.parse(str(batch.checkpoint))
-            if chance.random() < 0.3:
-                checkpoint = follower.checkpoint
-            await anyio.sleep(plan.lookback * chance.choice([0, 0, 0.5, 3]))
+        until = server.second() + plan.lookback * draw.choice([1, 2, 4])
+        while server.second() < until:
+            await self._follow_for(session, call, draw.uniform(1, 2 * plan.lookback))
+            await anyio.sleep(plan.lookback * draw.choice([0, 0, 0.5, 3]))
+        self.followed_until = server.second()
+        await self._follow_for(session, call, 1.25 * plan.lookback + 2 * plan.every + 5)
+        # Failures may have delayed the last looks.
+        await self._follow_for(session, call, 2 * plan.lookback + 10 * plan.every + 100, only_missing=True)
         return True
+
+    async def _follow_for(
+        self, session: VoiceSession, call: Call, seconds: float, *, only_missing: bool = False
+    ) -> None:
+        """Follow for some time, from the last checkpoint; with `only_missing`, while a record is missing."""
+        plan, server, until = self.plan, self.server, self.followed_until or 0
+        if only_missing and server.appeared_in_time(until) <= set(call.marks):
+            return
+        follower = session.follow(
+            _time(0), of=plan.of, every=plan.every, lookback=plan.lookback * SECOND, resume=self._followed
+        )
+        self.streams += 1
+        with anyio.move_on_after(seconds):
+            async with aclosing(self._items(follower.batches())) as items:
+                async for batch in items:
+                    call.marks += [record.extra["mark"] for record in batch.records]
+                    self._followed = FollowCheckpoint.parse(str(batch.checkpoint))
+                    if only_missing and server.appeared_in_time(until) <= set(call.marks):
+                        break
+        if plan.more.random() < 0.3:
+            self._followed = follower.checkpoint
 
 
 def _reading(source: RecordStream[Any] | PrefetchedStream[Any], way: str) -> AsyncIterator[Any]:

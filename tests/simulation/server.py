@@ -169,6 +169,15 @@ class Server:
         sql = f"SELECT json_extract(wire, '$.mark') FROM ({selection.query})"  # noqa: S608 -- from constants
         return {mark for (mark,) in sandbox._opened()._all(sql, selection.values)}
 
+    def appeared_in_time(self, until: float) -> set[str]:
+        """Return the marks of the records that a follower must have returned, if it has read on after `until`."""
+        lookback, appeared = self.plan.lookback, self.appeared
+        return {
+            mark
+            for mark in self.visible()
+            if (second := self.seconds[mark]) > 1 and appeared[mark] <= min(second + lookback, until)
+        }
+
     def watch_call(self) -> Watch:
         """Watch what the server shows from now on."""
         self.watch = Watch(self.second(), len(self.sandbox.requests))

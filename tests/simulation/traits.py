@@ -238,7 +238,7 @@ def _follow(plan: Plan) -> None:
     )
     plan.length, plan.ago, plan.tight = plan.more.choice([5, 100, 500]), 0, False
     plan.lookback = plan.more.choice([20, 60, 150])
-    plan.every = plan.lookback * plan.more.choice([1, 5, 20]) // 10
+    plan.every = plan.lookback * plan.more.choice([2, 5, 20]) // 10
     plan.per_second, plan.late = plan.more.choice([0.02, 0.2, 1]), plan.more.choice([0, 0.2, 1])
     plan.expiring, plan.most_changes = plan.more.choice([0, 0.1]), 1_000
     plan.warm_up = plan.more.choice([0, 30])

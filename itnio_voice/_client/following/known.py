@@ -46,11 +46,10 @@ def _text(value: object) -> str:
     """Return a text that is the same for equal values, in every process and however the server wrote them."""
     match value:
         case str() | int() | None:
-            return repr(value)  # as most values, and before the types that take longer to check
+            pass  # most values, and the other checks take longer
         case datetime():
             with suppress(OverflowError):  # in the year 1 or 9999
                 value = value if value.utcoffset() is None else value.astimezone(UTC)
-            return repr(value)
         case Decimal():
             return f"Decimal {value.normalize()}"
         case tuple():
@@ -59,8 +58,7 @@ def _text(value: object) -> str:
             return f"{{{', '.join(sorted(map(_text, value)))}}}"
         case type():
             return value.__qualname__
-        case _:
-            return repr(value)
+    return repr(value)
 
 
 @attrs.frozen
