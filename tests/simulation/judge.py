@@ -67,7 +67,8 @@ class Judge:
         """Whether answers may differ or not add up, so that no window can be verified."""
         plan, behaviour = self.plan, self.server.sandbox.behaviour
         if plan.per_request or plan.per_second:
-            return False  # the last seconds settle
+            # The last seconds settle, but a second with many records may expire while it is read.
+            return bool(plan.lookback and plan.expiring)
         still = not (plan.appearing or plan.expiring or plan.swapping)
         quiet = still and plan.ago == PAST and behaviour.retention is None
         too_low = behaviour.total_of_page or behaviour.total_one_short or behaviour.total_cap is not None

@@ -236,7 +236,9 @@ def _follow(plan: Plan) -> None:
         order=plan.more.choice(["ascending", "descending", "by_hash"]),
         faults=[Fault(plan.more.choice(["status_500", "system_error", "drop"]), plan.more.choice([0, 0.02, 0.1]))],
     )
-    plan.length, plan.ago, plan.tight = plan.more.choice([5, 100, 500]), 0, False
+    plan.length, plan.ago, plan.tight = plan.more.choice([5, 100, 300]), 0, False
+    # A window is narrowed only if the crowd is in it: in windows of two seconds, each poll takes a hundred requests.
+    plan.deep = plan.more.choice([10_000, 10_000, 10_000, 120])
     plan.lookback = plan.more.choice([20, 60, 150])
     plan.every = plan.lookback * plan.more.choice([2, 5, 20]) // 10
     plan.per_second, plan.late = plan.more.choice([0.02, 0.2, 1]), plan.more.choice([0, 0.2, 1])
@@ -326,9 +328,15 @@ TRAITS: Mapping[str, Callable[[Plan], None]] = {
 """Functions that apply a trait, by name."""
 
 
+SHARES: Mapping[str, float] = {"newest_first": 0.2, "count": 0.2, "follow": 0.1}
+"""The shares of the scenarios with these traits; a fifth has none, and the others are drawn equally often."""
+
+
 def draw_traits(plan: Plan) -> tuple[str, ...]:
-    """Draw a scenario's traits: one for three of five scenarios, and sometimes ranges within seconds in addition."""
-    drawn = [plan.more.choice(list(TRAITS))] if plan.more.random() < 0.6 else []
-    if plan.more.random() < 0.1 and not {"sync", "follow"} & {*drawn}:
+    """Draw a scenario's traits: one for four of five scenarios, and sometimes ranges within seconds in addition."""
+    other = (0.8 - sum(SHARES.values())) / (len(TRAITS) - len(SHARES))
+    weights = [0.2, *(SHARES.get(name, other) for name in TRAITS)]
+    drawn = [name for name in plan.more.choices(["", *TRAITS], weights) if name]
+    if plan.more.random() < 0.1 and not {"sync", "follow", "count"} & {*drawn}:
         drawn.append("fractions")
     return tuple(dict.fromkeys(drawn))
