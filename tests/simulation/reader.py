@@ -321,15 +321,15 @@ class Reader:
         plan, server, draw = self.plan, self.server, self.plan.more
         self.calls.append(call := Call(0, None))
         server.cancel = self._cancel
-        until = server.second() + plan.lookback * draw.choice([1, 2, 4])
-        while server.second() < until:
+        until = server.second() + plan.lookback * draw.choice([0.5, 1, 2])
+        while server.second() < until and not self._gives_up:
             await self._follow_for(session, call, draw.uniform(1, 2 * plan.lookback))
             await anyio.sleep(plan.lookback * draw.choice([0, 0, 0.5, 3]))
         self.followed_until = server.second()
         await self._follow_for(session, call, 1.25 * plan.lookback + 2 * plan.every + 5)
-        # Failures may have delayed the last looks.
-        await self._follow_for(session, call, 2 * plan.lookback + 10 * plan.every + 100, only_missing=True)
-        return True
+        for _ in range(3):  # errors may have delayed the last looks
+            await self._follow_for(session, call, 2 * plan.lookback + 10 * plan.every + 100, only_missing=True)
+        return not self._gives_up
 
     async def _follow_for(
         self, session: VoiceSession, call: Call, seconds: float, *, only_missing: bool = False
@@ -342,13 +342,16 @@ class Reader:
             _time(0), of=plan.of, every=plan.every, lookback=plan.lookback * SECOND, resume=self._followed
         )
         self.streams += 1
-        with anyio.move_on_after(seconds):
-            async with aclosing(self._items(follower.batches())) as items:
-                async for batch in items:
-                    call.marks += [record.extra["mark"] for record in batch.records]
-                    self._followed = FollowCheckpoint.parse(str(batch.checkpoint))
-                    if only_missing and server.appeared_in_time(until) <= set(call.marks):
-                        break
+        try:
+            with anyio.move_on_after(seconds):
+                async with aclosing(self._items(follower.batches())) as items:
+                    async for batch in items:
+                        call.marks += [record.extra["mark"] for record in batch.records]
+                        self._followed = FollowCheckpoint.parse(str(batch.checkpoint))
+                        if only_missing and server.appeared_in_time(until) <= set(call.marks):
+                            break
+        except ItnioError as error:
+            self._count(error)
         if plan.more.random() < 0.3:
             self._followed = follower.checkpoint
 

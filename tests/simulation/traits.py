@@ -236,12 +236,12 @@ def _follow(plan: Plan) -> None:
         order=plan.more.choice(["ascending", "descending", "by_hash"]),
         faults=[Fault(plan.more.choice(["status_500", "system_error", "drop"]), plan.more.choice([0, 0.02, 0.1]))],
     )
-    plan.length, plan.ago, plan.tight = plan.more.choice([5, 100, 300]), 0, False
+    plan.length, plan.ago, plan.tight = plan.more.choice([5, 100]), 0, False
     # A window is narrowed only if the crowd is in it: in windows of two seconds, each poll takes a hundred requests.
     plan.deep = plan.more.choice([10_000, 10_000, 10_000, 120])
-    plan.lookback = plan.more.choice([20, 60, 150])
-    plan.every = plan.lookback * plan.more.choice([2, 5, 20]) // 10
-    plan.per_second, plan.late = plan.more.choice([0.02, 0.2, 1]), plan.more.choice([0, 0.2, 1])
+    plan.lookback = plan.more.choice([20, 60, 60])
+    plan.every = plan.lookback * plan.more.choice([3, 6, 15]) // 10
+    plan.per_second, plan.late = plan.more.choice([0.1, 0.3, 1]), plan.more.choice([0.2, 0.5, 1])
     plan.expiring, plan.most_changes = plan.more.choice([0, 0.1]), 1_000
     plan.warm_up = plan.more.choice([0, 30])
     plan.cancelling, plan.page_size = plan.more.choice([0, 0.05]), 100
