@@ -58,6 +58,8 @@ def _text(value: object) -> str:
             return f"{{{', '.join(sorted(map(_text, value)))}}}"
         case type():
             return value.__qualname__
+        case _:
+            pass
     return repr(value)
 
 
