@@ -9,7 +9,7 @@ import linecache
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from types import NoneType
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from .._model.records import CallRecord, R
 from .late_records import LateRecords, Redact
 from .scalars import (
     INLINE,
+    INLINE_TEXT,
     amount,
     boolean,
     floating,
@@ -47,15 +48,20 @@ _KNOWN_EARLY: Mapping[str, Hook] = {"voice_id": text, "callee": text, "submit_ti
 """The attributes that a walk needs before the records are built, with their usual hooks."""
 
 # On a page whose times all have the vendor's usual form, `fromisoformat` alone reads them.
-_INLINE_PLAIN: Mapping[Hook, str] = {**INLINE, timestamp: "fromisoformat(value) if value else None"}
+_PLAIN_TIMES: Mapping[Hook, str] = {timestamp: "fromisoformat(value) if value else None"}
 
 
 @attrs.frozen
 class _Reader:
-    """Reads answers whose rows have the fields of a record class and the fields `others`."""
+    """Reads answers whose rows have the fields of a record class and the fields `others`.
+
+    With `only_text`, it accepts only text or null for texts and amounts, as most servers send them. That saves a check
+    of each value.
+    """
 
     hook: RecordHook
     others: tuple[str, ...]
+    only_text: bool
     decoder: msgspec.json.Decoder[Any]
     names: Mapping[str, str]
     may_be_late: bool
@@ -64,7 +70,7 @@ class _Reader:
     build_plain: Callable[[Any], Any]
 
     @classmethod
-    def make(cls, hook: RecordHook, others: tuple[str, ...] = ()) -> "_Reader":
+    def make(cls, hook: RecordHook, others: tuple[str, ...] = (), *, only_text: bool = True) -> "_Reader":
         """Make the reader for the class of a hook.
 
         Raises:
@@ -73,7 +79,9 @@ class _Reader:
         names = {column.attribute: column.name for column in hook.columns}
         other_names = {f"other_{index}": name for index, name in enumerate(others)}
         instants = [column.attribute for column in hook.columns if column.read is timestamp]
-        types: dict[str, Any] = dict.fromkeys(names, Any) | dict.fromkeys(instants, str | None)
+        inline = {**INLINE, **INLINE_TEXT} if only_text else INLINE
+        texts = [column.attribute for column in hook.columns if only_text and column.read in INLINE_TEXT]
+        types: dict[str, Any] = dict.fromkeys(names, Any) | dict.fromkeys((*instants, *texts), str | None)
         row = msgspec.defstruct(
             "Row",
             [(name, type_, None) for name, type_ in types.items()]
@@ -89,15 +97,21 @@ class _Reader:
         return cls(
             hook,
             others,
+            only_text,
             msgspec.json.Decoder(answer, float_hook=number),
             names | other_names,
             # The hook of a user's own may do anything, so it is called where its errors were always raised.
             all(column.read in _OWN_HOOKS for column in hook.columns)
             and _KNOWN_EARLY.items() <= {column.attribute: column.read for column in hook.columns}.items(),
             _compile("times_of", ["def times_of(row):", f"    return ({times})"], {}, hook.of),
-            _row_function(hook, others, INLINE, "record_of"),
-            _row_function(hook, others, _INLINE_PLAIN, "plain_record_of"),
+            _row_function(hook, others, inline, "record_of"),
+            _row_function(hook, others, {**inline, **_PLAIN_TIMES}, "plain_record_of"),
         )
+
+    @cached_property
+    def of_any_value(self) -> "_Reader":
+        """The reader for a server that also sends numbers as texts or amounts."""
+        return self.make(self.hook, self.others, only_text=False)
 
     def read(self, body: bytes, redact: Redact | None) -> tuple[dict[str, Any], Sequence[Any]]:
         """Return a page's numbers and its records; with `redact`, the records are built late if that is possible."""
@@ -114,8 +128,8 @@ class _Reader:
             return None
         times = [row.submit_time for row in rows]
         texts = [[row.voice_id for row in rows], [row.callee for row in rows]]
-        are_known = all(times) and written_alike(times) and {str, NoneType}.issuperset(map(type, chain(*texts)))
-        if not are_known:
+        are_texts = self.only_text or {str, NoneType}.issuperset(map(type, chain(*texts)))
+        if not (are_texts and all(times) and written_alike(times)):
             return None
         ids, callees = ([value or None for value in values] for values in texts)
 
@@ -224,10 +238,14 @@ def read_rows(body: bytes, of: type[R], redact: Redact | None = None) -> tuple[d
     reader = _reader_of(of)
     if reader is None:
         return None
-    try:
+    with suppress(Exception):  # `structuring` raises it again, with the field's name
         return reader.read(body, redact)
-    except Exception:  # noqa: BLE001 -- `structuring` raises it again, with the field's name
-        return None
+    if reader.only_text:
+        with suppress(Exception):
+            result = reader.of_any_value.read(body, redact)
+            class_memo(of).reader = (reader.of_any_value,)
+            return result
+    return None
 
 
 def learn_extra_fields(rows: Iterable[Mapping[str, Any]], of: type[CallRecord]) -> None:
@@ -238,4 +256,5 @@ def learn_extra_fields(rows: Iterable[Mapping[str, Any]], of: type[CallRecord]) 
     others = {*reader.others, *(name for row in rows for name in row.keys() - reader.hook.known)}
     if len(reader.others) < len(others) <= _MOST_OTHERS:
         with suppress(ValueError):
-            class_memo(of).reader = (_Reader.make(reader.hook, tuple(sorted(others))),)
+            made = _Reader.make(reader.hook, tuple(sorted(others)), only_text=reader.only_text)
+            class_memo(of).reader = (made,)

@@ -15,6 +15,7 @@ import attrs
 
 __all__ = [
     "INLINE",
+    "INLINE_TEXT",
     "LARGEST_COUNT",
     "LARGEST_EXPONENT",
     "Oversized",
@@ -69,13 +70,17 @@ INLINE: dict[Callable[..., Any], str] = {}
 
 It uses the variable `value`. For other values it calls the hook, under the name `read`, so both have the same result.
 """
+INLINE_TEXT: dict[Callable[..., Any], str] = {}
+"""For some hooks, an expression with the same result for a value that is text or None."""
 
 
-def _inline(expression: str) -> Callable[[H], H]:
-    """Return a decorator that registers a hook's expression for its most common values."""
+def _inline(expression: str, *, of_text: str | None = None) -> Callable[[H], H]:
+    """Return a decorator that registers a hook's expressions: for its most common values, and for text or None."""
 
     def register(hook: H) -> H:
         INLINE[hook] = expression
+        if of_text:
+            INLINE_TEXT[hook] = of_text
         return hook
 
     return register
@@ -122,7 +127,7 @@ def whole_number(digits: str) -> int | Oversized:
         return Oversized(digits)
 
 
-@_inline("(value or None) if value.__class__ is str or value is None else read(value, None)")
+@_inline("(value or None) if value.__class__ is str or value is None else read(value, None)", of_text="value or None")
 def text(value: Any, _: Any = None) -> str | None:
     """Return text unchanged, and a number as its digits; None for "" and null."""
     if isinstance(value, str):
@@ -135,7 +140,10 @@ def text(value: Any, _: Any = None) -> str | None:
     raise ValueError(message)
 
 
-@_inline("known_amounts[value] if value.__class__ is str else None if value is None else read(value, None)")
+@_inline(
+    "known_amounts[value] if value.__class__ is str else None if value is None else read(value, None)",
+    of_text="known_amounts[value] if value else None",
+)
 def amount(value: Any, _: Any = None) -> Decimal | None:
     """Return money or a rate, exactly as its digits say; None for "" and null."""
     digits = value if type(value) is str else text(value)
