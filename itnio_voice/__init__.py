@@ -30,8 +30,10 @@ from ._model.errors import (
     TransportError,
     UserLockedError,
 )
+from ._model.plain import DICT_READER as _DICT_READER
 from ._model.records import BillPeriod, CallRecord, RecordingFile, RecordingURL, SipRecord, VoiceRecord
 from ._model.windows import Window
+from ._wire.from_dict import record_from_dict as _record_from_dict
 from ._wire.pages import Page
 from ._wire.structuring import converter, structure_record
 
@@ -84,6 +86,9 @@ __all__ = [
     "open_sessions",
     "structure_record",
 ]
+
+# The records need the hooks of the fields' types, which are in a layer above theirs.
+_DICT_READER.read = _record_from_dict
 
 # Tracebacks, pickles and documentation show public names where users import them from, whatever module defines them.
 for _value in [globals()[_name] for _name in __all__]:

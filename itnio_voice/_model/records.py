@@ -7,10 +7,13 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import attrs
 from typing_extensions import TypeVar
+
+from .plain import DICT_READER, plain
+from .pydantic_schema import core_schema_of, json_schema_of
 
 __all__ = [
     "DEFAULT_CURRENCY",
@@ -119,7 +122,32 @@ class CallRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as values for JSON, under its attribute names; amounts and times are text."""
-        return {field.name: _plain(getattr(self, field.name)) for field in attrs.fields(type(self))}
+        return {field.name: plain(getattr(self, field.name)) for field in attrs.fields(type(self))}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the record with the values of a `to_dict()`, also after JSON: the inverse of `to_dict()`.
+
+        Amounts and times may be text or `Decimal` and aware datetimes. A float is no amount, because it is not exact.
+        A missing key is None. Derived values, such as `answered`, may be there, and must be right. In `extra`, what
+        `to_dict()` has made text stays text.
+
+        Raises:
+            ValueError: if a key is unknown, or a value is invalid for its field: for example a time without an offset,
+                or an amount whose exponent is not between -40 and 40, as for the API's answers.
+        """
+        record: Self = DICT_READER.read(values, cls)
+        return record
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
+        """Return how pydantic reads records, by `from_dict()`, and writes them, by `to_dict()`."""
+        return core_schema_of(cls, cls.from_dict, cls.to_dict)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, handler: Any) -> dict[str, Any]:
+        """Return the JSON schema of the class, for OpenAPI."""
+        return json_schema_of(cls, validation=handler.mode == "validation")
 
 
 @attrs.frozen
@@ -176,17 +204,3 @@ def content(value: Any) -> Hashable:
     else:
         parts = content(vars(value)) if hasattr(value, "__dict__") else repr(value)
     return kind, parts
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case Decimal():
-            return str(value)
-        case datetime():
-            return value.isoformat()
-        case Mapping():
-            return {key: _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case _:
-            return value

@@ -146,6 +146,9 @@ def text(value: Any, _: Any = None) -> str | None:
 )
 def amount(value: Any, _: Any = None) -> Decimal | None:
     """Return money or a rate, exactly as its digits say; None for "" and null."""
+    if not isinstance(value, str | int | Decimal | None) or isinstance(value, bool):
+        message = 'a number as text, such as "0.15", is expected: a float is not exact'
+        raise ValueError(message)  # noqa: TRY004 -- a wrong value like any other
     digits = value if type(value) is str else text(value)
     if not digits:
         return None
@@ -206,7 +209,9 @@ def boolean(value: Any, _: Any = None) -> bool | None:
 
 
 def floating(value: Any, _: Any = None) -> float | None:
-    """Return the binary number nearest to an amount; None for "" and null."""
+    """Return a float unchanged, and the binary number nearest to an amount; None for "" and null."""
+    if isinstance(value, float):
+        return value
     exact = amount(value)
     return None if exact is None else float(exact)
 

@@ -56,8 +56,9 @@ def _record_error(value: Mapping[str, Any], of: type[CallRecord], why: str) -> D
 
 
 def _voice_id(value: Mapping[str, Any]) -> str | None:
+    """Return the id of a record by its wire name, or by its attribute where `from_dict()` reads it."""
     try:
-        return text(value.get("voiceId"))
+        return text(value.get("voiceId") or value.get("voice_id"))
     except ValueError:
         return None
 
@@ -225,7 +226,7 @@ class RecordHook:
         get = value.get
         fields: dict[str, Any] = {}
         try:
-            extra = {name: opaque_json(value[name]) for name in sorted(value.keys() - self.known)}
+            extra = self.extra_of(value)
             fields |= {column.argument: column.read(get(column.name), None) for column in self.columns}
             return self.of(**fields, extra=extra)
         except Exception as error:  # noqa: BLE001 -- a class of a user's own may raise anything
@@ -235,6 +236,10 @@ class RecordHook:
             for name in value:
                 structure_field(value, name, opaque_json)
             raise self._refused(value, fields, error) from None
+
+    def extra_of(self, value: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what no column names."""
+        return {name: opaque_json(value[name]) for name in sorted(value.keys() - self.known)}
 
     def _refused(self, value: Mapping[str, Any], fields: Mapping[str, Any], error: Exception) -> DecodeError:
         """Return the error for a record that its class refuses: of the field whose converter or validator does."""
@@ -318,6 +323,8 @@ class ClassMemo:
     registrations: object = None
     reader: Any = None
     """What `rows` makes; a tuple of one, None before it is made."""
+    from_dict: Any = None
+    """The hook of `from_dict()`; None before it is made."""
 
     def __reduce__(self) -> tuple[type["ClassMemo"], tuple[()]]:
         return ClassMemo, ()
