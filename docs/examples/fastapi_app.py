@@ -4,7 +4,7 @@
     GET /accounts/{account}/records               the records of a range, at most 10,000: start, end
     GET /accounts/{account}/records.jsonl         all records of a range, one JSON object per line: start, end
     GET /accounts/{account}/records/{voice_id}    one record
-    GET /accounts/{account}/count                 the number of records of a range: start, end
+    GET /accounts/{account}/count                 the number of records of a range, up to now: start, end
 
 THE APP HAS NO USERS AND NO PERMISSIONS. Its access control, its environment variables and its answers to errors are
 those of `web_app.py`, a file beside this one, which imports `live_calls.py`.
@@ -78,7 +78,10 @@ async def pages_of(session: Session, times: Range) -> AsyncIterable[Page[VoiceRe
     return all_pages()
 
 
-router = APIRouter(prefix="/accounts/{account}")
+router = APIRouter(
+    prefix="/accounts/{account}",
+    responses={404: {"description": "No such account or record"}, 502: {"description": "An error of the vendor's API"}},
+)
 
 
 @router.get("/records")
@@ -87,9 +90,9 @@ async def records(session: Session, times: Range) -> list[VoiceRecord]:
     with errors_of_arguments():
         stream = session.records(*times, limit=MOST_RECORDS + 1)
     found = await stream.collect()
-    check_read(stream)
     if len(found) > MOST_RECORDS:
         raise HTTPException(422, f"the range has more than {MOST_RECORDS} records: choose a shorter one")
+    check_read(stream)
     return found
 
 
@@ -112,7 +115,7 @@ async def one_record(session: Session, voice_id: str) -> VoiceRecord:
 
 @router.get("/count")
 async def count(session: Session, times: Range) -> int:
-    """Return the number of records of a range, with a few requests to the vendor's API."""
+    """Return the number of records of a range, up to the present, with a few requests to the vendor's API."""
     with errors_of_arguments():
         return await session.count(*times)
 

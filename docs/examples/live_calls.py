@@ -15,6 +15,8 @@ share the memory of an event.
 
 import json
 import logging
+import os
+import re
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +37,15 @@ KEEP_ALIVE = 15.0
 """The seconds without an event after which a comment is sent, so that proxies do not close the connection."""
 GRACE = 10.0
 """The seconds that a dropped client has to read the rest before its connection is closed."""
+
+
+def poll_seconds() -> float:
+    """Return WEB_APP_POLL_SECONDS; a ValueError ends the app when it starts."""
+    text = os.environ.get("WEB_APP_POLL_SECONDS", "30")
+    if re.fullmatch(r"\d{1,5}(\.\d+)?", text, re.ASCII) and float(text) > 0:
+        return float(text)
+    message = f"WEB_APP_POLL_SECONDS must be a positive number of seconds such as 30, not {text!r}"
+    raise ValueError(message)
 
 
 def event(name: str, data: bytes) -> bytes:

@@ -25,8 +25,7 @@ new records of an account that has clients, by default 30.
 
     pip install 'itnio-voice[sandbox]' && python web_app.py
 
-The app uses Starlette, on which FastAPI is built, so the routes look the same in both. The records are already typed
-and need no further validation. Starlette sends a streaming response chunk by chunk.
+The app uses Starlette, which sends a streaming response chunk by chunk. `fastapi_app.py` is a FastAPI app.
 """
 
 import hmac
@@ -34,13 +33,12 @@ import ipaddress
 import json
 import logging
 import os
-import re
 import secrets
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -49,7 +47,7 @@ from typing import Any
 
 import anyio
 import uvicorn
-from live_calls import EventResponse, LiveCalls
+from live_calls import EventResponse, LiveCalls, poll_seconds
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -71,8 +69,6 @@ from itnio_voice import (
     RequestTimeoutError,
     ServerError,
     TimeRangeError,
-    TransportError,
-    VoiceRecord,
     VoiceSession,
     find_accounts,
     merge,
@@ -103,15 +99,12 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
     IncompleteWindowError: HTTPStatus.SERVICE_UNAVAILABLE,
     ServerError: HTTPStatus.SERVICE_UNAVAILABLE,
     RequestTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
-    TransportError: HTTPStatus.BAD_GATEWAY,
     ItnioError: HTTPStatus.BAD_GATEWAY,
 }
 """The status for an error of the library: that of its nearest base class in this table."""
 
-HINTS: dict[type[Exception], str] = {
-    TimeRangeError: "the range is too long, older than the records that the vendor keeps, or ends in the future",
-}
-"""What a client can do about an error."""
+RANGE_HINT = "the range is too long, older than the records that the vendor keeps, or ends in the future"
+"""What the client can change if the vendor refuses a range."""
 
 
 @asynccontextmanager
@@ -125,15 +118,6 @@ async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, Any]]:
         live = {name: LiveCalls(group, partial(each.follow, every=every)) for name, each in sessions.items()}
         yield {"sessions": sessions, "live": live}
         group.cancel_scope.cancel()
-
-
-def poll_seconds() -> float:
-    """Return WEB_APP_POLL_SECONDS; a ValueError ends the app when it starts."""
-    text = os.environ.get("WEB_APP_POLL_SECONDS", "30")
-    if re.fullmatch(r"\d{1,5}(\.\d+)?", text, re.ASCII) and float(text) > 0:
-        return float(text)
-    message = f"WEB_APP_POLL_SECONDS must be a positive number of seconds such as 30, not {text!r}"
-    raise ValueError(message)
 
 
 async def health(_: Request) -> Response:
@@ -168,11 +152,7 @@ async def all_records(request: Request) -> Response:
     return StreamingResponse(ndjson(first, pages, stream), media_type="application/x-ndjson")
 
 
-async def ndjson(
-    page: Page[VoiceRecord] | None,
-    pages: AsyncIterator[Page[VoiceRecord]],
-    stream: RecordStream[VoiceRecord],
-) -> AsyncIterator[bytes]:
+async def ndjson(page: Page | None, pages: AsyncIterator[Page], stream: RecordStream) -> AsyncIterator[bytes]:
     """Yield pages as lines. The next page is read when the client has received this one.
 
     An error ends the connection before the end of the body, so the client sees an error and not a shorter answer.
@@ -183,7 +163,7 @@ async def ndjson(
     check_read(stream)
 
 
-def check_read(stream: RecordStream[VoiceRecord]) -> None:
+def check_read(stream: RecordStream) -> None:
     """Raise an error if a part of the range is after the server's time and was not read."""
     if parts := stream.unread:
         message = f"{parts[0]} is not over on the server's clock: end the range earlier"
@@ -293,12 +273,10 @@ def check_length(start: datetime, end: datetime) -> None:
 def time_of(request: Request, name: str) -> datetime:
     """Return the time of a query parameter."""
     text = request.query_params.get(name, "")
-    try:
+    with suppress(ValueError, OverflowError):
         at = datetime.fromisoformat(text)
         if at.utcoffset() is not None:
             return at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
     # In a query, a plus sign means a space; %2B is a plus sign.
     example = "2026-10-01T00:00:00Z or 2026-10-01T08:00:00%2B08:00"
     message = f"{name} must be a time with an offset, such as {example}, not {text[:LONGEST_TIME]!r}"
@@ -330,8 +308,8 @@ async def answer_error(request: Request, error: Exception) -> Response:
     LOGGER.warning("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
     wait = error.retry_after if isinstance(error, HTTPStatusError) else None
     headers = {} if wait is None else {"Retry-After": f"{wait:.0f}"}
-    hints = [hint for kind, hint in HINTS.items() if isinstance(error, kind)]
-    return JSONResponse({"error": type(error).__name__, **({"message": hints[0]} if hints else {})}, status, headers)
+    hint = {"message": RANGE_HINT} if isinstance(error, TimeRangeError) else {}
+    return JSONResponse({"error": type(error).__name__, **hint}, status, headers)
 
 
 def may_read(request: Request) -> bool:
@@ -345,10 +323,9 @@ def may_read(request: Request) -> bool:
         return scheme.lower() == "bearer" and secrets.compare_digest(token.encode(), TOKEN.encode())
     if request.client is None or {"forwarded", "x-forwarded-for"} & {*request.headers}:
         return False
-    try:
+    with suppress(ValueError):
         return ipaddress.ip_address(request.client.host).is_loopback
-    except ValueError:
-        return False
+    return False
 
 
 class RequireReader:

@@ -82,10 +82,9 @@ def _hook_of(of: type[CallRecord]) -> _DictHook:
 
 def _column(column: Column, of: Any) -> Column:
     """Return the column of a field for plain values and for values of its type."""
-    kinds = get_args(of) or (of,)
-    kept = tuple(kind for kind in kinds if isinstance(kind, type) and kind not in _CONVERTED)
+    kept = [kind for kind in get_args(of) or (of,) if isinstance(kind, type) and kind not in _CONVERTED]
 
     def read(value: Any, _: Any = None) -> Any:
-        return value if isinstance(value, kept) else column.read(plain(opaque_json(value)), None)
+        return value if type(value) in kept else column.read(plain(opaque_json(value)), None)
 
     return attrs.evolve(column, name=column.attribute, read=read)
