@@ -78,10 +78,13 @@ def core_schema_of(
             )
             raise ValidationError.from_exception_data(of.__name__, [details]) from None
 
+    # pydantic then knows the keys that may be left out with `exclude_none`.
+    key = core_schema.typed_dict_field(core_schema.any_schema(), required=False)
+    written = core_schema.typed_dict_schema(dict.fromkeys(attrs.fields_dict(of), key), extra_behavior="allow")
     return core_schema.no_info_plain_validator_function(
         record,
         ref=f"{of.__module__}.{of.__qualname__}:{id(of)}",
-        serialization=core_schema.plain_serializer_function_ser_schema(write),
+        serialization=core_schema.plain_serializer_function_ser_schema(write, return_schema=written),
     )
 
 

@@ -86,7 +86,18 @@ def _inline(expression: str, *, of_text: str | None = None) -> Callable[[H], H]:
     return register
 
 
-_brief = reprlib.Repr()
+_LARGEST_SHOWN = 10_000
+"""The maximum size, in bits, of an integer that is shown: Python writes one of a few thousand digits at most."""
+
+
+class _Brief(reprlib.Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        return (
+            super().repr_int(x, level) if x.bit_length() <= _LARGEST_SHOWN else f"an integer of {x.bit_length():,} bits"
+        )
+
+
+_brief = _Brief()
 _brief.maxlevel = 2
 _brief.maxstring = _brief.maxother = 80
 

@@ -91,6 +91,31 @@ def test_an_own_class_is_read_and_written_with_its_fields() -> None:
     assert record.to_dict() | {"level": 2} == TypeAdapter(CallRecord).dump_python(record)
 
 
+def test_missing_values_can_be_left_out() -> None:
+    """`exclude_none` leaves out the fields that are None, and such an answer is read again as the same record."""
+    record = VoiceRecord(voice_id="1", cost=Decimal("0.10"), extra={"a": {"b": 1}})
+    adapter = TypeAdapter(list[VoiceRecord])
+    text = adapter.dump_json([record], exclude_none=True)
+
+    assert b'[{"voice_id":"1","cost":"0.10","extra":{"a":{"b":1}}}]' == text
+    assert [record] == adapter.validate_json(text)
+
+
+def test_keys_of_an_own_to_dict_are_written() -> None:
+    """A class may write derived values, and reads them again."""
+
+    @attrs.frozen
+    class Derived(SipRecord):
+        def to_dict(self) -> dict[str, Any]:
+            return {**SipRecord.to_dict(self), "answered": self.answered}
+
+    record = Derived(answer_time=AT)
+    adapter = TypeAdapter(Derived)
+
+    assert json.loads(adapter.dump_json(record))["answered"] is True
+    assert record == adapter.validate_json(adapter.dump_json(record))
+
+
 @pytest.mark.parametrize(
     ("text", "place", "words"),
     [

@@ -214,6 +214,8 @@ def nested(levels: int) -> Any:
         ({"voice_id": "\x1b[0m", "cost": "a\n"}, r"record \x1b[0m: cost is 'a\n', but an amount"),
         ({"voice_id": ["7"]}, "voice_id is ['7'], but text is expected"),
         ({"cost": 0.15}, 'cost is 0.15, but a number as text, such as "0.15", is expected: a float is not exact'),
+        ({"cost": 10**5000}, "cost is an integer of 16,610 bits, but "),
+        ({10**5000: 1}, "VoiceRecord has no field an integer of 16,610 bits: "),
         ({"cost": True}, "cost is True, but a number as text"),
         ({"cost": [1]}, "cost is [1], but a number as text"),
         ({"cost": "NaN"}, "cost is 'NaN', but an amount"),
