@@ -189,6 +189,11 @@ def test_a_record_shares_no_list_with_the_values() -> None:
     assert {"a": [{"b": [1]}]} == record.extra
 
 
+def test_extra_is_sorted_by_name() -> None:
+    """The order of `extra` is that of records from the API."""
+    assert ["a", "b", "c"] == list(VoiceRecord.from_dict({"extra": {"c": 1, "a": 2, "b": 3}}).extra)
+
+
 def nested(levels: int) -> Any:
     """Return a list in a list, and so on."""
     value: Any = []
