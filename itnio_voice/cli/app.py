@@ -208,11 +208,12 @@ def report(
     output: Annotated[Path, Parameter(name=["--output", "-o"], help="The page.")] = Path("report.html"),
     timezone: Annotated[str, Parameter(help="The time zone of days and hours.")] = "UTC",
     dataset: Annotated[str | None, Parameter(help="The dataset to report, if the database has several.")] = None,
+    open_page: Annotated[bool, Parameter(name="--open", help="Open the page in a browser.", negative="")] = False,
 ) -> None:
-    """Write a page of charts of the records, and print its headline figures."""
+    """Write a page of figures, charts and tables of the records, and print its headline figures."""
     from .commands import report as command  # noqa: PLC0415
 
-    command.run(source, output, timezone=timezone, dataset=dataset)
+    command.run(source, output, timezone=timezone, dataset=dataset, open_page=open_page)
 
 
 @app.command

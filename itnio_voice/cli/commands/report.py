@@ -2,6 +2,7 @@
 
 import errno
 import os
+import webbrowser
 from pathlib import Path
 
 from ...outputs.report import headline_table, read_figures, write_page
@@ -12,15 +13,17 @@ from ..terminal import print_error, print_output
 __all__ = ["run"]
 
 
-def run(source: Path, output: Path, *, timezone: str, dataset: str | None) -> None:
-    """Write the page, and print the headline figures."""
+def run(source: Path, output: Path, *, timezone: str, dataset: str | None, open_page: bool) -> None:
+    """Write the page, print the headline figures, and open the page in a browser if that is wanted."""
     with usage():
         zone_of(timezone)
         _check_output(output, source)
         figures = read_figures(source, timezone=timezone, dataset=dataset)
     write_page(figures, output, source=source.name)
-    print_output(headline_table(figures.headline))
+    print_output(headline_table(figures))
     print_error(f"wrote {output}: {figures.headline.calls:,} records of {source}")
+    if open_page and not webbrowser.open(output.absolute().as_uri()):
+        print_error(f"no browser was found: open {output.absolute()} in one")
 
 
 def _check_output(output: Path, source: Path) -> None:

@@ -3,8 +3,19 @@
 from ..._extras import needs
 
 with needs("report"):
-    from .figures import Figures, Headline, read_figures
+    from .days import Comparison, Outlier
+    from .figures import Figures, Headline, KindFigures, Summary, read_figures
     from .headline import headline_table
     from .page import write_page
 
-__all__ = ["Figures", "Headline", "headline_table", "read_figures", "write_page"]
+__all__ = [
+    "Comparison",
+    "Figures",
+    "Headline",
+    "KindFigures",
+    "Outlier",
+    "Summary",
+    "headline_table",
+    "read_figures",
+    "write_page",
+]

@@ -1,151 +1,210 @@
-"""The charts: Vega-Lite specifications, by their titles."""
+"""The charts: Vega-Lite specifications, drawn as SVG that has no script and no style of its own."""
 
+import html
+import re
+from collections.abc import Iterator
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import altair as alt
+import attrs
+import vl_convert
 
-from .figures import Figures, Rows
+from .figures import MOST, KindFigures, Rows
 from .labels import digits, label, labels
 
-__all__ = ["charts"]
+__all__ = ["Chart", "charts"]
 
-BLUE, ORANGE = "#2f6690", "#e07a3f"
-SCALE = ["#eef3f7", "#9dbbd2", "#2f6690", "#16324a"]
-ROW = 24
+WIDE, HALF = 900, 440
+"""The widths of charts, in pixels. The page scales them."""
+ROW = 21
 """Height of a horizontal bar, in pixels."""
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
-Chart = alt.Chart | alt.LayerChart
+# The page's style sheet gives the colours, one set for light and one for dark screens.
+BAR, LINE, INK, SOFT, GRID, CARD = (f"var(--{name})" for name in ("bar", "line", "ink", "soft", "grid", "card"))
+
+_ELEMENTS = frozenset({"svg", "g", "path", "rect", "line", "text"})
+_ATTRIBUTES = re.compile(
+    r"viewBox|transform|d|[xy][12]?|width|height|fill(-opacity)?|stroke(-width|-dasharray|-opacity)?|text-anchor"
+    r"|font-(size|weight)|opacity"
+)
+_DEFAULTS = {("opacity", "1"), ("fill", "none"), ("d", "")}
+
+_Drawn = alt.Chart | alt.LayerChart
 
 
-def charts(figures: Figures) -> dict[str, dict[str, Any]]:
-    """Return the specification of each chart that has data, by its title."""
-    by_destination = _labelled(figures.by_destination, "destination")
-    made: dict[str, Chart | None] = {
-        "Calls and answer-seizure ratio by day": _by_day(figures.by_day),
-        f"Calls by weekday and hour ({figures.timezone})": _by_hour(figures.by_hour),
-        "Average call duration by destination": _bars(by_destination, "acd", "destination", "seconds", order="place"),
-        "Post-dial delay by destination": _bars(by_destination, "pdd", "destination", "seconds", order="place"),
-        "Termination codes": _bars(_labelled(_with_reason(figures.by_code), "code"), "calls", "code", "calls"),
-    }
-    currencies = list(dict.fromkeys(row["currency"] for row in figures.by_currency))
-    for currency, name in zip(currencies, labels(currencies), strict=True):
-        # Only the length of a bar is a float: the text that it shows is the exact amount.
-        rows = [
-            {**row, "currency": name, "cost": float(row["cost"]), "exact": f"{digits(row['cost'])} {name}"}
-            for row in figures.by_currency
-            if row["currency"] == currency
-        ]
-        made[f"Cost by destination in {name}"] = _bars(
-            _labelled(rows, "destination"), "cost", "destination", "cost", order="place", tooltip="exact"
-        )
-    made["Keys pressed"] = _bars(_labelled(figures.by_key, "key"), "calls", "key", "calls", order="key")
-    return {title: _specification(chart) for title, chart in made.items() if chart}
+@attrs.frozen
+class Chart:
+    """A chart: its title, its description for screen readers, its SVG, and whether it is as wide as the page."""
+
+    title: str
+    description: str
+    svg: str
+    wide: bool = False
 
 
-def _specification(chart: Chart) -> dict[str, Any]:
-    styled = chart.properties(width="container").configure(
-        font="system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif",
-        background="transparent",
-        axis=alt.AxisConfig(
-            labelColor="#44505c",
-            titleColor="#6b7783",
-            titleFontWeight="normal",
-            gridColor="#e6ebef",
-            domainColor="#c3ccd4",
-            tickColor="#c3ccd4",
-            labelLimit=190,
-        ),
-        view=alt.ViewConfig(stroke=None),
+def charts(figures: KindFigures, timezone: str) -> Iterator[Chart]:
+    """Yield the charts of a kind that have data."""
+    yield from _by_day(figures.by_day)
+    yield from _by_hour(figures.by_hour, timezone)
+    yield from _bars("Calls by destination", _top(figures.by_destination, "calls"), "calls")
+    yield from _bars("Cost by destination, home currency", _top(figures.by_destination, "home"), "cost")
+    if figures.summary.unconverted:
+        for place, name in enumerate(labels(figures.currencies)):
+            yield from _bars(f"Cost by destination in {name}", _top(figures.by_destination, f"cost_{place}"), "cost")
+    codes = [
+        {"name": f"{row['code']} {label(row['reason'])}".strip(), "value": row["calls"]} for row in figures.by_code
+    ]
+    yield from _bars("Termination codes", codes, "calls")
+    yield from _bars("Calls by phone", _top(figures.by_phone, "calls"), "calls")
+    yield from _bars("Keys pressed", [{"name": row["key"], "value": row["calls"]} for row in figures.by_key], "calls")
+
+
+def _top(rows: Rows, measure: str) -> Rows:
+    """Return the rows with the highest values as bars, and the sum of all others as the last bar."""
+    with_value: Rows = [
+        {"name": row["name"] or "unknown", "value": row[measure], "others": row["others"]} for row in rows
+    ]
+    ranked = sorted((row for row in with_value if row["value"] and not row["others"]), key=lambda row: -row["value"])
+    rest = sum(row["value"] for row in ranked[MOST:]) + sum(row["value"] or 0 for row in with_value if row["others"])
+    return [*ranked[:MOST], *([{"name": "all others", "value": rest}] if rest else [])]
+
+
+def _bars(title: str, rows: Rows, unit: str) -> Iterator[Chart]:
+    """Yield horizontal bars in the order of the rows, each with its value at its end."""
+    rows = [row for row in rows if row["value"] > 0]
+    if not rows:
+        return
+    shown = labels(row["name"] for row in rows)
+    # Only the length of a bar is a float: the text beside it is the exact number.
+    data = [
+        {"name": name, "place": place, "value": float(row["value"]), "exact": _exact(row["value"])}
+        for place, (name, row) in enumerate(zip(shown, rows, strict=True))
+    ]
+    # Without `stack`, Vega looks rows up by their texts in an object: "constructor" would be found in it.
+    x = alt.X("value:Q", title=None, stack=None, axis=None, scale=alt.Scale(domainMin=0))
+    y = alt.Y("name:N", title=None, sort=alt.EncodingSortField("place"), axis=alt.Axis(ticks=False, domain=False))
+    bars: alt.Chart = _of(data).mark_bar(color=BAR, height={"band": 0.7}).encode(x=x, y=y)
+    texts: alt.Chart = _of(data).mark_text(align="left", dx=4, color=INK, fontSize=11).encode(x=x, y=y, text="exact:N")
+    both: alt.LayerChart = alt.LayerChart(layer=[bars, texts])
+    first = data[0]
+    description = (
+        f"{title}: bar chart, {_counted(data, 'bar')}. The first is {first['name']} with {first['exact']} {unit}."
     )
-    specification: dict[str, Any] = styled.to_dict()
-    return specification
+    yield Chart(title, description, _svg(both, HALF, ROW * len(data) + 10))
+
+
+def _exact(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else digits(value, ",")
+
+
+def _by_day(rows: Rows) -> Iterator[Chart]:
+    if not rows:
+        return
+    # Days are text here: as times they would be shown in the time zone of this machine.
+    data: Rows = [{name: row[name] for name in ("day", "calls", "asr", "partial")} for row in rows]
+    day = alt.X(
+        "day:O",
+        title=None,
+        axis=alt.Axis(labelExpr="slice(datum.value, 5)", labelAngle=0, labelOverlap=True, labelSeparation=14),
+    )
+    bars: alt.Chart = (
+        _of(data)
+        .mark_bar(color=BAR)
+        .encode(
+            x=day,
+            y=alt.Y("calls:Q", title="calls (bars)", axis=alt.Axis(format=",d")),
+            opacity=alt.condition("datum.partial", alt.value(0.35), alt.value(1)),
+        )
+    )
+    line: alt.Chart = (
+        _of(data)
+        .mark_line(color=LINE, strokeWidth=2, point=alt.OverlayMarkDef(color=LINE, size=18))
+        .encode(
+            x=day,
+            y=alt.Y(
+                "asr:Q",
+                title="ASR (line)",
+                scale=alt.Scale(domain=[0, 1]),
+                axis=alt.Axis(format=".0%", grid=False),
+            ),
+        )
+    )
+    both: alt.LayerChart = alt.LayerChart(layer=[bars, line]).resolve_scale(y="independent")
+    most = max(data, key=lambda row: row["calls"])
+    title = "Calls and answer-seizure ratio by day"
+    description = (
+        f"{title}: bars and a line, {_counted(data, 'day')} from {data[0]['day']} to {data[-1]['day']}."
+        f" {most['day']} has the most calls, {most['calls']:,}. The table of days has all values."
+    )
+    yield Chart(title, description, _svg(both, WIDE, 230), wide=True)
+
+
+def _by_hour(rows: Rows, timezone: str) -> Iterator[Chart]:
+    if not rows:
+        return
+    data: Rows = [{"day": WEEKDAYS[row["weekday"] - 1], "hour": row["hour"], "calls": row["calls"]} for row in rows]
+    most = max(data, key=lambda row: row["calls"])
+    squares: alt.Chart = (
+        _of(data)
+        .mark_rect(color=BAR, cornerRadius=2, stroke=CARD, strokeWidth=1)
+        .encode(
+            x=alt.X("hour:O", title=None, axis=alt.Axis(labelAngle=0, ticks=False, domain=False)),
+            y=alt.Y("day:N", title=None, sort=list(WEEKDAYS), axis=alt.Axis(ticks=False, domain=False)),
+            fillOpacity=alt.FillOpacity(
+                "calls:Q", legend=None, scale=alt.Scale(domain=[0, most["calls"]], range=[0.04, 1])
+            ),
+        )
+    )
+    title = f"Calls by weekday and hour of the day ({timezone})"
+    description = (
+        f"{title}: a square for each hour. {most['day']} {most['hour']:02}:00 has the most calls, {most['calls']:,}."
+    )
+    yield Chart(title, description, _svg(squares, WIDE, 190), wide=True)
+
+
+def _counted(rows: Rows, name: str) -> str:
+    return f"{len(rows)} {name}" + "s" * (len(rows) != 1)
 
 
 def _of(rows: Rows) -> alt.Chart:
     return alt.Chart(alt.InlineData(values=rows))
 
 
-def _by_day(rows: Rows) -> Chart | None:
-    if not rows:
-        return None
-    # Days are text here: as times they would be shown in the browser's time zone.
-    day = alt.X(
-        "day:O",
-        title=None,
-        axis=alt.Axis(labelExpr="slice(datum.value, 5)", labelAngle=0, labelOverlap=True, labelSeparation=14),
+def _svg(chart: _Drawn, width: int, height: int) -> str:
+    """Draw a chart as SVG with only the elements and attributes of the lists above."""
+    styled = chart.properties(
+        width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"), padding=2
+    ).configure(
+        aria=False,
+        background="transparent",
+        font="DejaVu Sans, sans-serif",
+        axis=alt.AxisConfig(
+            labelColor=SOFT,
+            titleColor=SOFT,
+            labelFontSize=11,
+            titleFontSize=11,
+            titleFontWeight="normal",
+            gridColor=GRID,
+            domainColor=GRID,
+            tickColor=GRID,
+            labelLimit=170,
+        ),
+        view=alt.ViewConfig(stroke=None),
     )
-    tooltips = [
-        alt.Tooltip("day:O"),
-        alt.Tooltip("calls:Q", format=",d"),
-        alt.Tooltip("asr:Q", title="ASR", format=".1%"),
-    ]
-    bars: alt.Chart = (
-        _of(rows)
-        .mark_bar(color=BLUE, opacity=0.85)
-        .encode(x=day, y=alt.Y("calls:Q", title="calls", axis=alt.Axis(format=",d", titleColor=BLUE)), tooltip=tooltips)
+    return _written(ET.fromstring(vl_convert.vegalite_to_svg(styled.to_dict())))  # noqa: S314 -- of our own making
+
+
+def _written(element: "ET.Element[str]") -> str:
+    """Return an element as HTML. What is neither known nor seen is left out."""
+    tag = element.tag.rpartition("}")[2]
+    if tag not in _ELEMENTS or element.get("display") == "none" or element.get("d") == "M0,0h0v0h0Z":
+        return ""
+    attributes = "".join(
+        f' {name}="{html.escape(value)}"'
+        for name, value in element.items()
+        if _ATTRIBUTES.fullmatch(name) and ((name, value) not in _DEFAULTS or (tag, name) == ("g", "fill"))
     )
-    line: alt.Chart = (
-        _of(rows)
-        .mark_line(color=ORANGE, strokeWidth=2, point=alt.OverlayMarkDef(color=ORANGE, size=18))
-        .encode(
-            x=day,
-            y=alt.Y(
-                "asr:Q",
-                title="ASR",
-                scale=alt.Scale(domain=[0, 1]),
-                axis=alt.Axis(format=".0%", titleColor=ORANGE, grid=False),
-            ),
-            tooltip=tooltips,
-        )
-    )
-    both: Chart = alt.LayerChart(layer=[bars, line]).resolve_scale(y="independent").properties(height=260)
-    return both
-
-
-def _bars(
-    rows: Rows, value: str, name: str, unit: str, *, order: str | None = None, tooltip: str | None = None
-) -> Chart | None:
-    """Return horizontal bars, one for each row that has a value."""
-    rows = [row for row in rows if row[value] is not None]
-    if not rows:
-        return None
-    sort: Any = alt.EncodingSortField(order) if order else None
-    shown = f"{tooltip}:N" if tooltip else alt.Tooltip(f"{value}:Q", title=unit, format=",.4~f")
-    bars: alt.Chart = (
-        _of(rows)
-        .mark_bar(color=BLUE, opacity=0.85, height={"band": 0.7})
-        .encode(
-            # Without `stack`, Vega looks rows up by their texts in an object: "constructor" would be found in it.
-            x=alt.X(f"{value}:Q", title=unit, stack=None, axis=alt.Axis(tickCount=5, domain=False)),
-            y=alt.Y(f"{name}:N", title=None, sort=sort, axis=alt.Axis(ticks=False)),
-            tooltip=[f"{name}:N", shown],
-        )
-    )
-    return bars.properties(height=ROW * len(rows))
-
-
-def _labelled(rows: Rows, name: str) -> Rows:
-    """Return rows whose texts of one column are labels. Rows with one label would be drawn as one bar."""
-    return [{**row, name: text} for row, text in zip(rows, labels(row[name] for row in rows), strict=True)]
-
-
-def _with_reason(rows: Rows) -> Rows:
-    return [{"code": f"{row['code']} {label(row['reason'])}".strip(), "calls": row["calls"]} for row in rows]
-
-
-def _by_hour(rows: Rows) -> Chart | None:
-    if not rows:
-        return None
-    named = [{**row, "day": WEEKDAYS[row["weekday"] - 1]} for row in rows]
-    squares: alt.Chart = (
-        _of(named)
-        .mark_rect(cornerRadius=2, stroke="white", strokeWidth=1)
-        .encode(
-            x=alt.X("hour:O", title="hour of the day", axis=alt.Axis(labelAngle=0, ticks=False, domain=False)),
-            y=alt.Y("day:N", title=None, sort=list(WEEKDAYS), axis=alt.Axis(ticks=False, domain=False)),
-            color=alt.Color("calls:Q", title="calls", scale=alt.Scale(range=SCALE)),
-            tooltip=["day:N", "hour:O", alt.Tooltip("calls:Q", format=",d")],
-        )
-    )
-    return squares.properties(height=ROW * len(WEEKDAYS))
+    inner = html.escape(element.text or "") + "".join(map(_written, element))
+    return f"<{tag}{attributes}>{inner}</{tag}>" if inner or tag in {"path", "rect", "line"} else ""

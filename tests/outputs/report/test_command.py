@@ -28,8 +28,32 @@ def test_command_prints_the_headline(tmp_path: Path, capsys: pytest.CaptureFixtu
     printed = capsys.readouterr()
     for figure in ("50.0%", "22.5 s", "3.0 s", "1.5 min", "0.3", "0.000000000000000002"):
         assert figure in printed.out
-        assert f"<strong>{figure}</strong>" in output.read_text()
+        assert f"<dd>{figure}</dd>" in output.read_text()
     assert f"itnio-voice: wrote {output}: 4 records of {source}\n" == printed.err
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_open_shows_the_page_in_a_browser(
+    found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page is opened by its absolute address; without a browser, its path is printed, and it is written anyway."""
+    opened: list[str] = []
+
+    def open_in_browser(address: str) -> bool:
+        opened.append(address)
+        return found
+
+    monkeypatch.setattr("webbrowser.open", open_in_browser)
+    source = as_parquet(tmp_path, CALLS)
+    monkeypatch.chdir(tmp_path)
+    name = "a b;#%41.html"
+
+    assert 0 == run(["report", source.name, "-o", name])
+    assert [] == opened
+    assert 0 == run(["report", source.name, "-o", name, "--open"])
+    assert [f"{tmp_path.as_uri()}/a%20b%3B%23%2541.html"] == opened
+    assert found == (f"no browser was found: open {tmp_path / name} in one" not in capsys.readouterr().err)
+    assert (tmp_path / name).exists()
 
 
 @pytest.mark.parametrize("write", WRITE)

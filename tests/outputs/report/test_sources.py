@@ -56,7 +56,7 @@ def test_duckdb_opens_no_connection_and_no_other_file(write: Write, tmp_path: Pa
     source = write(tmp_path, ONE)
     other = tmp_path / "other.csv"
     other.write_text("a\n1\n")
-    with socket.create_server(("127.0.0.1", 0)) as server, opened(source, timezone="UTC") as connection:
+    with socket.create_server(("127.0.0.1", 0)) as server, opened(source, timezone="UTC") as (connection, _):
         server.settimeout(0)
         address = f"http://127.0.0.1:{server.getsockname()[1]}/x.csv"
         for query in (f"FROM '{address}'", f"FROM read_csv('{other}')", "INSTALL httpfs", "LOAD httpfs", "FROM source"):
@@ -204,13 +204,15 @@ def test_texts_are_read_as_they_are(write: Write, tmp_path: Path) -> None:
     """Quotes, line ends, NUL, words for missing values and long texts are read back unchanged."""
     figures = read_figures(write(tmp_path, [VoiceRecord(submit_time=AT, code=text) for text in TEXTS]))
 
-    assert {*TEXTS} == {row["destination"] for row in figures.by_destination}
+    assert {*TEXTS} == {row["name"] for row in figures.kinds["Voice messages"].by_destination}
 
 
 def test_sip_records_have_no_keys(tmp_path: Path) -> None:
     """The columns that only voice messages have are optional."""
     for write in WRITE:
-        assert [] == read_figures(write(tmp_path, [SipRecord(submit_time=AT)], SipRecord)).by_key
+        figures = read_figures(write(tmp_path, [SipRecord(submit_time=AT)], SipRecord))
+        assert ["Phone calls"] == list(figures.kinds)
+        assert [] == figures.kinds["Phone calls"].by_key
 
 
 def test_sums_are_exact_to_38_digits(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import base64
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,18 +55,21 @@ def as_duckdb(
     *,
     dataset: str = "itnio_voice",
     finished: bool = True,
-    accounts: Sequence[str] = ("default",),
+    accounts: Sequence[str] | Mapping[str, Mapping[str, str]] = ("default",),
+    phones: Sequence[SipRecord] = (),
 ) -> Path:
     """Write a database like `sync`: each kind in its own table, also in the staging area.
 
-    `finished` is whether the load has completed; `accounts` are those that have been read.
+    `finished` is whether the load has completed; `accounts` are those that have been read, and which range of each;
+    `phones` are phone calls beside voice messages.
     """
     path = folder / "calls.duckdb"
     dataset = dataset.replace('"', '""')
     tables = {"voice_records" if of is VoiceRecord else "sip_records": records}
     if of is VoiceRecord:
-        tables["sip_records"] = []
-    done: dict[str, Any] = {name: {"done": {account: {} for account in accounts}} for name in tables}
+        tables["sip_records"] = phones
+    read = accounts if isinstance(accounts, Mapping) else {name: {} for name in accounts}
+    done: dict[str, Any] = {name: {"done": dict(read)} for name in tables}
     state = json.dumps({"sources": {"itnio_voice": {"resources": done}}})
     with duckdb.connect(str(path)) as connection:
         for table_schema in (dataset, f"{dataset}_staging"):
