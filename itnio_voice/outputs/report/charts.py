@@ -17,7 +17,7 @@ __all__ = ["Chart", "charts"]
 
 WIDE, HALF = 900, 440
 """The widths of charts, in pixels. The page scales them."""
-ROW = 21
+ROW = 19
 """Height of a horizontal bar, in pixels."""
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 

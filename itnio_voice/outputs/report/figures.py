@@ -168,7 +168,7 @@ class KindFigures:
     home_cost_per_day: Decimal | None
     currencies: list[str]
     range_known: bool
-    comparison: "Comparison[Summary] | None"
+    comparison: Comparison[Summary] | None
     outliers: list[Outlier]
     by_day: Rows
     by_hour: Rows
@@ -278,7 +278,7 @@ def _summary(connection: duckdb.DuckDBPyConnection, calls: str) -> Summary:
     )
 
 
-def _comparison(connection: duckdb.DuckDBPyConnection, complete: list[str]) -> "Comparison[Summary] | None":
+def _comparison(connection: duckdb.DuckDBPyConnection, complete: list[str]) -> Comparison[Summary] | None:
     """Compare the last complete days with as many complete days before them."""
     if not (periods := comparable_days(complete)):
         return None
