@@ -16,8 +16,7 @@ DEFINITIONS: Mapping[str, str] = {
     "NER": (
         "Network effectiveness ratio: calls that reached the callee, answered or not, among the calls that have ended"
         " (ITU-T E.425). They are those that were answered or ended with the SIP code 200, 480, 486, 600 or 603"
-        " (RFC 6076, section 4.7), and those that rang and ended with 408 or 487. Codes 3xx, 401, 402 and 407 do not"
-        " count: another request follows them."
+        " (RFC 6076, section 4.7), and those that rang and ended with 408 or 487. Redirections (3xx) do not count."
     ),
     "ACD": "Average call duration: the mean duration of answered calls.",
     "Per day": "The mean of the complete days.",

@@ -68,7 +68,7 @@ def digits_of(amount: Decimal) -> str:
 
 
 def _home(figures: Headline | Summary) -> dict[str, str]:
-    missing = f" without {figures.unconverted:,} calls" if figures.unconverted else ""
+    missing = f" (calls left out: {figures.unconverted:,})" if figures.unconverted else ""
     return {HOME: digits(figures.home_cost, ",") + missing}
 
 

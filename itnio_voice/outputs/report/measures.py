@@ -14,8 +14,8 @@ CURRENCIES = 3
 _DELIVERED = "termination_code IN ('200', '0', '480', '486', '600', '603')"
 # These end a call that rang without an answer, but also calls that never rang.
 _RANG_OUT = "termination_code IN ('408', '487') AND ringing_time IS NOT NULL"
-# RFC 6076 leaves out redirections and requests for credentials: other requests follow them.
-_FOLLOWED = "regexp_full_match(termination_code, '3[0-9][0-9]') OR termination_code IN ('401', '402', '407')"
+# RFC 6076 leaves out redirections: another request follows them.
+_REDIRECTED = "regexp_full_match(termination_code, '3[0-9][0-9]')"
 
 FACTS = f"""
     CREATE VIEW facts AS
@@ -24,7 +24,7 @@ FACTS = f"""
            answer_time IS NOT NULL AS answered,
            answered AND call_duration <= {SHORT} AS short,
            answered OR {_DELIVERED} OR ({_RANG_OUT}) AS delivered,
-           answered OR (termination_code IS NOT NULL AND NOT ({_FOLLOWED})) AS has_outcome,
+           answered OR (termination_code IS NOT NULL AND NOT {_REDIRECTED}) AS has_outcome,
            CASE WHEN ringing_time >= call_time THEN epoch(ringing_time - call_time) END AS delay,
            CASE WHEN answered AND call_duration IS NOT NULL THEN charged_duration END AS charged_of_talked,
            coalesce(currency, '{DEFAULT_CURRENCY}') AS quoted_in,

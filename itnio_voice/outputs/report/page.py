@@ -83,7 +83,7 @@ def _kind(kind: str, figures: KindFigures, timezone: str) -> str:
                 ("Accounts", _unless_unknown("Account", figures.by_account, figures)),
                 ("Callers", group_table("Caller", figures.by_caller, figures)),
                 ("Phones", group_table("Phone", figures.by_phone, figures) if figures.by_phone else ""),
-                ("Days", day_table(figures)),
+                ("Days", day_table(figures) if figures.by_day else ""),
             ),
             '<div class="charts">',
             *_sections(("Termination codes", _codes(figures)), ("Keys pressed", _keys(figures))),

@@ -15,6 +15,9 @@ from .labels import digits, label, labels
 __all__ = ["comparison_table", "day_table", "group_table", "outlier_table", "plain_table"]
 
 
+_HOME = "Cost, home"
+
+
 @attrs.frozen
 class Column:
     """A column: its title, and the text of a row's cell. Numbers are aligned at the right."""
@@ -58,7 +61,7 @@ def _money(currencies: Sequence[str], total: Decimal) -> list[Column]:
         return rate(row["home"] / Decimal(row["minutes"])) if row["home"] and row["minutes"] else NOTHING
 
     in_each = [_column(f"Cost, {name}", f"cost_{place}", exact) for place, name in enumerate(labels(currencies))]
-    return [*in_each, _column("Cost, home", "home", exact), Column("per min", per_minute), Column("Share", share)]
+    return [*in_each, _column(_HOME, "home", exact), Column("per min", per_minute), Column("Share", share)]
 
 
 def group_table(title: str, rows: Rows, figures: KindFigures) -> str:
@@ -72,10 +75,7 @@ def group_table(title: str, rows: Rows, figures: KindFigures) -> str:
         *_MEASURES,
         *_money(figures.currencies, figures.summary.home_cost),
     ]
-    return _table(columns, named, others, sorted_by=HOME_COLUMN)
-
-
-HOME_COLUMN = "Cost, home"
+    return _table(columns, named, others, sorted_by=_HOME)
 
 
 def day_table(figures: KindFigures) -> str:
@@ -89,8 +89,7 @@ def day_table(figures: KindFigures) -> str:
         *_MEASURES,
         *_money(figures.currencies, figures.summary.home_cost),
     ]
-    rows = [{**row, "home": row.get("home"), "minutes": row["minutes"] or 0} for row in figures.by_day]
-    return _table(columns, rows)
+    return _table(columns, figures.by_day)
 
 
 def comparison_table(figures: KindFigures) -> str:

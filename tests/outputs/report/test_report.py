@@ -131,12 +131,7 @@ def second_computation(records: list[Any]) -> dict[str, Any]:
     """Compute the figures of calls in plain Python."""
     answered = [record for record in records if record.answer_time]
     ended = [record for record in records if record.answer_time or record.termination_code]
-    ended = [
-        record
-        for record in ended
-        if record.answer_time
-        or not (record.termination_code in {"401", "402", "407"} or 300 <= int(record.termination_code) < 400)
-    ]
+    ended = [record for record in ended if record.answer_time or not 300 <= int(record.termination_code) < 400]
     reached = [
         record
         for record in ended
