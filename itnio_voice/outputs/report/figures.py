@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import duckdb
 
+from ..._model.records import DEFAULT_CURRENCY
 from .days import Comparison, Outlier, comparable_days, mark_partial, outliers
 from .measures import CURRENCIES, FACTS, MEASURES, costs
 from .source import PHONE_CALLS, VOICE_MESSAGES, Ranges, opened
@@ -17,10 +18,10 @@ __all__ = ["MOST", "ROWS", "Figures", "Headline", "KindFigures", "Summary", "rea
 MOST = 12
 """The maximum number of codes and keys, of currencies in a list of costs, and of bars of a chart."""
 
-ROWS = 20
-"""The number of rows of a table for each order: by calls, and by the cost in each currency."""
+ROWS = 72
+"""The maximum number of rows of a table: as many of the most calls as of the highest cost, in each currency."""
 
-MOST_DAYS = 400
+MOST_DAYS = 366
 """The maximum number of days that are shown. Days without calls are shown only if the range is not longer."""
 
 LONGEST_CALL = 24
@@ -228,8 +229,11 @@ def _kind(connection: duckdb.DuckDBPyConnection, kind: str, ranges: Ranges) -> K
     def rows(query: str, **parts: str) -> Rows:
         return _rows(connection, query.format(calls="priced", costs=sums, **parts))
 
-    orders = ["calls", "home", *(f"coalesce(cost_{number}, 0)" for number in range(len(currencies)))]
-    ranks = " OR ".join(f"row_number() OVER (ORDER BY {order} DESC, name) <= {ROWS}" for order in orders)
+    # In the default currency, a cost is one in the home currency.
+    others = range(len(currencies)) if currencies != [DEFAULT_CURRENCY] else ()
+    orders = ["calls", "home", *(f"coalesce(cost_{number}, 0)" for number in others)]
+    most = ROWS // len(orders)
+    ranks = " OR ".join(f"row_number() OVER (ORDER BY {order} DESC, name) <= {most}" for order in orders)
     by_day = mark_partial(rows(_BY_DAY), ranges.get(kind))
     complete = [row for row in by_day if not row["partial"]]
     home_cost = sum((row["home"] for row in complete if row["home"]), start=Decimal(0))

@@ -428,11 +428,23 @@ def test_other_destinations_are_summed(tmp_path: Path) -> None:
 
     assert {f"{number:02}" for number in range(79, 99) if number >= 90} <= shown
     assert {name for name, _ in costs.most_common(15)} <= shown
-    assert 40 >= len(shown) == 99 - int(rows[-1]["name"])
+    assert 72 >= len(shown) == 99 - int(rows[-1]["name"])
     assert [False] * len(shown) + [True] == [row["others"] for row in rows]
     assert len(records) == sum(row["calls"] for row in rows)
     assert sum(costs.values()) == sum(row["home"] for row in rows)
     assert all(one["calls"] >= other["calls"] for one, other in pairwise(rows[:-1]))
+
+
+def test_calls_that_end_before_they_begin_are_not_concurrent(tmp_path: Path) -> None:
+    """They neither count for the peak nor against it; calls that follow each other at once are not concurrent."""
+
+    def span(start: int, end: int) -> VoiceRecord:
+        return call(call_time=START + start * SECOND, hangup_time=START + end * SECOND)
+
+    records = [span(0, 10), span(5, 1), span(2, 3), span(3, 4), span(4, 4)]
+    summary = read_figures(as_parquet(tmp_path, records)).kinds[VOICE].summary
+
+    assert (2, "2026-09-28 22:00:02") == (summary.peak_concurrency, summary.peak_at)
 
 
 def test_cost_per_minute_and_peak_of_nothing(tmp_path: Path) -> None:
