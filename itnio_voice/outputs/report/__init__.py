@@ -3,8 +3,8 @@
 from ..._extras import needs
 
 with needs("report"):
-    from .days import Comparison, Outlier
-    from .figures import Figures, Headline, KindFigures, Summary, read_figures
+    from .days import Outlier
+    from .figures import Comparison, Figures, Headline, KindFigures, Summary, read_figures
     from .headline import headline_table
     from .page import write_page
 

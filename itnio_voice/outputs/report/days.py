@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from statistics import median
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import attrs
 
-__all__ = ["Comparison", "Outlier", "ReadRange", "comparable_days", "mark_partial", "outliers"]
+__all__ = ["Outlier", "ReadRange", "comparable_days", "mark_partial", "outliers"]
 
 LIMIT = 5
 """A day is out of line if it lies more than this many standard deviations, estimated from the MAD, from the others."""
@@ -25,17 +25,6 @@ _MAD_SCALE, _MEAN_SCALE = 1.482602, 1.253314
 """Factors from the median and the mean of absolute deviations to the standard deviation of a normal distribution."""
 
 Rows = list[dict[str, Any]]
-S = TypeVar("S")
-
-
-@attrs.frozen(kw_only=True)
-class Comparison(Generic[S]):
-    """The figures of the last complete days and of as many complete days before them. Days are dates as text."""
-
-    before: S
-    after: S
-    before_days: list[str]
-    after_days: list[str]
 
 
 @attrs.frozen

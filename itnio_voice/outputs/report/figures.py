@@ -9,11 +9,11 @@ import attrs
 import duckdb
 
 from ..._model.records import DEFAULT_CURRENCY
-from .days import Comparison, Outlier, comparable_days, mark_partial, outliers
+from .days import Outlier, comparable_days, mark_partial, outliers
 from .measures import CURRENCIES, FACTS, MEASURES, costs
 from .source import PHONE_CALLS, VOICE_MESSAGES, Ranges, opened
 
-__all__ = ["MOST", "ROWS", "Figures", "Headline", "KindFigures", "Summary", "read_figures"]
+__all__ = ["MOST", "ROWS", "Comparison", "Figures", "Headline", "KindFigures", "Summary", "read_figures"]
 
 MOST = 12
 """The maximum number of codes and keys, of currencies in a list of costs, and of bars of a chart."""
@@ -156,6 +156,16 @@ class Summary:
 
 
 @attrs.frozen(kw_only=True)
+class Comparison:
+    """The figures of the last complete days and of as many complete days before them. Days are dates as text."""
+
+    before: Summary
+    after: Summary
+    before_days: list[str]
+    after_days: list[str]
+
+
+@attrs.frozen(kw_only=True)
 class KindFigures:
     """The figures of voice messages or of phone calls: the summary, and tables of rows.
 
@@ -169,7 +179,7 @@ class KindFigures:
     home_cost_per_day: Decimal | None
     currencies: list[str]
     range_known: bool
-    comparison: Comparison[Summary] | None
+    comparison: Comparison | None
     outliers: list[Outlier]
     by_day: Rows
     by_hour: Rows
@@ -282,7 +292,7 @@ def _summary(connection: duckdb.DuckDBPyConnection, calls: str) -> Summary:
     )
 
 
-def _comparison(connection: duckdb.DuckDBPyConnection, complete: list[str]) -> Comparison[Summary] | None:
+def _comparison(connection: duckdb.DuckDBPyConnection, complete: list[str]) -> Comparison | None:
     """Compare the last complete days with as many complete days before them."""
     if not (periods := comparable_days(complete)):
         return None

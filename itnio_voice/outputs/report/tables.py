@@ -58,7 +58,8 @@ def _money(currencies: Sequence[str], total: Decimal) -> list[Column]:
         return percent(float((row["home"] or 0) / total)) if total else NOTHING
 
     def per_minute(row: Mapping[str, Any]) -> str:
-        return rate(row["home"] / Decimal(row["minutes"])) if row["home"] and row["minutes"] else NOTHING
+        known = row["home"] and row["minutes"] and not row.get("partial")
+        return rate(row["home"] / Decimal(row["minutes"])) if known else NOTHING
 
     in_each = [_column(f"Cost, {name}", f"cost_{place}", exact) for place, name in enumerate(labels(currencies))]
     return [*in_each, _column(_HOME, "home", exact), Column("per min", per_minute), Column("Share", share)]

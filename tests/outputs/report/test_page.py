@@ -266,6 +266,21 @@ def test_values_are_in_tables_without_a_script(tmp_path: Path) -> None:
     assert f"all {150 - len(names) + 1} others" == names[-1]
 
 
+def test_partial_days_are_marked_and_have_no_rates(tmp_path: Path) -> None:
+    """The row of a partial day has its sums only; the others have all values."""
+    records = [attrs.evolve(evil_call("A"), submit_time=AT + DAY * number, currency=None) for number in range(3)]
+    page = page_of(read_figures(as_parquet(tmp_path, records)), tmp_path)
+    rows = dict(re.findall(r'<tr><th scope="row">(2026.*?)</th>(.*?)</tr>', page))
+
+    assert ["2026-10-01 (partial)", "2026-10-02", "2026-10-03 (partial)"] == list(rows)
+    for day, row in rows.items():
+        cells = re.findall(r"<td>(.*?)</td>", row)
+        rates = ["–"] * 6 if "partial" in day else ["100.0%", "100.0%", "10.0", "0.0%", "1.0", "1.0"]
+        rest = ["–", "0.5", "0.5", "–"] if "partial" in day else ["83.3%", "0.5", "0.5", "0.50000"]
+        assert ["1", *rates, "1.0", *rest, "33.3%"] == cells
+    assert "2026-10-01 and 2026-10-03 are partial days" in page
+
+
 def luminance(colour: str) -> float:
     """Return the relative luminance of a colour (WCAG 2.2)."""
     parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
