@@ -30,6 +30,7 @@ from ._model.errors import (
     TransportError,
     UserLockedError,
 )
+from ._model.observing import Attempt
 from ._model.plain import DICT_READER as _DICT_READER
 from ._model.records import BillPeriod, CallRecord, RecordingFile, RecordingURL, SipRecord, VoiceRecord
 from ._model.windows import Window
@@ -42,6 +43,7 @@ __version__ = "0.1.0"
 __all__ = [
     "APIError",
     "Account",
+    "Attempt",
     "AuthenticationError",
     "BillPeriod",
     "CallRecord",

@@ -18,6 +18,7 @@ EXTRAS: Mapping[str, frozenset[str]] = {
     "cli": frozenset({"cyclopts", "rich", "tzdata"}),
     "dask": frozenset({"dask", "pandas", "pyarrow"}),
     "dlt": frozenset({"dlt", "duckdb", "pyarrow"}),
+    "opentelemetry": frozenset({"opentelemetry"}),
     "report": frozenset({"altair", "duckdb", "rich", "vl_convert"}),
     "sandbox": frozenset({"starlette", "uvicorn"}),
 }

@@ -16,7 +16,12 @@ PACKAGE = Path(itnio_voice.__file__).parent
 PAGE = PACKAGE.parent / "docs" / "architecture.md"
 LAYERS = {"cli": 6, "outputs": 5, "_client": 4, "_walk": 3, "_files": 3, "_http": 2, "_wire": 2, "_model": 1}
 """The package's folders and their heights. A layer imports those below it; `_walk` does not import `_http`."""
-ALONE = {"sandbox": {"_extras", "_model"}, "_extras": set[str](), "__main__": {"cli", "_extras"}}
+ALONE = {
+    "sandbox": {"_extras", "_model"},
+    "_extras": set[str](),
+    "opentelemetry": {"_client", "_model", "_extras"},
+    "__main__": {"cli", "_extras"},
+}
 """The modules beside the layers, and what they may import from the package."""
 ALSO = {"cli": {"sandbox", "_extras"}, "outputs": {"_extras"}}
 """What a layer may import beside the layers below it."""
@@ -116,9 +121,23 @@ def test_the_core_imports_no_extra() -> None:
     # The first session imports these: they take longer than everything else.
     assert not {"httpcore2", "httpx", "ssl", "trio"} & ours
 
-    others = {"altair", "cyclopts", "dask", "dlt", "duckdb", "httpx2", "pyarrow", "pydantic", "pydantic_core", "pytest"}
+    others = {
+        "altair",
+        "cyclopts",
+        "dask",
+        "dlt",
+        "duckdb",
+        "httpx2",
+        "opentelemetry",
+        "pyarrow",
+        "pydantic",
+        "pydantic_core",
+        "pytest",
+        "rich",
+        "sqlite3",
+    }
 
-    assert not {*others, "rich", "sqlite3", "starlette", "uvicorn"} & ours
+    assert not {*others, "starlette", "uvicorn"} & ours
     assert "starlette" in loaded_by("itnio_voice.sandbox")
 
 

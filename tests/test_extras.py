@@ -64,6 +64,7 @@ def test_a_command_names_its_missing_extra(package: str, extra: str, words: list
 @pytest.mark.parametrize(
     ("module", "extra"),
     [
+        ("opentelemetry", "opentelemetry"),
         ("outputs.arrow", "arrow"),
         ("outputs.cluster", "dask"),
         ("outputs.report", "report"),

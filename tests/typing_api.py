@@ -9,6 +9,7 @@ import httpx
 import httpx2
 
 from itnio_voice import (
+    Attempt,
     BillPeriod,
     Checkpoint,
     Credentials,
@@ -39,6 +40,7 @@ async def session(start: datetime, end: datetime) -> None:
     async with VoiceSession(credentials, http_client=httpx.AsyncClient(), retry=Retry(attempts=1)) as one:
         assert_type(one, VoiceSession)
     VoiceSession(credentials, http_client=httpx2.AsyncClient(), concurrency=8, rate=5.0, timeout=10)
+    VoiceSession(credentials, on_attempt=lambda attempt: assert_type(attempt, Attempt))
     async with VoiceSession.from_env(concurrency=8) as other:
         assert_type(other, VoiceSession)
         assert_type(other.records(start), RecordStream[VoiceRecord])

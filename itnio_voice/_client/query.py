@@ -6,6 +6,7 @@ from typing import Any, Generic
 
 import attrs
 
+from .._http.credentials import is_utf8
 from .._http.request import APIRequest
 from .._http.transport import Redact, Transport
 from .._model.errors import TimeRangeError
@@ -19,8 +20,9 @@ from .._wire.pages import LARGEST_PAGE, Page, PageRequest
 from .._wire.responses import read_page
 from .checkpoint import fingerprint
 
-__all__ = ["Query"]
+__all__ = ["Query", "check_id"]
 
+_LONGEST_ID = 1000
 _ADVICE = 'the range starts before the oldest available record: start later, or pass expired="skip"'
 
 
@@ -53,7 +55,7 @@ class Query(Generic[R]):
     ) -> Page[R]:
         """Request a page. For a caller with turns of its own, records are built when they are used."""
         request = PageRequest(window, current, size, self.params)
-        api_request = APIRequest("POST", endpoint_of(self.of).query, request.body())
+        api_request = APIRequest("POST", endpoint_of(self.of).query, request.body(), window=window, page=current)
 
         def read(body: bytes, redact: Redact) -> Page[R]:
             return read_page(body, request, self.of, advice, redact if caller else None)
@@ -75,9 +77,21 @@ class Query(Generic[R]):
             clock_known=lambda: transport.clock_known,
             learned=self.learned,
             query=self.key,
+            observers=transport.observers,
             **options,
         )
 
     def present(self, *, until_now: bool) -> Present:
         """Return the server's present."""
         return Present(self.transport.now, lambda: self.transport.clock_known, until_now, self.learned)
+
+
+def check_id(name: str, value: str) -> None:
+    """Refuse what is not the id of a record or a recording; `name` is the caller's name for it.
+
+    Raises:
+        ValueError: if it is refused.
+    """
+    if not isinstance(value, str) or value.strip(". ") == "" or len(value) > _LONGEST_ID or not is_utf8(value):
+        message = f"{name} must be an id from a record, of at most {_LONGEST_ID} characters, not {value!r:.80}"
+        raise ValueError(message)

@@ -19,8 +19,9 @@ from .._http.transport import Transport, log_attempt
 from .._model.errors import HTTPStatusError, ItnioError, RecordNotFoundError
 from .._model.printable import Message
 from .._model.records import RecordingFile, RecordingURL
+from .query import check_id
 
-__all__ = ["Recordings", "RequestURL"]
+__all__ = ["Recordings", "RequestURL", "check_recording"]
 
 RequestURL = Callable[[], Awaitable[RecordingURL]]
 """Requests the URL of a recording."""
@@ -102,14 +103,17 @@ class Recordings:
         attempts = Attempts(self._transport.retry)
         wait = log_retries(attempts, request, self._transport.credentials.api_key)
         retries = stamina.retry_context(on=wait, attempts=None, timeout=None)  # `wait` counts them
-        async for attempt in retries.with_name(CALLABLE, (request,), {}):
-            with attempt:
-                attempts.begin()
-                return await self._attempt(address, path, max_bytes, attempts)
+        try:
+            async for attempt in retries.with_name(CALLABLE, (request,), {}):
+                with attempt:
+                    attempts.begin()
+                    return await self._attempt(address, path, max_bytes, attempts)
+        finally:
+            attempts.report()
         raise AssertionError  # pragma: no cover -- the last attempt returns or raises
 
     async def _attempt(self, address: Address, path: Path, max_bytes: int, attempts: Attempts) -> RecordingFile:
-        began, status, outcome = anyio.current_time(), None, "cancelled"
+        began, sent, status, outcome = anyio.current_time(), self._transport.clock(), None, "cancelled"
         try:
             file = await self._downloader.download(address, path, max_bytes)
             status, outcome = HTTPStatus.OK.value, "answered"
@@ -117,7 +121,27 @@ class Recordings:
             status, outcome = getattr(error, "status_code", None), type(error).__name__
             attempts.transient, attempts.retry_after = error.transient, getattr(error, "retry_after", None)
             raise
+        except Exception as error:
+            outcome = type(error).__name__
+            raise
         finally:
             seconds = anyio.current_time() - began
             log_attempt(f"GET {address}", self._transport.credentials.api_key, status, outcome, seconds)
+            if self._transport.observers:
+                # Neither path nor query: they may hold signatures of the host.
+                target = {"method": "GET", "path": "", "url": str(address), "window": None, "page": None}
+                fields = {"status_code": status, "status": None, "started": sent, "seconds": seconds}
+                self._transport.observe(attempts, outcome, address=address.url, **target, **fields)
         return file
+
+
+def check_recording(file_id: str, source: str) -> None:
+    """Refuse what is not the id of a recording, and a source that is unknown.
+
+    Raises:
+        ValueError: if one of them is refused.
+    """
+    check_id("recording_file_id", file_id)
+    if source not in {"group", "sip"}:
+        message = f'source must be "group" or "sip", not {source!r}'
+        raise ValueError(message)

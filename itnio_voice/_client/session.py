@@ -1,6 +1,6 @@
 """Sessions: the calls of one account's API."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from os import PathLike
@@ -11,10 +11,11 @@ from urllib.parse import quote
 
 from .._files.atomic_file import check_place
 from .._http.clients import HTTPClient
-from .._http.credentials import Credentials, is_utf8
+from .._http.credentials import Credentials
 from .._http.request import APIRequest
 from .._http.retry import Retry
 from .._http.transport import Transport
+from .._model.observing import Attempt, OnAttempt
 from .._model.records import R, RecordingFile, RecordingURL, VoiceRecord
 from .._model.windows import Window, gaps, whole_seconds
 from .._walk.learned import Learned
@@ -29,14 +30,13 @@ from .following.checkpoint import FollowCheckpoint, same_follower
 from .following.follower import RecordFollower, first_second, follow_options
 from .following.lookback import Lookback
 from .newest_first import BackwardWalk
-from .query import Query
-from .recordings import Recordings
+from .query import Query, check_id
+from .recordings import Recordings, check_recording
 from .stream import RecordStream
 
 __all__ = ["DEFAULT_BASE_URL", "SessionOptions", "VoiceSession"]
 
 DEFAULT_BASE_URL = "https://api.itniotech.com/voice"
-_LONGEST_ID = 1000
 _FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 _YEAR = timedelta(days=366)
 
@@ -50,6 +50,7 @@ class SessionOptions(TypedDict, total=False):
     rate: float | None
     timeout: float
     retry: Retry
+    on_attempt: Callable[[Attempt], object] | None
 
 
 class VoiceSession:
@@ -66,10 +67,12 @@ class VoiceSession:
     - `rate`: the maximum number of requests sent per second; None for no maximum.
     - `timeout`: the maximum duration of one attempt, in seconds.
     - `retry`: how often and how long a request is tried.
+    - `on_attempt`: a function that is called with each `Attempt` when it has ended. It runs in the event loop, so it
+      must not block. If it raises an exception, a warning is logged once, and reading continues.
 
     Raises:
         ValueError: if an option is out of range, or the base URL would send the signature unencrypted.
-        TypeError: if the credentials, the retry policy or the HTTP client have another type.
+        TypeError: if the credentials, the retry policy, the HTTP client or `on_attempt` have another type.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class VoiceSession:
         rate: float | None = None,
         timeout: float = 30.0,
         retry: Retry = Retry(),  # noqa: B008 -- frozen
+        on_attempt: Callable[[Attempt], object] | None = None,
     ) -> None:
         self._transport = Transport(
             credentials=credentials,
@@ -92,6 +96,8 @@ class VoiceSession:
             timeout=timeout,
             retry=retry,
         )
+        if on_attempt is not None:
+            self._transport.observers.add(OnAttempt(on_attempt))
         self._recordings = Recordings(self._transport)
         self._learned = Learned()
 
@@ -176,7 +182,7 @@ class VoiceSession:
             )
             return BackwardWalk(plan, window.end if window else None) if newest_first else Walk(plan)
 
-        return RecordStream(of, window, walk, checkpoint, limited=limit is not None)
+        return RecordStream(of, window, walk, checkpoint, self._transport.observers, limited=limit is not None)
 
     async def latest(
         self,
@@ -315,8 +321,9 @@ class VoiceSession:
             ValueError: if the id is empty or cannot be part of a URL's path.
             ItnioError: if the API refuses or the network fails.
         """
-        _check_id("voice_id", voice_id)
-        api_request = APIRequest("GET", endpoint_of(of).item_path + quote(voice_id, safe=""))
+        check_id("voice_id", voice_id)
+        path = endpoint_of(of).item_path
+        api_request = APIRequest("GET", path + quote(voice_id, safe=""), route=path + "{voice_id}")
         return await self._transport.send(api_request, lambda body, _: read_record(body, voice_id, of))
 
     async def recording_url(self, recording_file_id: str, *, source: Literal["group", "sip"]) -> RecordingURL:
@@ -327,7 +334,7 @@ class VoiceSession:
             ValueError: if the id is empty or the source is unknown.
             ItnioError: if the API refuses or the network fails.
         """
-        _check_recording(recording_file_id, source)
+        check_recording(recording_file_id, source)
         params = {"recordingFileId": recording_file_id, "sourceType": source}
         api_request = APIRequest("GET", RECORDING_URL, params=params)
         return await self._transport.send(api_request, lambda body, _: read_recording_url(body, recording_file_id))
@@ -358,7 +365,7 @@ class VoiceSession:
             ProtocolError: if the recording is too large, its URL is not accepted, or its length is not known.
             ItnioError: if the API refuses, or the network or the host fails.
         """
-        _check_recording(recording_file_id, source)
+        check_recording(recording_file_id, source)
         if type(max_bytes) is not int or max_bytes < 1:
             message = f"max_bytes must be a whole number from 1, not {max_bytes!r}"
             raise ValueError(message)
@@ -383,17 +390,4 @@ def _check_size(page_size: int) -> None:
 def _check_expired(expired: str) -> None:
     if expired not in {"raise", "skip"}:
         message = f'expired must be "raise" or "skip", not {expired!r}'
-        raise ValueError(message)
-
-
-def _check_id(name: str, value: str) -> None:
-    if not isinstance(value, str) or value.strip(". ") == "" or len(value) > _LONGEST_ID or not is_utf8(value):
-        message = f"{name} must be an id from a record, of at most {_LONGEST_ID} characters, not {value!r:.80}"
-        raise ValueError(message)
-
-
-def _check_recording(file_id: str, source: str) -> None:
-    _check_id("recording_file_id", file_id)
-    if source not in {"group", "sip"}:
-        message = f'source must be "group" or "sip", not {source!r}'
         raise ValueError(message)

@@ -8,6 +8,7 @@ from typing import Any, Generic, Self, TypeVar
 
 import attrs
 
+from .._model.observing import Observers
 from .._model.records import R
 from .._model.windows import Window, gaps
 from .._walk.chunks import Chunk
@@ -64,6 +65,7 @@ class RecordStream(Generic[R]):
         window: Window | None,
         walk: Callable[[bool], Walk[R] | BackwardWalk[R]],
         checkpoint: Checkpoint,
+        observers: Observers,
         *,
         limited: bool,
     ) -> None:
@@ -72,6 +74,7 @@ class RecordStream(Generic[R]):
         self._new_walk = walk
         self._walk: Walk[R] | BackwardWalk[R] | None = None
         self._advance: Callable[[], Awaitable[Chunk[R] | None]] | None = None
+        self._observers = observers
         self._limited = limited
         self._delivery = Delivery(checkpoint)
         self._reading = False
@@ -186,6 +189,8 @@ class RecordStream(Generic[R]):
                 if chunk is None:
                     return None
                 self._delivery.add(chunk)
+                if self._observers:
+                    self._observers.records(len(chunk.records))
                 if chunk.records or chunk.done:
                     return chunk
         finally:

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from .._model.printable import printable
+from .._model.windows import Window
 from .bodies import ENCODING
 from .credentials import Signature
 from .redaction import redact_users
@@ -24,15 +25,28 @@ _PORTS = range(1, 65536)
 
 @attrs.frozen
 class APIRequest:
-    """A request to the API that is not signed yet."""
+    """A request to the API that is not signed yet.
+
+    `route` is the path for reports if `path` contains an id: with its name instead. `window` and `page` are what the
+    request is for, if it is for a page of records.
+    """
 
     method: str
     path: str
     content: bytes | None = None
     params: Mapping[str, str] | None = None
+    route: str | None = None
+    window: Window | None = None
+    page: int | None = None
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
+
+    def reported(self, base_url: str) -> dict[str, Any]:
+        """Return what the report of an attempt says about the request: neither ids nor filters."""
+        path = self.route or self.path
+        url = base_url.rstrip("/") + path
+        return {"method": self.method, "path": path, "url": url, "window": self.window, "page": self.page}
 
 
 def check_base_url(url: str, name: str = "base_url", library: ModuleType | None = None) -> None:

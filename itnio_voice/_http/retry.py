@@ -75,6 +75,7 @@ class Attempts:
     retry: Retry
     began: float = 0.0
     spent: float = 0.0
+    number: int = 0
     counted: int = 0
     failures: int = 0
     transient: bool = False
@@ -84,6 +85,8 @@ class Attempts:
     """The seconds to wait after a 429."""
     limited_for: float = 0.0
     """How long the server has answered with nothing but 429, in seconds."""
+    ended: Callable[[float | None], object] | None = None
+    """Reports how the last attempt ended, with the seconds until the next one; None if that is reported."""
 
     @property
     def left(self) -> float:
@@ -91,7 +94,8 @@ class Attempts:
         return self.retry.total - self.spent
 
     def begin(self) -> None:
-        """Reset what is known about the last attempt."""
+        """Begin another attempt: reset what is known about the last one."""
+        self.number += 1
         self.transient = self.signed_anew = False
         self.retry_after = self.limited = None
 
@@ -102,6 +106,12 @@ class Attempts:
         self.retry_after = retry_after(headers, now)
         if isinstance(error, HTTPStatusError):
             error.retry_after = self.retry_after
+
+    def report(self, retry_in: float | None = None) -> None:
+        """Report how the last attempt ended, unless that is reported, or there is no one to report to."""
+        if self.ended is not None:
+            ended, self.ended = self.ended, None
+            ended(retry_in)
 
     def wait(self, error: BaseException) -> float | bool:
         """Return the seconds to wait before the next attempt; False if there is no next attempt."""
@@ -125,10 +135,11 @@ class Attempts:
 
 
 def log_retries(attempts: Attempts, request: str, api_key: str) -> Callable[[BaseException], float | bool]:
-    """Return `attempts.wait`, which also logs each retry of a request."""
+    """Return `attempts.wait`, which also reports each attempt and logs each retry of a request."""
 
     def wait(error: BaseException) -> float | bool:
         pause = attempts.wait(error)
+        attempts.report(None if pause is False else float(pause))
         if pause is not False and not attempts.signed_anew:
             extra = {
                 "itnio.api_key": api_key,

@@ -62,6 +62,11 @@ class ServerClock:
             self.offset = self.least = self.signing = date - received
         return abs(self.signing - signed_with) > _RESOLUTION
 
+    @property
+    def reported(self) -> float | None:
+        """The offset for reports; None if no usable `Date` was received."""
+        return self.offset if self.known else None
+
     @staticmethod
     def advice(headers: Mapping[str, str], received: float) -> str:
         """Return the advice for a refused timestamp that cannot be corrected, with the times of both clocks."""

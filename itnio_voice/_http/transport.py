@@ -23,6 +23,7 @@ from .._model.errors import (
     TransportError,
     refusal_message,
 )
+from .._model.observing import Observers, attempt_report
 from .._model.printable import Message, get_logger
 from .bodies import Body
 from .clients import CallersClient, HTTPClient, library_of
@@ -64,7 +65,7 @@ class Transport:
 
     `concurrency` limits the requests in flight, granted round-robin between callers. `rate` limits the requests sent
     per second. `timeout` is the seconds that an attempt may take. The caller's own `client` is never closed here.
-    `clock` returns this machine's time in Unix seconds.
+    `clock` returns this machine's time in Unix seconds. `observers` receive a report of each attempt.
     """
 
     credentials: Credentials = attrs.field(validator=instance_of(Credentials))
@@ -75,8 +76,10 @@ class Transport:
     timeout: float = attrs.field(validator=positive)
     retry: Retry = attrs.field(validator=instance_of(Retry))
     clock: Callable[[], float] = time.time
+    observers: Observers = attrs.field(factory=Observers)
 
     _http: "CallersClient | OwnClient" = attrs.field(init=False)
+    _address: Any = attrs.field(init=False)
     _network_errors: tuple[type[Exception], ...] = attrs.field(init=False)
     _timeouts: type[Exception] = attrs.field(init=False)
     _gate: FairSlots = attrs.field(init=False)
@@ -94,6 +97,7 @@ class Transport:
         else:
             self._http = CallersClient(self.client, library_of(self.client), self.base_url)
         library = self._http.library
+        self._address = library.URL(self.base_url)
         self._network_errors = (library.RequestError, library.InvalidURL, OSError)
         self._timeouts = library.TimeoutException
         self._gate = FairSlots(1)
@@ -173,6 +177,9 @@ class Transport:
             return await self._attempt(request, read, attempts, caller)
         except ItnioError as error:
             first_error = error
+        except BaseException:
+            attempts.report()
+            raise
         import stamina  # noqa: PLC0415 -- see above
 
         wait = log_retries(attempts, str(request), self.credentials.api_key)
@@ -185,6 +192,7 @@ class Transport:
                     return await self._attempt(request, read, attempts, caller)
         finally:
             del first_error  # its traceback refers to this frame
+            attempts.report()  # if no retry was considered
         raise AssertionError  # pragma: no cover -- the last attempt returns or raises
 
     async def _attempt(self, request: APIRequest, read: Read[T], attempts: Attempts, caller: Hashable) -> T:
@@ -193,7 +201,7 @@ class Transport:
             began, sent, signed_with = anyio.current_time(), self.clock(), self._server.signing
             signature = sign(self.credentials, sent + signed_with)
             answer: Any = None
-            outcome = "cancelled"
+            outcome, refusal = "cancelled", None
 
             def redact(error: ItnioError) -> None:
                 redact_error(error, (self.credentials.api_secret, signature.digest))
@@ -205,8 +213,8 @@ class Transport:
                 result = self._read_response(request, received, body, read, redact)
                 outcome = "answered"
             except ItnioError as error:
-                outcome = type(error).__name__
                 redact(error)
+                outcome, refusal = type(error).__name__, getattr(error, "status", None)
                 self._record_failure(attempts, error, answer, turn)
                 if answer is None:
                     pass
@@ -220,15 +228,28 @@ class Transport:
                 error.__cause__ = error.__context__ = None
                 raise error.with_traceback(None)  # noqa: B904 -- it is the same error
             except BaseException as error:  # noqa: BLE001 -- a cancellation too has frames of the HTTP library
+                outcome = type(error).__name__ if isinstance(error, Exception) else outcome
                 raise without_frames(error, (self.credentials.api_secret, signature.digest), handled)  # noqa: B904
             finally:
                 seconds = anyio.current_time() - began
                 attempts.spent += seconds
                 status = None if answer is None else answer.status_code
                 log_attempt(request, self.credentials.api_key, status, outcome, seconds)
+                if self.observers:
+                    fields = {"status_code": status, "status": refusal, "started": sent, "seconds": seconds}
+                    self.observe(attempts, outcome, address=self._address, **request.reported(self.base_url), **fields)
             self._pace.answered(turn)
             self._observe_clock(received.headers, sent)
+            attempts.report()
             return result
+
+    def observe(self, attempts: Attempts, outcome: str, **fields: Any) -> None:
+        """Let an attempt that has ended be reported when it is known whether another one follows.
+
+        `fields` are those of `attempt_report`, as far as the transport does not know them.
+        """
+        fields |= {"api_key": self.credentials.api_key, "number": attempts.number, "outcome": outcome}
+        attempts.ended = attempt_report(self.observers, lambda: self._server.reported, **fields)
 
     @asynccontextmanager
     async def _turn(self, caller: Hashable, attempts: Attempts) -> AsyncGenerator[int]:

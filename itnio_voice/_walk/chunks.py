@@ -1,11 +1,13 @@
 """The arguments of a walk, and the chunks of records that it returns."""
 
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from functools import partial
 from itertools import chain
 from typing import Generic
 
 import attrs
 
+from .._model.observing import Observers
 from .._model.records import R
 from .._model.windows import Window
 from .._wire.pages import LARGEST_PAGE, Page, with_records
@@ -30,6 +32,7 @@ class WalkPlan(Generic[R]):
     - `has_boundary`: return no record of the second before a gap, as it belongs to the range before. Otherwise a gap is
       read exactly as it is given.
     - `seen`: the keys of records that were returned before.
+    - `observers`: receive a report of each window that is complete, or closed to be read again.
     - `query`: what is requested, apart from the range; streams of the same query have about the same density.
     """
 
@@ -47,6 +50,7 @@ class WalkPlan(Generic[R]):
     query: Hashable = None
     has_boundary: bool = True
     seen: Sequence[PageKeys] = ()
+    observers: Observers = attrs.field(factory=partial(Observers, ()))
 
 
 @attrs.frozen

@@ -33,7 +33,7 @@ from .._model.records import R
 from .._model.windows import SECOND, SHORTEST, Window, before, cut
 from .._wire.pages import Page
 from .chunks import WalkPlan
-from .log import log_window
+from .log import log_window, reading_of
 from .open_window import OpenWindow
 from .outbox import Outbox
 from .page_order import Slice
@@ -74,21 +74,22 @@ class GapWalk(Generic[R]):
         self._width = width
         self._present = present
         self._outbox = outbox
+        self._reported = outbox.records
         self._begin(now)
 
     def _begin(self, now: float) -> None:
         """Open the boundary second. The rest, up to the server's present as far as it is known, is not opened yet."""
         self._began, self._is_corrected = now, False
         boundary = before(self.gap) if self._plan.has_boundary else None
-        self.boundary: OpenWindow[R] | None = self._new_window(boundary) if boundary else None
+        self.boundary: OpenWindow[R] | None = self._new_window(boundary, now) if boundary else None
         self.open: deque[OpenWindow[R]] = deque([self.boundary] if self.boundary else [])
         # Where the first window begins, where the last one ends, and how far the gap is complete.
         self._start, self.position = (boundary or self.gap).start, self.gap.start
         self.end = self._present.reachable_end(self.gap)
         self.unopened = Window(self._start, self.end) if self.end > self.gap.start else None
 
-    def _new_window(self, window: Window) -> OpenWindow[R]:
-        return OpenWindow[R](window, self._plan.page_size, self._plan.learned)
+    def _new_window(self, window: Window, now: float) -> OpenWindow[R]:
+        return OpenWindow[R](window, self._plan.page_size, self._plan.learned, now)
 
     @property
     def failed(self) -> OpenWindow[R] | None:
@@ -137,7 +138,7 @@ class GapWalk(Generic[R]):
         if only_edges and self.unopened.span > SHORTEST:
             return None
         window, self.unopened = cut(self.unopened, self._width.current)
-        opened = self._new_window(window)
+        opened = self._new_window(window, now)
         self.open.append(opened)
         number = opened.take_next(now)
         assert number  # noqa: S101 -- its first page
@@ -255,6 +256,7 @@ class GapWalk(Generic[R]):
         records = self._outbox.add_window(opened, own, Window(self.position, window.end))
         self.open.popleft()
         log_window(logging.DEBUG, "%s: complete, with %d records not returned before", opened, records)
+        self._report(opened, now)
         self.position = window.end
         rest = self.unopened.span if self.unopened else timedelta()
         self._width.complete(window.span, opened.current.depth, rest)
@@ -285,11 +287,18 @@ class GapWalk(Generic[R]):
         is_left = end > (self.open[-1].window.end if self.open else self.position)
         self.unopened = Window(start, end) if is_left else None
 
+    def _report(self, opened: OpenWindow[R], now: float) -> None:
+        """Report that a window is complete, or closed to be read again."""
+        if self._plan.observers:
+            records, self._reported = self._outbox.records - self._reported, self._outbox.records
+            self._plan.observers.window(reading_of(opened, self._width.current, records, now))
+
     # Recovery
 
     def reopen(self, opened: OpenWindow[R], now: float) -> None:
         """Close a window and those after it, and continue from its start with the current width."""
         log_window(logging.DEBUG, "%s: closed, to continue with a width of %s", opened, self._width.current)
+        self._report(opened, now)
         if opened is self.boundary:
             self._begin(now)
             return

@@ -1,13 +1,14 @@
-"""The log records of windows, under the public name `itnio_voice.windows`."""
+"""The log records of windows, under the public name `itnio_voice.windows`, and their reports to observers."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from .._model.observing import WindowReading
 from .._model.printable import get_logger
 from .._model.windows import Window
 from .open_window import OpenWindow
 
-__all__ = ["UNREAD", "log_window", "warn_skipped", "warn_unread"]
+__all__ = ["UNREAD", "log_window", "reading_of", "warn_skipped", "warn_unread"]
 
 _LOGGER = get_logger("itnio_voice.windows")
 
@@ -19,6 +20,21 @@ def log_window(level: int, message: str, opened: OpenWindow[Any], detail: object
     reading = opened.current
     fields = {"itnio.total": reading.total, "itnio.rows": reading.rows, "itnio.pass": number or opened.passes}
     _LOGGER.log(level, message, opened.window, detail, extra={**fields, **_window_fields(opened.window)})
+
+
+def reading_of(opened: OpenWindow[Any], width: timedelta, records: int, now: float) -> WindowReading:
+    """Return the report of a window that is complete or closed. `width` is that of the next window, from its start."""
+    return WindowReading(
+        window=opened.window,
+        outcome="complete" if opened.is_complete else "narrowed" if width < opened.window.span else "failed",
+        records=records,
+        total=opened.current.total,
+        pages=opened.pages,
+        passes=opened.passes,
+        error=type(opened.error).__name__ if opened.error else None,
+        began=opened.began,
+        ended=now,
+    )
 
 
 def warn_skipped(window: Window) -> None:

@@ -50,6 +50,10 @@ class OpenWindow(Generic[R]):
     window: Window
     page_size: int
     learned: Learned
+    began: float = 0.0
+    """When its first page was requested, in seconds of the event loop's clock."""
+    pages: int = attrs.field(default=0, init=False)
+    """The number of answers that were used, in all passes."""
     current: WindowPass[R] = attrs.field(init=False)
     passes: int = attrs.field(default=1, init=False)
     is_complete: bool = attrs.field(default=False, init=False)
@@ -88,6 +92,7 @@ class OpenWindow(Generic[R]):
 
     def add(self, current: int, page: Page[R]) -> None:
         """Add an answer to the current pass."""
+        self.pages += 1
         self.current.add(current, page)
         is_too_deep = not self.can_be_narrowed and self.current.depth > MAX_RECORDS
         self.is_exhausted |= is_too_deep or self.current.is_endless

@@ -58,6 +58,7 @@ class RecordFollower(Generic[R]):
 
     def __init__(self, query: Query[R], options: FollowOptions, checkpoint: FollowCheckpoint) -> None:
         self._polls = Polls(query, options, checkpoint)
+        self._observers = query.transport.observers
         self._taken = checkpoint
         self._returned: FollowBatch[R] | None = None
         self._way: str | None = None
@@ -115,6 +116,8 @@ class RecordFollower(Generic[R]):
         finally:
             self._is_reading = False
         self._returned = self._polls.ready.popleft()
+        if self._observers:
+            self._observers.records(len(self._returned.records))
         return self._returned
 
 
