@@ -9,7 +9,7 @@ import pytest
 from itnio_voice import Credentials, Retry, VoiceSession
 from itnio_voice.sandbox import Sandbox
 
-pytest_plugins = ["itnio_voice.sandbox.fixtures"]
+pytest_plugins = ["pytest_itnio_voice"]
 
 # The duration of an example depends mostly on the load of the machine.
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

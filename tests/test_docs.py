@@ -160,6 +160,8 @@ def reader(
     for name, value in environment_of(sandbox).items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("ITNIO_ACCOUNTS", raising=False)
+    # As in an installed package, whose plugin pytest finds: these tests may run without an installation.
+    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_itnio_voice")
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("COLUMNS", "100")
     folder = tmp_path / "empty"

@@ -28,6 +28,7 @@ BESIDE = {
     "README.md",
     "noxfile.py",
     "pyproject.toml",
+    "pytest_itnio_voice.py",
     ".gitignore",
 }
 LICENCES = {"MIT": "MIT", "BSD": "BSD", "Apache": "Apache", "MPL|Mozilla": "MPL", "PSF": "PSF"}
@@ -54,7 +55,7 @@ needs_git = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no 
 
 @needs_git
 def test_the_wheel_contains_only_the_package(built: Path) -> None:
-    """The wheel contains the package, typed, with its licence and its command, and nothing else."""
+    """The wheel contains the package, typed, its pytest plugin, its licence and its command, and nothing else."""
     (wheel,) = built.glob("*.whl")
     about = {
         f"{NAME}.dist-info/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
@@ -64,9 +65,10 @@ def test_the_wheel_contains_only_the_package(built: Path) -> None:
         commands = archive.read(f"{NAME}.dist-info/entry_points.txt").decode()
 
     assert len(names) == len(set(names))
-    assert {file for file in ours() if file.startswith("itnio_voice/")} | about == set(names)
+    assert {file for file in ours() if file.startswith(("itnio_voice/", "pytest_itnio_voice"))} | about == set(names)
     assert "itnio_voice/py.typed" in names
     assert "itnio-voice = itnio_voice.__main__:main" in commands
+    assert "[pytest11]\npytest_itnio_voice = pytest_itnio_voice" in commands
 
 
 @needs_git

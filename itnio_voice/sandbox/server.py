@@ -13,6 +13,7 @@ import anyio.to_thread
 from starlette.types import ASGIApp
 
 from ._data.dataset import Kind, complete, default_end, default_start, generate
+from ._data.fields import wire_fields
 from ._data.store import Selection, Store
 from ._service.app import BASE_PATH, Request, Service
 from ._service.listener import HOST, Listener
@@ -35,6 +36,9 @@ class Sandbox:
     `api_secret`. `port` 0 is any free port. `database` is a path for SQLite; a file that has records keeps them.
     `clock` returns Unix seconds. `on_request` is called in the server's thread before each request is answered, with
     the sandbox and the number of the request, from 1.
+
+    Raises:
+        ValueError: for a number of records that is not an integer of 0 or more, and for another type of behaviour.
     """
 
     def __init__(
@@ -54,6 +58,13 @@ class Sandbox:
         clock: Callable[[], float] = time.time,
         on_request: "Callable[[Sandbox, int], None] | None" = None,
     ) -> None:
+        for name, count in (("records", records), ("sip_records", sip_records)):
+            if not isinstance(count, int) or count < 0:
+                message = f"{name} must be an integer of 0 or more, not {count!r}"
+                raise ValueError(message)
+        if not isinstance(behaviour, Behaviour):
+            message = f"behaviour must be a Behaviour, not {behaviour!r:.80}"
+            raise ValueError(message)  # noqa: TRY004 -- like other wrong arguments
         self.accounts = dict(accounts) if accounts else {api_key: api_secret}
         self.api_key, self.api_secret = next(iter(self.accounts.items()))
         self.on_request = on_request
@@ -223,18 +234,21 @@ class Sandbox:
     ) -> list[str]:
         """Add records and return their ids.
 
-        A record is a mapping of wire fields. Missing fields are those of a short answered call, submitted now. A field
-        that is `...` is omitted, as the vendor may do. `account` is a key; None is the first account.
+        A record is a mapping of fields, by the names of attributes (`submit_time`) or of the wire (`submitTime`). Times
+        may be aware datetimes, and amounts `Decimal`. Missing fields are those of a short answered call, submitted now.
+        A field that is `...` is omitted, as the vendor may do. `account` is a key; None is the first account.
 
         Raises:
-            ValueError: for a `submitTime` that cannot be read.
+            ValueError: for a submit time that cannot be read, a name with an underscore that is no attribute, a field
+                given twice, a datetime without a time zone, and a value that JSON does not have. No record is added.
             KeyError: for an unknown account.
         """
         with self._lock:
             store, key = self._opened(), self._account(account)
             first, now = len(store) + 1, self._clock()
             completed = [
-                complete(record, kind=kind, number=number, now=now) for number, record in enumerate(records, first)
+                complete(wire_fields(record), kind=kind, number=number, now=now)
+                for number, record in enumerate(records, first)
             ]
             store.insert(completed, kind=kind, account=key, arrived=now)
         return [str(record.get("voiceId") or "") for record in completed]
@@ -243,9 +257,13 @@ class Sandbox:
         """Remove records; return the number of removed ones."""
         return self._opened().delete(voice_ids)
 
-    def update(self, voice_id: str, **wire_fields: object) -> int:
-        """Change fields of a record by their wire names (`...` removes one); return the number of changed records."""
-        return self._opened().update(voice_id, wire_fields)
+    def update(self, voice_id: str, **fields: object) -> int:
+        """Change fields of a record, named as in `insert` (`...` removes one); return the number of changed records.
+
+        Raises:
+            ValueError: for a field that `insert` does not accept.
+        """
+        return self._opened().update(voice_id, wire_fields(fields))
 
     def ids(
         self,
