@@ -87,8 +87,8 @@ class APIError(ItnioError):
 
     def __init__(self, message: str, *, status: str = "", reason: str = "") -> None:
         super().__init__(message)
-        self.status = status[:_LONGEST_TEXT]
-        self.reason = reason[:_LONGEST_TEXT]
+        self.status: str = status[:_LONGEST_TEXT]
+        self.reason: str = reason[:_LONGEST_TEXT]
 
 
 class AuthenticationError(APIError):
@@ -164,9 +164,9 @@ class DecodeError(ProtocolError):
 
     def __init__(self, message: str, *, voice_id: str | None = None, field: str = "", value: Any = None) -> None:
         super().__init__(message)
-        self.voice_id = voice_id and voice_id[:_LONGEST_TEXT]
-        self.field = field[:_LONGEST_TEXT]
-        self.value = _carried(value)
+        self.voice_id: str | None = voice_id and voice_id[:_LONGEST_TEXT]
+        self.field: str = field[:_LONGEST_TEXT]
+        self.value: Any = _carried(value)
 
 
 class TransportError(ItnioError):
@@ -194,7 +194,7 @@ class HTTPStatusError(TransportError):
         super().__init__(message)
         self.status_code = status_code
         self.retry_after = retry_after
-        self.transient = is_transient_status(status_code)
+        self.transient: bool = is_transient_status(status_code)
 
 
 def may_be_overload(error: Exception) -> bool:

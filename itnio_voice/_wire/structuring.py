@@ -285,7 +285,7 @@ def _column(of: type[CallRecord], field: "attrs.Attribute[Any]") -> Column:
     return Column(field.name, field.alias or "", _wire_name(field.name), hook)
 
 
-converter = cattrs.Converter(detailed_validation=False)
+converter: cattrs.Converter = cattrs.Converter(detailed_validation=False)
 """The `cattrs.Converter` that has the hooks, one for each type of field and one for all record classes."""
 
 _OPTIONAL_HOOK = converter.get_structure_hook(CallRecord | None)

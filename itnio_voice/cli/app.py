@@ -42,7 +42,7 @@ _PACE = PaceOptions()
 _REQUESTS = RequestOptions()
 _ACCOUNTS = AccountOptions()
 
-app = App(
+app: App = App(
     name="itnio-voice",
     help="Read voice call records out of the ITNIO TECH voice API.",
     console=OUTPUT,
@@ -328,6 +328,7 @@ def sandbox(
 
 
 app.meta.suppress_keyboard_interrupt = False
+app.register_install_completion_command(group="Commands")
 
 
 @app.meta.default

@@ -38,7 +38,7 @@ class AccountsError(Exception):
     """Some accounts could not be read: `errors`, each of which names its account in a note."""
 
     def __init__(self, errors: Iterable[Exception]) -> None:
-        self.errors = list(errors)
+        self.errors: list[Exception] = list(errors)
         super().__init__(f"{len(self.errors)} accounts failed")
 
 

@@ -45,7 +45,7 @@ class Bar:
         before: int = 0,
         more: Callable[[], str] = str,
     ) -> None:
-        self.streams = list(streams)
+        self.streams: list[RecordStream[Any]] = list(streams)
         self._before = before
         self._more = more
         accounts = accounts or {}

@@ -2,4 +2,4 @@
 
 __all__ = ["pytest_plugins"]
 
-pytest_plugins = ["pytest_itnio_voice"]
+pytest_plugins: list[str] = ["pytest_itnio_voice"]

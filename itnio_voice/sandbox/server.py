@@ -65,7 +65,9 @@ class Sandbox:
         if not isinstance(behaviour, Behaviour):
             message = f"behaviour must be a Behaviour, not {behaviour!r:.80}"
             raise ValueError(message)  # noqa: TRY004 -- like other wrong arguments
-        self.accounts = dict(accounts) if accounts else {api_key: api_secret}
+        self.accounts: dict[str, str] = dict(accounts) if accounts else {api_key: api_secret}
+        self.api_key: str
+        self.api_secret: str
         self.api_key, self.api_secret = next(iter(self.accounts.items()))
         self.on_request = on_request
         self._counts: Mapping[Kind, int] = {"group": records, "sip": sip_records}

@@ -183,17 +183,20 @@ def check_answer(body: bytes, value: Any, size: int, voice_id: str) -> None:
             assert value.voice_id in (None, voice_id)
 
 
-def without_surrogates(value: Any) -> Any:
-    """Return a value with each surrogate replaced by U+FFFD."""
-    match value:
-        case str():
-            return "".join("\ufffd" if 0xD800 <= ord(mark) < 0xE000 else mark for mark in value)
-        case list():
-            return list(map(without_surrogates, value))
-        case dict():
-            return {name: without_surrogates(item) for name, item in value.items()}
-        case _:
-            return value
+def without_surrogates(answer: dict[str, Any]) -> dict[str, Any]:
+    """Replace each surrogate in the values of an answer by U+FFFD, in place; return the answer.
+
+    It does not call itself: Python 3.12 limits the depth of calls through `map` more than that of JSON.
+    """
+    unread: list[Any] = [answer]
+    while unread:
+        container = unread.pop()
+        for place, item in list(container.items() if isinstance(container, dict) else enumerate(container)):
+            if isinstance(item, str):
+                container[place] = "".join("\ufffd" if 0xD800 <= ord(mark) < 0xE000 else mark for mark in item)
+            elif isinstance(item, list | dict):
+                unread.append(item)
+    return answer
 
 
 def number_or_text(kind: Callable[[str], object]) -> Callable[[str], object]:

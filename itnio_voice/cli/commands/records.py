@@ -66,7 +66,7 @@ class Lines:
     """A JSON object per line, as the records arrive; by default with all keys, and if `named` with the account."""
 
     def __init__(self, limit: int | None, names: Sequence[str] | None, *, named: bool) -> None:
-        self.is_full = limit == 0
+        self.is_full: bool = limit == 0
         self._left = sys.maxsize if limit is None else limit
         self._names = names
         self._named = named or "account" in (names or ())
@@ -102,7 +102,7 @@ class Table:
     """
 
     def __init__(self, limit: int, columns: Sequence[Column], *, oldest_first: bool) -> None:
-        self.is_full = False
+        self.is_full: bool = False
         self._limit = limit
         self._columns = columns
         self._oldest_first = oldest_first
