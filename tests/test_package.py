@@ -15,6 +15,9 @@ import pytest
 from packaging.requirements import Requirement
 
 import itnio_voice
+from itnio_voice.sandbox import Behaviour, Fault, Sandbox
+
+from .conftest import environment_of
 
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -29,6 +32,7 @@ BESIDE = {
     "noxfile.py",
     "pyproject.toml",
     "pytest_itnio_voice.py",
+    "Dockerfile",
     ".gitignore",
 }
 LICENCES = {"MIT": "MIT", "BSD": "BSD", "Apache": "Apache", "MPL|Mozilla": "MPL", "PSF": "PSF"}
@@ -73,7 +77,7 @@ def test_the_wheel_contains_only_the_package(built: Path) -> None:
 
 @needs_git
 def test_the_source_archive_builds_the_same_wheel(built: Path) -> None:
-    """The source archive has what is needed to build, test and document the package; a wheel from it is the same."""
+    """The source archive has what is needed to build and test the package; a wheel from it has the same bytes."""
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as opened:
         names = {Path(name).relative_to(NAME).as_posix() for name in opened.getnames()}
@@ -84,13 +88,7 @@ def test_the_source_archive_builds_the_same_wheel(built: Path) -> None:
     folders = ("itnio_voice/", "tests/", "docs/")
 
     assert {file for file in ours() if file.startswith(folders)} | BESIDE | {"PKG-INFO"} == names
-    assert content(next(built.glob("*.whl"))) == content(next(again.glob("*.whl")))
-
-
-def content(wheel: Path) -> dict[str, bytes]:
-    """Return the files of a wheel."""
-    with zipfile.ZipFile(wheel) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
+    assert next(built.glob("*.whl")).read_bytes() == next(again.glob("*.whl")).read_bytes()
 
 
 def needed(requirement: str, seen: set[str]) -> Iterator[str]:
@@ -105,6 +103,47 @@ def needed(requirement: str, seen: set[str]) -> Iterator[str]:
         marker = Requirement(below).marker
         if not marker or any(marker.evaluate({"extra": extra}) for extra in wanted.extras or {""}):
             yield from needed(below, seen)
+
+
+READ = """
+import sys
+from importlib.metadata import packages_distributions
+
+core = set(sys.argv[1:])
+others = {
+    package
+    for package, names in packages_distributions().items()
+    if not core & {name.lower().replace("_", "-") for name in names}
+}
+# What is loaded already belongs to a measurement of coverage, for example.
+sys.modules.update(dict.fromkeys(others - sys.modules.keys() - {"itnio_voice"}))
+
+import asyncio, datetime
+from itnio_voice import VoiceSession
+
+async def read():
+    async with VoiceSession.from_env() as session:
+        start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=61)
+        print(len(await session.records(start, expired="skip").collect()))
+
+asyncio.run(read())
+for package, names in packages_distributions().items():
+    if sys.modules.get(package):
+        print(*(name.lower().replace("_", "-") for name in names))
+"""
+
+
+@pytest.mark.itnio_sandbox(behaviour=Behaviour(faults=(Fault("status_503", times=1),)))
+def test_a_walk_imports_the_dependencies_and_nothing_else(itnio_sandbox: Sandbox) -> None:
+    """Records are read where only the core's dependencies can be imported, and each direct one is imported."""
+    seen: set[str] = set()
+    core = [name for text in PROJECT["dependencies"] for name in needed(text, seen)]
+    command = [sys.executable, "-c", READ, *core]
+    output = subprocess.check_output(command, text=True, cwd=ROOT, env=environment_of(itnio_sandbox))  # noqa: S603
+    number, *imported = output.split()
+
+    assert int(number) == len(itnio_sandbox.ids())
+    assert {Requirement(text).name for text in PROJECT["dependencies"]} <= set(imported)
 
 
 def licences(text: str) -> set[str]:
