@@ -72,4 +72,4 @@ def _sandbox(node: pytest.Item) -> "Sandbox":
 
 
 def _fail(why: str) -> NoReturn:
-    pytest.fail(why, pytrace=False)
+    raise pytest.fail.Exception(why, pytrace=False) from None

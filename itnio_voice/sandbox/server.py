@@ -25,6 +25,32 @@ _AS_THE_PAGE_SAYS = Behaviour()
 _SEED_STEP = 1_000_003
 
 
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value >= 0
+
+
+def _is_aware(value: object) -> bool:
+    return value is None or (isinstance(value, datetime) and value.utcoffset() is not None)
+
+
+_RULES: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    "records": (_is_count, "an integer of 0 or more"),
+    "sip_records": (_is_count, "an integer of 0 or more"),
+    "start": (_is_aware, "a datetime with a time zone"),
+    "end": (_is_aware, "a datetime with a time zone"),
+    "behaviour": (lambda value: isinstance(value, Behaviour), "a Behaviour"),
+    "accounts": (lambda value: value is None or isinstance(value, Mapping), "a mapping of secrets by key"),
+}
+
+
+def _check(**arguments: object) -> None:
+    for name, value in arguments.items():
+        holds, expected = _RULES[name]
+        if not holds(value):
+            message = f"{name} must be {expected}, not {value!r:.80}"
+            raise ValueError(message)
+
+
 class Sandbox:
     """A stand-in for the vendor's service, with real HTTP on loopback and records made from a seed.
 
@@ -38,7 +64,8 @@ class Sandbox:
     the sandbox and the number of the request, from 1.
 
     Raises:
-        ValueError: for a number of records that is not an integer of 0 or more, and for another type of behaviour.
+        ValueError: for a number of records that is not an integer of 0 or more, a start or an end without a time zone,
+            and another type of behaviour or accounts.
     """
 
     def __init__(
@@ -58,13 +85,7 @@ class Sandbox:
         clock: Callable[[], float] = time.time,
         on_request: "Callable[[Sandbox, int], None] | None" = None,
     ) -> None:
-        for name, count in (("records", records), ("sip_records", sip_records)):
-            if not isinstance(count, int) or count < 0:
-                message = f"{name} must be an integer of 0 or more, not {count!r}"
-                raise ValueError(message)
-        if not isinstance(behaviour, Behaviour):
-            message = f"behaviour must be a Behaviour, not {behaviour!r:.80}"
-            raise ValueError(message)  # noqa: TRY004 -- like other wrong arguments
+        _check(records=records, sip_records=sip_records, start=start, end=end, behaviour=behaviour, accounts=accounts)
         self.accounts: dict[str, str] = dict(accounts) if accounts else {api_key: api_secret}
         self.api_key: str
         self.api_secret: str

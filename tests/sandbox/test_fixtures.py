@@ -124,6 +124,12 @@ def test_number(itnio_sandbox): ...
 @pytest.mark.itnio_sandbox(behaviour="slow")
 def test_behaviour(itnio_sandbox): ...
 
+@pytest.mark.itnio_sandbox(start=5)
+def test_start(itnio_sandbox): ...
+
+@pytest.mark.itnio_sandbox(accounts="text")
+def test_accounts(itnio_sandbox): ...
+
 @pytest.mark.itnio_sandbx(records=3)
 def test_mark(itnio_sandbox): ...
 
@@ -138,11 +144,14 @@ def test_wrong_marks_are_errors(tmp_path: Path) -> None:
     output = run_pytest(tmp_path, WRONG)
 
     assert "1 passed" in output
-    assert "5 errors" in output
+    assert "7 errors" in output
     assert "the mark itnio_sandbox has no option recrods: its options are records, sip_records, " in output
     assert "the mark itnio_sandbox has no option 1000: its options are" in output
     assert "the mark itnio_sandbox: records must be an integer of 0 or more, not 'many'" in output
     assert "the mark itnio_sandbox: behaviour must be a Behaviour, not 'slow'" in output
+    assert "the mark itnio_sandbox: start must be a datetime with a time zone, not 5" in output
+    assert "the mark itnio_sandbox: accounts must be a mapping of secrets by key, not 'text'" in output
+    assert "During handling" not in output
     assert "unknown mark 'itnio_sandbx': use itnio_sandbox, or register" in output
 
 
