@@ -331,6 +331,12 @@ class Reader:
             await self._follow_for(session, call, 2 * plan.lookback + 10 * plan.every + 100, only_missing=True)
         return not self._gives_up
 
+    @property
+    def followed_to(self) -> float:
+        """The second up to which the follower's checkpoint has all new records."""
+        position = self._followed and self._followed.lookback.position
+        return (position - START).total_seconds() if position else 0.0
+
     async def _follow_for(
         self, session: VoiceSession, call: Call, seconds: float, *, only_missing: bool = False
     ) -> None:

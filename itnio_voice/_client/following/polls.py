@@ -269,6 +269,7 @@ class Polls(Generic[R]):
         while chunk := walk.take():
             reading.records += chunk.records
             if chunk.done:
+                self._failures = 0
                 reading.totals.append(chunk.done.total)
                 reading.end = chunk.done.covered.end
                 if reading.is_history:
@@ -301,7 +302,6 @@ class Polls(Generic[R]):
 
     def _add(self, reading: _Reading[R], window: Window) -> None:
         """Add a range that was read completely, and return its records that are new."""
-        self._failures = 0
         rows = [(digest_of(record), record) for record in reading.records]
         known = frozenset[bytes]().union(*(each.digests | each.others for each in self._state.stretches))
         found = Known(known, self._shared_ids).sort(rows)
