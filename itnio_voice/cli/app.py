@@ -21,7 +21,7 @@ from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 
 from .._model.errors import ItnioError
 from .messages import AccountsError, UsageError, message_of
-from .options import AccountOptions, KindOptions, Moment, PaceOptions, ReadingOptions, RequestOptions
+from .options import AccountOptions, KindOptions, Moment, Money, PaceOptions, ReadingOptions, RequestOptions
 from .signals import READER_ENDED, interruptible
 from .terminal import OUTPUT, end_output, flush_output, prepare_streams, print_error
 
@@ -145,12 +145,13 @@ def export(
             negative="",
         ),
     ] = False,
+    money: Money = None,
     reading: ReadingOptions = _READING,
 ) -> None:
     """Write records to standard output, or to a file, which appears only when it is complete."""
     from .commands import export as command  # noqa: PLC0415
 
-    target = command.Target(output, format, csv_safe=csv_safe, resume=resume)
+    target = command.Target(output, format, csv_safe=csv_safe, money=money, resume=resume)
     anyio.run(command.run, start, end, target, reading)
 
 
@@ -186,13 +187,20 @@ def sync(
         str,
         Parameter(help="How much each run reads again, for late and changed records: 36h, 3d and so on."),
     ] = "3d",
+    money: Money = None,
     requests: RequestOptions = _REQUESTS,
 ) -> None:
     """Bring a warehouse up to date with the records of both kinds."""
     from .commands import sync as command  # noqa: PLC0415
 
     done = command.run(
-        since=since, destination=destination, database=database, dataset=dataset, lookback=lookback, requests=requests
+        since=since,
+        destination=destination,
+        database=database,
+        dataset=dataset,
+        lookback=lookback,
+        money=money,
+        requests=requests,
     )
     if not done:
         sys.exit(1)

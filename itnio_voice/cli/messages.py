@@ -17,6 +17,10 @@ WORDS = {
     "start must not be in the future": "--start must not be in the future",
     "use a longer lookback": "use a longer --lookback",
     "lookback must not be": "--lookback must not be",
+    "choose a wider type with money=, such as pa.decimal128(38, 18)": "choose a wider type with --money 38,18",
+    "money is an option": "--money is an option",
+    "money cannot be": "--money cannot be",
+    "Leave money out": "Leave --money out",
     "check base_url": "check the base URL (ITNIO_BASE_URL, or base_url in the file of accounts)",
     "base_url is": "the base URL (ITNIO_BASE_URL, or base_url in the file of accounts) is",
 }

@@ -23,10 +23,12 @@ __all__ = [
     "AccountOptions",
     "KindOptions",
     "Moment",
+    "Money",
     "PaceOptions",
     "Range",
     "ReadingOptions",
     "RequestOptions",
+    "decimal_type",
     "duration",
     "has_user_names",
     "moment",
@@ -51,6 +53,17 @@ Expired = Annotated[
 ]
 """The option for expired records."""
 _FORMS = '2026-09-01, "2026-09-01 08:00", 2026-09-01T08:00+08:00, now, or 30d for 30 days ago'
+
+
+Money = Annotated[
+    str | None,
+    Parameter(
+        help="Columns of amounts: the number of digits, and how many of them are decimals, such as 38,18. "
+        "Default: 18,8. An amount that does not fit is an error."
+    ),
+]
+_DIGITS = re.compile(r"([0-9]{1,2}),([0-9]{1,2})")
+_MOST_DIGITS = 38
 
 
 @contextmanager
@@ -123,6 +136,23 @@ def duration(text: str, *, option: str) -> timedelta:
 
 
 NOW = "now"
+
+
+def decimal_type(text: str | None) -> Any:
+    """Return the Arrow type of amounts that the option --money names; None if it is not given.
+
+    Raises:
+        UsageError: for another text than two numbers.
+    """
+    if text is None:
+        return None
+    import pyarrow as pa  # noqa: PLC0415 -- an extra of its own
+
+    digits, decimals = map(int, found.groups()) if (found := _DIGITS.fullmatch(text)) else (0, 0)
+    if not (0 < digits <= _MOST_DIGITS and decimals <= digits):
+        message = f"--money must be digits,decimals such as 38,18, with at most {_MOST_DIGITS} digits, not {text!r:.80}"
+        raise UsageError(message)
+    return pa.decimal128(digits, decimals)
 
 
 @attrs.frozen

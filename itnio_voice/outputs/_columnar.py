@@ -6,25 +6,41 @@ from typing import Any
 
 from .._extras import needs
 from .._model.records import CallRecord
-from .arrow import ROWS, record_batch
+from .arrow import MONEY, ROWS, money_in, record_batch
 
 with needs("arrow"):
     import pyarrow as pa
     from pyarrow import ipc, parquet
 
-__all__ = ["WRITERS", "column_chunk"]
+__all__ = ["WRITERS", "column_chunk", "money_of"]
 
 Chunks = Callable[[], Iterable[bytes]]
 """Chunks that can be read repeatedly."""
 
 
-def column_chunk(records: Sequence[CallRecord], of: type[CallRecord], account: str | None) -> bytes:
+def column_chunk(records: Sequence[CallRecord], of: type[CallRecord], account: str | None, money: pa.DataType) -> bytes:
     """Return records as an Arrow IPC stream."""
-    batch = record_batch(records, of, account=account)
+    batch = record_batch(records, of, account=account, money=money)
     stream = io.BytesIO()
     with ipc.new_stream(stream, batch.schema) as writer:
         writer.write_batch(batch)
     return stream.getvalue()
+
+
+def money_of(chunks: Iterable[bytes], chosen: pa.DataType | None) -> pa.DataType:
+    """Return the type of amounts for a file: that of the chunks which are there already, else the chosen one.
+
+    Raises:
+        ValueError: if another one is chosen than the chunks have, for a file has one type.
+    """
+    before = next((money_in(batch.schema) for batch in _batches(chunks)), None)
+    if before and chosen not in (None, before):
+        message = (
+            f"money cannot be {chosen}: this export was begun with {before}. Leave money out to continue it, "
+            "or delete its state to start afresh"
+        )
+        raise ValueError(message)
+    return before or chosen or MONEY
 
 
 def _batches(chunks: Iterable[bytes]) -> Iterator[pa.RecordBatch]:

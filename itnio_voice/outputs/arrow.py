@@ -1,11 +1,11 @@
 """Records to Arrow: the schema of a kind, record batches and tables. Extra `arrow`.
 
-Columns have the attribute names. Money and rates are `decimal128(38, 18)`: an amount that does not fit exactly is an
-error. Times are microseconds in UTC, text that repeats is dictionary-encoded, and `extra` is JSON text.
+Columns have the attribute names. Money and rates are `decimal128(18, 8)`, or another decimal type (`money=`): an amount
+that does not fit exactly is an error. Times are microseconds in UTC, text that repeats is dictionary-encoded, and
+`extra` is JSON text.
 """
 
-import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any, Generic
@@ -17,6 +17,7 @@ from .._extras import needs
 from .._model.errors import DecodeError
 from .._model.records import CallRecord, R, VoiceRecord
 from .._wire.endpoints import endpoint_of
+from .text import json_text
 
 with needs("arrow"):
     import pyarrow as pa
@@ -26,18 +27,16 @@ __all__ = ["record_batch", "record_batches", "schema", "to_table"]
 ROWS = 50_000
 """Rows of a record batch, by default."""
 
-MONEY = pa.decimal128(38, 18)
-"""The type of amounts."""
-_UNIT = Decimal("1E-18")
-_EXACT = Context(prec=38, traps=[Inexact, InvalidOperation])
-"""Does not round: an amount that does not fit into `MONEY` is an error."""
+MONEY = pa.decimal128(18, 8)
+"""The type of amounts, by default. The product of two of them has 37 digits, so it fits into a `decimal128`."""
+WIDEST_MONEY = pa.decimal128(38, 18)
+"""The type of amounts with as many decimals as possible, in which stored amounts are compared."""
 
 REPEATING = pa.dictionary(pa.int32(), pa.string())
 
 _TYPES: Mapping[object, pa.DataType] = {
     str | None: pa.string(),
     int | None: pa.int64(),
-    Decimal | None: MONEY,
     datetime | None: pa.timestamp("us", tz="UTC"),
     Mapping[str, Any]: pa.string(),
 }
@@ -57,23 +56,25 @@ _REPEATS = frozenset(
 )
 
 
-def schema(of: type[CallRecord] = VoiceRecord, *, account: bool = False) -> pa.Schema:
+def schema(of: type[CallRecord] = VoiceRecord, *, account: bool = False, money: pa.DataType = MONEY) -> pa.Schema:
     """Return the schema of a kind of record: a column per attribute, in their order, each nullable.
 
-    With `account`, a column of that name comes first.
+    With `account`, a column of that name comes first. `money` is the type of amounts and rates, a decimal type.
 
     Raises:
-        ValueError: for a class that is no kind of record, or has a field of a type that has no Arrow type here.
+        ValueError: for a class that is no kind of record, or has a field of a type that has no Arrow type here, or for
+            `money` that is no decimal type, or has a scale that is negative or above its precision.
     """
     endpoint_of(of)
+    types = {**_TYPES, Decimal | None: decimal_type(money)}
     fields = attrs.fields(attrs.resolve_types(of))
     for field in fields:
-        if field.type not in _TYPES:
+        if field.type not in types:
             message = (
                 f"{of.__name__}.{field.name} is {field.type}, which has no Arrow type here: make columns of your own"
             )
             raise ValueError(message)
-    columns = [(field.name, REPEATING if field.name in _REPEATS else _TYPES[field.type]) for field in fields]
+    columns = [(field.name, REPEATING if field.name in _REPEATS else types[field.type]) for field in fields]
     return pa.schema([("account", REPEATING), *columns] if account else columns)
 
 
@@ -82,66 +83,79 @@ def record_batch(
     of: type[R] = VoiceRecord,  # type: ignore[assignment]  # what R defaults to where `of` is left out
     *,
     account: str | None = None,
+    money: pa.DataType = MONEY,
 ) -> pa.RecordBatch:
     """Return records of a kind as one batch; with `account`, its name is a column of each row.
 
+    `money` is the type of amounts and rates. The default holds 10 digits before the point and 8 decimals.
+
     Raises:
-        DecodeError: for an amount with more than 18 decimals or 20 digits before them, or text that is not Unicode.
-        ValueError: for a class that is no kind of record.
+        DecodeError: for an amount that `money` cannot hold exactly, an integer of more than 64 bits, a time that is no
+            microsecond of Arrow, or text that is not Unicode. It names record, field and value.
+        ValueError: as `schema` does.
     """
-    columns = schema(of, account=account is not None)
+    columns = schema(of, account=account is not None, money=money)
     return pa.record_batch([_column(records, column, account) for column in columns], schema=columns)
 
 
 def record_batches(
-    stream: RecordStream[R] | PrefetchedStream[R], *, size: int = ROWS, account: str | None = None
+    stream: RecordStream[R] | PrefetchedStream[R],
+    *,
+    size: int = ROWS,
+    account: str | None = None,
+    money: pa.DataType = MONEY,
 ) -> AsyncIterator[pa.RecordBatch]:
     """Read a stream as batches of `size` rows, the last one of what is left; none for an empty stream.
 
     The stream may be read ahead: pass what `async with stream.prefetch()` returns.
 
-    With `account`, its name is a column of each row. A window counts in `stream.checkpoint` only after the batch with
+    `account` and `money` are as in `record_batch`. A window counts in `stream.checkpoint` only after the batch with
     its last record has been returned and another is requested. A batch may end inside a window, so a stream that is
     resumed may return some records again: to resume exactly, write `stream.windows()` with `record_batch`.
 
     Raises:
-        ValueError: for a size that is not a whole number from 1.
+        ValueError: for a size that is not a whole number from 1, and as `schema` does.
         ItnioError: as the stream does, and as `record_batch` does.
     """
     if type(size) is not int or size < 1:
         message = f"size must be a whole number from 1, not {size!r}"
         raise ValueError(message)
+    decimal_type(money)
     if isinstance(stream, PrefetchedStream):
         ahead = stream
-        return ahead._begin(lambda: _Batches(ahead._stream, size, account))  # noqa: SLF001 -- another way to read it
-    return _Batches(stream, size, account)
+        return ahead._begin(lambda: _Batches(ahead._stream, size, account, money))  # noqa: SLF001 -- another way to read it
+    return _Batches(stream, size, account, money)
 
 
-async def to_table(stream: RecordStream[R]) -> pa.Table:
+async def to_table(stream: RecordStream[R], *, money: pa.DataType = MONEY) -> pa.Table:
     """Read a stream into a table, which has all columns even without records.
 
     A DataFrame is one call away: with `calls = await to_table(…)`, that is `polars.from_arrow(calls)`,
     `calls.to_pandas()` or `duckdb.sql("FROM calls")`.
 
-    As with `stream.collect()`, the stream's checkpoint and progress move when it returns.
+    As with `stream.collect()`, the stream's checkpoint and progress move when it returns. `money` is as in
+    `record_batch`.
 
     Raises:
         ItnioError: as the stream does, and as `record_batch` does.
+        ValueError: as `schema` does, before anything is requested.
     """
+    columns = schema(stream.of, money=money)
     async with stream.prefetch() as ahead:
-        reading = record_batches(ahead)
+        reading = record_batches(ahead, money=money)
         with stream._delivery.hold():  # noqa: SLF001 -- another way to read a stream
             batches = [batch async for batch in reading]
-            return pa.Table.from_batches(batches, schema=schema(stream.of)).unify_dictionaries()
+            return pa.Table.from_batches(batches, schema=columns).unify_dictionaries()
 
 
 class _Batches(Generic[R]):
     """The iterator over batches. It is not a generator, so a consumer may stop early without closing it."""
 
-    def __init__(self, stream: RecordStream[R], size: int, account: str | None) -> None:
+    def __init__(self, stream: RecordStream[R], size: int, account: str | None, money: pa.DataType) -> None:
         stream._begin(complete_windows=False)  # noqa: SLF001 -- another way to read a stream
         self._stream = stream
         self._account = account
+        self._money = money
         self._size = size
         self._records: list[R] = []
 
@@ -156,19 +170,41 @@ class _Batches(Generic[R]):
             self._records += chunk.records
         if not self._records:
             raise StopAsyncIteration
-        batch = record_batch(self._records[: self._size], self._stream.of, account=self._account)
+        records = self._records[: self._size]
+        batch = record_batch(records, self._stream.of, account=self._account, money=self._money)
         del self._records[: self._size]
         self._stream._delivery.records += batch.num_rows  # noqa: SLF001 -- as above
         return batch
 
 
-def to_scale(amount: Decimal) -> Decimal:
-    """Return an amount with the scale of `MONEY`.
+def to_scale(money: Any) -> Callable[[Decimal], Decimal]:
+    """Return the function that returns an amount with the scale of a decimal type.
+
+    It raises an ArithmeticError for an amount that the type cannot hold exactly.
+    """
+    unit = Decimal(1).scaleb(-money.scale)
+    exact = Context(prec=money.precision, traps=[Inexact, InvalidOperation])
+    return lambda amount: amount.quantize(unit, context=exact)
+
+
+def money_in(columns: pa.Schema) -> pa.DataType:
+    """Return the type of amounts and rates in columns of a kind of record."""
+    found: pa.DataType = columns.field("cost").type
+    return found
+
+
+def decimal_type(money: object) -> pa.DataType:
+    """Return the type of amounts.
 
     Raises:
-        ArithmeticError: if `MONEY` cannot hold it exactly.
+        ValueError: if it is no decimal type, or has a scale that is negative or above its precision.
     """
-    return amount.quantize(_UNIT, context=_EXACT)
+    if isinstance(money, pa.DataType) and pa.types.is_decimal(money):
+        limits: Any = money
+        if 0 <= limits.scale <= limits.precision:
+            return money
+    message = f"money must be a decimal type such as pa.decimal128(38, 18), its scale from 0, not {money!r:.80}"
+    raise ValueError(message)
 
 
 def _column(records: Sequence[CallRecord], column: "pa.Field[Any]", account: str | None) -> "pa.Array[Any]":
@@ -177,7 +213,7 @@ def _column(records: Sequence[CallRecord], column: "pa.Field[Any]", account: str
         return pa.array([account] * len(records), REPEATING)
     values: Sequence[Any] = [getattr(record, column.name) for record in records]
     if column.name == "extra":
-        values = [json.dumps(value, ensure_ascii=False, default=str) if value else None for value in values]
+        values = [json_text(value) if value else None for value in values]
     try:
         return _array(values, column.type)
     except (ArithmeticError, ValueError):
@@ -188,8 +224,9 @@ def _column(records: Sequence[CallRecord], column: "pa.Field[Any]", account: str
 
 def _array(values: Sequence[Any], of: pa.DataType) -> "pa.Array[Any]":
     """Return values as an array. Amounts get the scale of their column here: pyarrow reads some wrongly, or crashes."""
-    if of == MONEY:
-        values = [to_scale(value) if isinstance(value, Decimal) else value for value in values]
+    if pa.types.is_decimal(of):
+        scaled = to_scale(of)
+        values = [scaled(value) if isinstance(value, Decimal) else value for value in values]
     return pa.array(values, of)
 
 
@@ -199,4 +236,6 @@ def _check(record: CallRecord, column: "pa.Field[Any]", value: Any) -> None:
         _array([value], column.type)
     except (ArithmeticError, ValueError) as error:
         message = f"{value!r:.80} does not fit into the column {column.name} ({column.type}), record {record.voice_id}"
+        if pa.types.is_decimal(column.type):
+            message += ": choose a wider type with money=, such as pa.decimal128(38, 18)"
         raise DecodeError(message, voice_id=record.voice_id, field=column.name, value=value) from error

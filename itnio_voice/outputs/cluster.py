@@ -20,7 +20,7 @@ with needs("dask"):
     import pyarrow as pa
     from dask.dataframe.extensions import make_scalar
 
-    from .arrow import record_batch, schema
+    from .arrow import MONEY, record_batch, schema
 
 __all__ = ["read_records"]
 
@@ -47,6 +47,7 @@ def read_records(
     of: type[CallRecord] = VoiceRecord,
     where: Mapping[str, str] | None = None,
     span: timedelta = LONGEST,
+    money: pa.DataType = MONEY,
     **options: Unpack[SessionOptions],
 ) -> dd.DataFrame:
     """Return the records of accounts from `start` to `end`; each partition is requested when it is computed.
@@ -57,8 +58,8 @@ def read_records(
     the last second that is over on this machine's clock. `options` are those of the `VoiceSession` that each partition
     opens, without `http_client` and `base_url`.
 
-    The columns are those of `arrow.schema(of, account=True)`, as Arrow dtypes of pandas, with text that repeats as
-    plain text.
+    The columns are those of `arrow.schema(of, account=True, money=money)`, as Arrow dtypes of pandas, with text that
+    repeats as plain text.
 
     Raises:
         ValueError: for an argument out of range, an account that is not known or named twice, and as `find_accounts`.
@@ -70,19 +71,21 @@ def read_records(
         message = f"{option} cannot be sent to the workers: {_NOT_FORWARDED[option]}"
         raise ValueError(message)
     window = _range(start, end)
+    empty = _frame([], of, money)
     found = _find(accounts)
     for account in found.values():
         account.session(**options).records(start, end, of=of, where=where)  # checks the arguments, sends nothing
     parts = [(name, part) for name in found for part in _adjacent(window, span)]
     if not parts:
-        return dd.from_pandas(_frame([], of), npartitions=1)
+        return dd.from_pandas(empty, npartitions=1)
     return dd.from_map(
         _read_partition,
         *zip(*parts, strict=True),
         of=of,
         where=dict(where or {}),
         options=dict(options),
-        meta=_frame([], of),
+        money=money,
+        meta=empty,
         label="itnio-records",
     )
 
@@ -124,14 +127,20 @@ def _adjacent(window: Window | None, span: timedelta) -> Iterator[Window]:
 
 
 def _read_partition(
-    account: str, window: Window, *, of: type[CallRecord], where: Mapping[str, str], options: SessionOptions
+    account: str,
+    window: Window,
+    *,
+    of: type[CallRecord],
+    where: Mapping[str, str],
+    options: SessionOptions,
+    money: pa.DataType,
 ) -> pd.DataFrame:
     """Read a partition, in an event loop of its own, because tasks run in any thread."""
 
     async def read() -> list[pa.RecordBatch]:
         async with find_accounts([account])[account].session(**options) as session:
             stream = session.records(window.start, window.end, of=of, where=where)
-            batches = [record_batch(done.records, of, account=account) async for done in stream.windows()]
+            batches = [record_batch(done.records, of, account=account, money=money) async for done in stream.windows()]
         if unread := stream.unread:
             message = (
                 f"account {account}: {window} cannot be read completely: by the clock it is not yet {unread[0].end}: "
@@ -141,12 +150,13 @@ def _read_partition(
         return batches
 
     with start_blocking_portal() as portal:
-        return _frame(portal.call(read), of)
+        return _frame(portal.call(read), of, money)
 
 
-def _frame(batches: list[pa.RecordBatch], of: type[CallRecord]) -> pd.DataFrame:
+def _frame(batches: list[pa.RecordBatch], of: type[CallRecord], money: pa.DataType) -> pd.DataFrame:
     """Return batches as a DataFrame, whose dtypes are the same without any."""
-    return pa.Table.from_batches(batches, schema=schema(of, account=True)).to_pandas(types_mapper=_dtype)
+    columns = schema(of, account=True, money=money)
+    return pa.Table.from_batches(batches, schema=columns).to_pandas(types_mapper=_dtype)
 
 
 def _dtype(column: pa.DataType) -> pd.ArrowDtype:

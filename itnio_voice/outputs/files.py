@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import anyio
 import anyio.to_thread
@@ -26,6 +26,9 @@ from .._model.records import CallRecord
 from .._model.windows import Window, gaps
 from ._journal import Journal
 from .text import csv_header, csv_lines, json_lines
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # an extra
 
 __all__ = ["FORMATS", "FileSpec", "Format", "Journal", "Writable", "digest_of", "export", "format_of"]
 
@@ -45,20 +48,28 @@ class Writable(Protocol):
 
 @attrs.frozen
 class FileSpec:
-    """The content of a file: a kind of record, whether it has a column for the account, and whether text is inert."""
+    """The content of a file: a kind of record, whether it has a column for the account, and whether text is inert.
+
+    `money` is the Arrow type of amounts in a columnar file.
+    """
 
     of: type[CallRecord]
     account: bool = False
     csv_safe: bool = False
+    money: Any = None
 
 
 @attrs.frozen
 class Format:
-    """The functions of a format: from records (and the name of their account) to a chunk, and from chunks to a file."""
+    """The functions of a format: from records (and the name of their account) to a chunk, and from chunks to a file.
+
+    `money` returns the type of amounts, given the chunks of an export that was begun, and the type that is chosen.
+    """
 
     chunk: Callable[[Sequence[CallRecord], FileSpec, str | None], bytes]
     write: Callable[[io.BufferedWriter, FileSpec, Chunks], None]
     is_text: bool = False
+    money: Callable[[Iterable[bytes], Any], Any] = lambda _, chosen: chosen
 
 
 async def export(
@@ -69,6 +80,7 @@ async def export(
     form: str | None = None,
     account: bool = False,
     csv_safe: bool = False,
+    money: "pa.DataType | None" = None,
     window: Window | None = None,
     on_error: Literal["raise", "collect"] = "raise",
     on_progress: Callable[[], None] = lambda: None,
@@ -79,7 +91,9 @@ async def export(
     is open for writing needs it. Records in the journal are not read again: the streams are created with
     `resume=journal.checkpoint(name)`. The file appears at once when all has been read. Until then there is none, or the
     previous one. With `account`, its name is a column. `csv_safe` puts an apostrophe before text that a spreadsheet
-    would run as a formula, and goes with CSV only. `window` is the range that the file must cover. While a stream has
+    would run as a formula, and goes with CSV only. `money` is the decimal type of
+    amounts in Parquet and Arrow, by default that of `arrow.schema`; a journal with records keeps the type in which they
+    were read. `window` is the range that the file must cover. While a stream has
     not read it all, because it ends in the server's future, the file is written but the journal is not finished: a
     later export reads the rest and writes the file again, with all records. `on_progress` is called for each window.
 
@@ -87,14 +101,16 @@ async def export(
     been read to their end, if any, and the journal is not finished; the failures are raised as an `ExceptionGroup`.
 
     Raises:
-        ValueError: for an unknown format, or `csv_safe` with another one than CSV.
+        ValueError: for an unknown format, `csv_safe` with another one than CSV, or `money` with a format of text, that
+            is no decimal type, or that is another one than the journal's records have.
         OSError: if a file cannot be written.
         ItnioError: as the streams do, and for a value that does not fit into its column.
     """
-    writer = format_of(output, form, csv_safe=csv_safe)
+    writer = format_of(output, form, csv_safe=csv_safe, money=money)
     if isinstance(output, Path):
         await anyio.to_thread.run_sync(check_place, output)
-    kind = FileSpec(next(iter(streams.values())).of, account, csv_safe)
+    of = next(iter(streams.values())).of
+    kind = FileSpec(of, account, csv_safe, await anyio.to_thread.run_sync(writer.money, journal.chunks(), money))
     failed: ExceptionGroup[Exception] | None = None
     async with AsyncExitStack() as stack:
         ahead = {name: await stack.enter_async_context(stream.prefetch()) for name, stream in streams.items()}
@@ -119,11 +135,13 @@ async def export(
         raise failed
 
 
-def format_of(output: Path | Writable, form: str | None = None, *, csv_safe: bool = False) -> Format:
+def format_of(
+    output: Path | Writable, form: str | None = None, *, csv_safe: bool = False, money: object = None
+) -> Format:
     """Return a format by its name, or else by the ending of a file's name.
 
     Raises:
-        ValueError: for an unknown format, or `csv_safe` with another one than CSV.
+        ValueError: for an unknown format, `csv_safe` with another one than CSV, or `money` with a format of text.
         MissingExtraError: for a columnar format without the extra `arrow`.
     """
     name, problem = form, f"the format must be one of {', '.join(FORMATS)}, not {form!r}"
@@ -137,7 +155,11 @@ def format_of(output: Path | Writable, form: str | None = None, *, csv_safe: boo
     if csv_safe and name != "csv":
         message = f"text that is safe in spreadsheets is an option of the format csv, not of {name}"
         raise ValueError(message)
-    return FORMATS[name]()
+    found = FORMATS[name]()
+    if money is not None and found.is_text:
+        message = f"money is an option of the formats parquet and arrow, not of {name}, which has all digits"
+        raise ValueError(message)
+    return found
 
 
 def digest_of(output: Path) -> str | None:
@@ -209,13 +231,14 @@ def _write_csv(file: io.BufferedWriter, kind: FileSpec, chunks: Chunks) -> None:
 
 
 def _columnar(name: str) -> Format:
-    from ._columnar import WRITERS, column_chunk  # noqa: PLC0415 -- as above
+    from ._columnar import WRITERS, column_chunk, money_of  # noqa: PLC0415 -- as above
     from .arrow import schema  # noqa: PLC0415 -- the formats of text do not need the extra `arrow`
 
     write = WRITERS[name]
     return Format(
-        lambda records, kind, account: column_chunk(records, kind.of, account),
-        lambda file, kind, chunks: write(file, schema(kind.of, account=kind.account), chunks),
+        lambda records, kind, account: column_chunk(records, kind.of, account, kind.money),
+        lambda file, kind, chunks: write(file, schema(kind.of, account=kind.account, money=kind.money), chunks),
+        money=money_of,
     )
 
 

@@ -25,6 +25,7 @@ with needs("dlt"):
     from ._verify.rows import Row, content_of
     from ._verify.stored import StoredRecords, stored_records
     from ._warehouse.rows import columns_of
+    from .arrow import WIDEST_MONEY
     from .warehouse import merge_rows
 
 __all__ = ["Verification", "VerifiedTable", "verify"]
@@ -203,7 +204,7 @@ def _jobs(
 
 def _merge(source: Path, dataset: str, found: Mapping[_Job, Compared]) -> None:
     """Merge the missing and changed records of all accounts in one load."""
-    columns = {job.table: columns_of(job.of) for job in found}
+    columns = {job.table: columns_of(job.of, WIDEST_MONEY) for job in found}
     rows: dict[str, list[Row]] = {table: [] for table in columns}
     for job, each in found.items():
         rows[job.table] += _to_merge(each).values()

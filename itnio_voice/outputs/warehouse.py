@@ -26,8 +26,9 @@ with needs("dlt"):
     import pyarrow as pa
 
     from ._warehouse.destination import load
+    from ._warehouse.extraction import fitted, money_of, with_load_id
     from ._warehouse.rows import KEY, TABLES, columns_of, rows_of
-    from .arrow import record_batches
+    from .arrow import decimal_type, record_batches
 
 __all__ = ["LOOKBACK", "TABLES", "SyncResult", "sync", "voice_calls"]
 
@@ -44,6 +45,7 @@ def voice_calls(
     until: datetime | None = None,
     lookback: timedelta = LOOKBACK,
     expired: Literal["raise", "skip"] = "raise",
+    money: "pa.DataType | None" = None,
     **options: Unpack[SessionOptions],
 ) -> Any:
     """Return a dlt source of the records of accounts, with the resources `voice_records` and `sip_records`.
@@ -54,13 +56,19 @@ def voice_calls(
     read from `since`. `options` are those of `VoiceSession`; all resources share one session per account.
 
     A record without a `voice_id` gets one that is a digest of its values, and begins with `none-`. U+FFFD replaces NUL
-    in text. dlt's settings, logs and telemetry are those of your pipeline.
+    in text. `_dlt_load_id` is the load in which a row was written last. dlt's settings, logs and telemetry are those of
+    your pipeline.
+
+    `money` is the decimal type of amounts and rates in tables that are created, by default that of `arrow.schema`. A
+    table keeps the type with which it was created. An amount that does not fit fails its account; none is rounded.
 
     Raises:
-        ValueError: for no account, times without an offset, or `since` that is not before `until`.
+        ValueError: for no account, times without an offset, `since` that is not before `until`, or `money` that is no
+            decimal type; when it is run, for `money` that is another type than that of a table.
         ExceptionGroup: when it is run, with the ItnioError of each account that failed.
     """
     job = sync_job(accounts, since, until, lookback, expired=expired, options=options)
+    job = attrs.evolve(job, money=money and decimal_type(money))
     return _source(_reading(job, SharedSessions(accounts, options)))
 
 
@@ -74,6 +82,7 @@ def sync(
     database: Path = Path("itnio_voice.duckdb"),
     dataset: str = "itnio_voice",
     expired: Literal["raise", "skip"] = "raise",
+    money: "pa.DataType | None" = None,
     on_progress: Callable[[SyncResult], None] = lambda _: None,
     **options: Unpack[SessionOptions],
 ) -> SyncResult:
@@ -88,12 +97,12 @@ def sync(
 
     Raises:
         ValueError: as `voice_calls` does, and for a destination that is unknown, cannot merge, lacks its driver or is
-            configured wrongly.
+            configured wrongly; before any record is requested.
         OSError: if the destination cannot be written.
     """
     result = SyncResult()
     job = sync_job(accounts, since, until, lookback, expired=expired, options=options)
-    job = attrs.evolve(job, on_progress=on_progress, result=result)
+    job = attrs.evolve(job, money=money and decimal_type(money), on_progress=on_progress, result=result)
     with SharedSessions(accounts, options) as sessions:
         source = _source(_reading(job, sessions))
         result.dataset, rows = load(source, destination=destination, database=database, dataset=dataset)
@@ -105,14 +114,19 @@ def merge_rows(rows: Mapping[str, pa.Table], *, database: Path, dataset: str) ->
     """Merge rows into the tables of a DuckDB file. How far accounts have been read stays as it is.
 
     Raises:
+        ValueError: for an amount that does not fit into its table.
         OSError: if the file cannot be written.
     """
-    source = _source({table: iter([each]) for table, each in rows.items()})
+    source = _source({table: _fitted(table, each) for table, each in rows.items()})
     load(source, destination="duckdb", database=database, dataset=dataset)
 
 
 def _reading(job: SyncJob, sessions: SharedSessions) -> Mapping[str, Iterator[pa.Table]]:
     return {table: _rows(job, sessions, table, of) for table, of in TABLES.items()}
+
+
+def _fitted(table: str, rows: pa.Table) -> Iterator[pa.Table]:
+    yield with_load_id(fitted(rows, table, TABLES[table]))
 
 
 def _source(rows: Mapping[str, Iterator[pa.Table]]) -> Any:
@@ -126,14 +140,15 @@ def _source(rows: Mapping[str, Iterator[pa.Table]]) -> Any:
 
 def _rows(job: SyncJob, sessions: SharedSessions, table: str, of: type[CallRecord]) -> Iterator[pa.Table]:
     """Yield the rows of a table. The state of an account is stored after its last row."""
-    yield columns_of(of).empty_table()
+    money = money_of(table, job.money)
+    yield with_load_id(columns_of(of, money).empty_table())
     state: dict[str, dict[str, str]] = dlt.current.resource_state().setdefault("done", {})
     result = job.result or SyncResult()
     with sessions, ExitStack() as stack:
         enter, portal = stack.enter_context, sessions.portal
         streams = result.streams[table] = _streams(job, sessions, of, state)
         ahead = {name: enter(portal.wrap_async_context_manager(stream.prefetch())) for name, stream in streams.items()}
-        batches = {name: _batches(stream, name) for name, stream in ahead.items()}
+        batches = {name: _batches(stream, name, money) for name, stream in ahead.items()}
         reading: MergedStreams[str, pa.RecordBatch | None] = merge(batches, buffer=1, on_error="collect")
         merged = enter(portal.wrap_async_context_manager(reading))
         try:
@@ -142,7 +157,7 @@ def _rows(job: SyncJob, sessions: SharedSessions, table: str, of: type[CallRecor
                 if batch is None:
                     state[name] = job.state_after(name, state.get(name), streams[name].checkpoint.done)
                 else:
-                    yield rows_of(batch, of)
+                    yield with_load_id(rows_of(batch, of))
                 job.on_progress(result)
         except ExceptionGroup:
             if not job.result:
@@ -163,8 +178,10 @@ def _streams(
     }
 
 
-async def _batches(stream: PrefetchedStream[Any], account: str) -> AsyncIterator[pa.RecordBatch | None]:
+async def _batches(
+    stream: PrefetchedStream[Any], account: str, money: pa.DataType
+) -> AsyncIterator[pa.RecordBatch | None]:
     """Yield the batches of a stream, and None after the last one."""
-    async for batch in record_batches(stream, account=account):
+    async for batch in record_batches(stream, account=account, money=money):
         yield batch
     yield None

@@ -630,3 +630,33 @@ def test_a_quiet_export_prints_nothing(sandbox: Sandbox, tmp_path: Path, capsys:
         assert 0 == run(["export", *PAST, "-o", str(tmp_path / "calls.csv"), "--resume", "--quiet"])
     assert ("", "") == capsys.readouterr()
     assert sandbox.ids() == set(ids_of(tmp_path / "calls.csv"))
+
+
+def test_money_chooses_the_type_of_amounts(
+    sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An amount that does not fit is an error that names the option, and no file; with it, the amount is exact."""
+    output = tmp_path / "calls.parquet"
+    sandbox.insert({"voiceId": "odd", "cost": "0.123456789", "submitTime": (END - timedelta(minutes=5)).isoformat()})
+    assert 1 == run(["export", *PAST, "-o", str(output)])
+    named = "column cost (decimal128(18, 8)), record odd: choose a wider type with --money 38,18"
+    assert named in capsys.readouterr().err
+    assert not output.exists()
+    assert 0 == run(["export", *PAST, "-o", str(output), "--money", "38,18"])
+    rows = parquet.read_table(output).to_pylist()
+    assert "0.123456789000000000" in {str(row["cost"]) for row in rows}
+
+
+@pytest.mark.parametrize("money", ["38", "39,1", "8,18", "0,0", "a,b", "38,-1", "٣,١"])
+def test_wrong_money_is_refused(
+    sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str], money: str
+) -> None:
+    """Digits that no decimal type has, and a format of text, exit with 2 before anything is requested."""
+    sandbox.reset_requests()
+    assert 2 == run(["export", "1d", "-o", str(tmp_path / "calls.parquet"), "--money", money])
+    assert f"--money must be digits,decimals such as 38,18, with at most 38 digits, not {money!r}" in (
+        capsys.readouterr().err
+    )
+    assert 2 == run(["export", "1d", "-o", str(tmp_path / "calls.csv"), "--money", "38,18"])
+    assert "--money is an option of the formats parquet and arrow, not of csv" in capsys.readouterr().err
+    assert ([], []) == (sandbox.requests, list(tmp_path.iterdir()))

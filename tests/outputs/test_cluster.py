@@ -173,7 +173,7 @@ def test_the_schema_costs_no_request(sandbox: Sandbox, of: type[CallRecord]) -> 
 
     assert [] == sandbox.requests
     assert schema(of, account=True).names == list(planned)
-    assert pd.ArrowDtype(pa.decimal128(38, 18)) == planned["cost"]
+    assert pd.ArrowDtype(pa.decimal128(18, 8)) == planned["cost"]
     assert pd.ArrowDtype(pa.string()) == planned["account"]
     assert pd.ArrowDtype(pa.timestamp("us", tz="UTC")) == planned["submit_time"]
     assert (True, planned) == (len(frame) > 0, frame.compute().dtypes.to_dict())

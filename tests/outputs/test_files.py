@@ -24,8 +24,9 @@ import pytest
 from pyarrow import ipc, parquet
 
 from itnio_voice import Credentials, ItnioError, SipRecord, VoiceRecord, VoiceSession, Window
+from itnio_voice.outputs._columnar import column_chunk
 from itnio_voice.outputs._journal import Journal
-from itnio_voice.outputs.arrow import schema
+from itnio_voice.outputs.arrow import MONEY, schema
 from itnio_voice.outputs.files import FORMATS, digest_of, export
 from itnio_voice.sandbox import Behaviour, Fault, Sandbox
 
@@ -109,7 +110,7 @@ async def test_readers_agree_on_types_and_sums(itnio_sandbox: Sandbox, tmp_path:
     assert schema() == ipc.open_file(str(paths[".arrow"])).schema
     for frame in (pl.read_parquet(paths[".parquet"]), pl.read_ipc(paths[".arrow"])):
         assert cost == frame["cost"].sum()
-        assert pl.Decimal(38, 18) == frame.schema["cost"]
+        assert pl.Decimal(18, 8) == frame.schema["cost"]
         assert pl.Datetime("us", "UTC") == frame.schema["submit_time"]
         assert pl.Categorical == frame.schema["code"]
     query = "SELECT sum(cost), typeof(any_value(submit_time)) FROM read_parquet(?)"
@@ -356,3 +357,41 @@ async def test_a_killed_export_can_be_resumed(tmp_path: Path, suffix: str) -> No
         assert ids == amounts(READ[suffix](output)).keys()
         assert finished == output.stat().st_mtime_ns
         assert requests == len(sandbox.requests)
+
+
+WIDE = pa.decimal128(38, 18)
+
+
+async def test_an_export_continues_with_the_type_it_was_begun_with(itnio_sandbox: Sandbox, tmp_path: Path) -> None:
+    """Records that were read as `decimal128(38, 18)`, as earlier versions did, are continued in that type."""
+    output = tmp_path / "calls.parquet"
+    async with session_on(itnio_sandbox) as session:
+        with Journal(tmp_path / "state") as journal:
+            windows = session.records(LONG_AGO, END).windows()
+            batch = await anext(windows)
+            chunk = column_chunk(batch.records, VoiceRecord, None, WIDE)
+            journal.add("any", chunk, batch.checkpoint, len(batch.records))
+        with Journal(tmp_path / "state") as journal:
+            stream = session.records(LONG_AGO, END, resume=journal.checkpoint("any"))
+            before = len(itnio_sandbox.requests)
+            refused = r"money cannot be decimal128\(18, 8\): .* begun with decimal128\(38, 18\)"
+            with pytest.raises(ValueError, match=refused):
+                await export({"any": stream}, output, journal, money=MONEY)
+            assert before == len(itnio_sandbox.requests)
+            await export({"any": stream}, output, journal)
+
+    assert {WIDE} == {field.type for field in parquet.read_schema(output) if pa.types.is_decimal(field.type)}
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+async def test_money_is_the_type_of_amounts(itnio_sandbox: Sandbox, tmp_path: Path, suffix: str) -> None:
+    """A file has amounts of the chosen type, with equal values; a type that could round is refused."""
+    output = tmp_path / f"calls{suffix}"
+    async with session_on(itnio_sandbox) as session:
+        with Journal() as journal:
+            await export({"any": session.records(LONG_AGO)}, output, journal, money=WIDE)
+        assert await expected(session) == amounts(READ[suffix](output))
+        with Journal() as journal, pytest.raises(ValueError, match="money must be a decimal type"):
+            await export({"any": session.records(LONG_AGO)}, output, journal, money=pa.float64())
+        with Journal() as journal, pytest.raises(ValueError, match="not of csv, which has all digits"):
+            await export({"any": session.records(LONG_AGO)}, tmp_path / "calls.csv", journal, money=WIDE)

@@ -5,10 +5,15 @@ import io
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import json as arrow_json
+from pyarrow import parquet
 
 from itnio_voice import SipRecord, VoiceRecord
 from itnio_voice.outputs.text import csv_header, csv_lines, json_lines
@@ -18,10 +23,12 @@ from .test_arrow import records
 
 @given(st.lists(records(VoiceRecord), max_size=3))
 def test_a_record_is_one_line_of_json(made: list[VoiceRecord]) -> None:
-    """A line of JSON is `to_dict()`; each record is one line."""
+    """A line of JSON is `to_dict()`, with null for an empty `extra`; each record is one line."""
     lines = json_lines(made).decode().split("\n")
 
-    assert [record.to_dict() for record in made] == [json.loads(line) for line in lines[:-1]]
+    assert [record.to_dict() | {"extra": record.extra or None} for record in made] == [
+        json.loads(line) for line in lines[:-1]
+    ]
     assert "" == lines[-1]
 
 
@@ -43,9 +50,36 @@ def test_unpaired_surrogates_are_escaped() -> None:
     """An unpaired surrogate is escaped as in JSON, and reads back equal."""
     record = VoiceRecord(callee="a\ud800", cost=Decimal("0.10"))
 
-    assert record.to_dict() == json.loads(json_lines([record]))
+    assert record.to_dict() | {"extra": None} == json.loads(json_lines([record]))
     assert b"a\\ud800" in csv_lines([record])
     assert ["eu", "a\ud800"] == list(json.loads(json_lines([record], account="eu")).values())[:3:2]
+
+
+def test_unknown_numbers_keep_type_and_digits() -> None:
+    """A number of an unknown field is a JSON number with the server's digits, at any depth; text stays text."""
+    extra = {
+        "n": Decimal("0.10000000000000000001"),
+        "list": [1, Decimal("2.50"), {"t": "3", "huge": Decimal("1E+99999")}],
+    }
+    record = VoiceRecord(extra=extra)
+    written = b'{"n":0.10000000000000000001,"list":[1,2.50,{"t":"3","huge":1E+99999}]}'
+
+    assert b'"extra":' + written + b"}\n" in json_lines([record]).replace(b',"base_cost"', b'}\n"base_cost"')
+    assert extra == json.loads(next(csv.reader([csv_lines([record]).decode()]))[20], parse_float=Decimal)
+
+
+@pytest.mark.parametrize("extra", [{}, {"n": Decimal("1.5")}])
+def test_json_lines_convert_to_parquet(tmp_path: Path, extra: dict[str, Any]) -> None:
+    """pyarrow and polars convert JSON lines to Parquet, also if no record has unknown fields."""
+    path = tmp_path / "calls.jsonl"
+    path.write_bytes(json_lines([VoiceRecord(voice_id="1", extra=extra), VoiceRecord(voice_id="2")]))
+    parquet.write_table(arrow_json.read_json(path), tmp_path / "arrow.parquet")
+    pl.read_ndjson(path).write_parquet(tmp_path / "polars.parquet")
+
+    for name in ("arrow", "polars"):
+        rows = parquet.read_table(tmp_path / f"{name}.parquet").to_pylist()
+        assert [{"n": 1.5} if extra else None, None] == [row["extra"] for row in rows]
+        assert ["1", "2"] == [row["voice_id"] for row in rows]
 
 
 @pytest.mark.parametrize(

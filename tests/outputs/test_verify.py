@@ -51,6 +51,8 @@ START = END - 30 * DAY
 ACCOUNT = {"eu": Account("eu", Credentials("eu-key", "eu-secret-of-the-test"), "http://127.0.0.1:9/voice")}
 TABLES = ("voice_records", "sip_records")
 TABLE = "calls.itnio_voice.voice_records"
+PLAIN = "SELECT * EXCLUDE (_dlt_load_id) FROM"
+"""A repair is a load of its own."""
 HOSTILE = [
     "'); DROP TABLE voice_records; --",
     "\x1b[2J\x1b]0;title\x07",
@@ -242,7 +244,7 @@ async def test_random_differences_are_found_exactly(seed: int, ends: str, databa
     gone, altered, twins = names[: chance.randrange(20)], names[20 : 20 + chance.randrange(20)], names[40:50]
     change(database, f"DELETE FROM {TABLE} WHERE voice_id IN (SELECT unnest($1))", gone)
     updates = [
-        "cost = cost + 1e-18::DECIMAL(38, 18)",
+        "cost = cost + 1e-8::DECIMAL(18, 8)",
         "submit_time = submit_time + INTERVAL 5 DAY",
         "submit_time = NULL",
         "extra = '{\"newField\": 8}'",
@@ -584,7 +586,7 @@ async def test_a_cancelled_verification_leaves_the_database_free(database: Path,
 
 async def test_a_repair_merges_what_is_missing_and_changed(database: Path, api: Api) -> None:
     """The rows then agree, extra rows stay, and how far `sync` has read stays as it is."""
-    before = stored(database, f"FROM {TABLE} ORDER BY voice_id")
+    before = stored(database, f"{PLAIN} {TABLE} ORDER BY voice_id")
     coverage = stored(database, "SELECT max(version) FROM calls.itnio_voice._dlt_pipeline_state")
     change(database, f"DELETE FROM {TABLE} WHERE voice_id IN ('v1', 'v2')")
     change(database, f"UPDATE {TABLE} SET cost = 7 WHERE voice_id = 'v3'")
@@ -593,7 +595,7 @@ async def test_a_repair_merges_what_is_missing_and_changed(database: Path, api: 
     assert (["v1", "v2"], [], ["v3"]) == differing(found)
     assert voice(found).repaired
     assert found.agrees
-    assert before == stored(database, f"FROM {TABLE} ORDER BY voice_id")
+    assert before == stored(database, f"{PLAIN} {TABLE} ORDER BY voice_id")
     assert coverage == stored(database, "SELECT max(version) FROM calls.itnio_voice._dlt_pipeline_state")
     change(database, f"INSERT INTO {TABLE} SELECT * REPLACE ('x' AS voice_id) FROM {TABLE} WHERE voice_id = 'v4'")
     change(database, f"DELETE FROM {TABLE} WHERE voice_id = 'v1'")
@@ -625,7 +627,7 @@ async def test_a_killed_repair_loses_and_doubles_nothing(sandbox: Sandbox, tmp_p
     account = {"default": Account("default", Credentials(sandbox.api_key, sandbox.api_secret), sandbox.base_url)}
     database, chance = tmp_path / "calls.duckdb", random.Random(1)
     assert not sync(account, since=END - 50 * DAY, until=END, database=database).failures
-    before = {table: stored(database, f"FROM itnio_voice.{table} ORDER BY voice_id") for table in TABLES}
+    before = {table: stored(database, f"{PLAIN} itnio_voice.{table} ORDER BY voice_id") for table in TABLES}
     for table in TABLES:
         change(database, f"DELETE FROM calls.itnio_voice.{table} WHERE hash(voice_id) % 3 = 0")
         change(database, f"UPDATE calls.itnio_voice.{table} SET cost = 7 WHERE hash(voice_id) % 5 = 0")
@@ -640,4 +642,4 @@ async def test_a_killed_repair_loses_and_doubles_nothing(sandbox: Sandbox, tmp_p
             assert len(names) == len(set(names)) <= len(rows)
     subprocess.run(command, env=environment, check=True)
 
-    assert before == {table: stored(database, f"FROM itnio_voice.{table} ORDER BY voice_id") for table in TABLES}
+    assert before == {table: stored(database, f"{PLAIN} itnio_voice.{table} ORDER BY voice_id") for table in TABLES}

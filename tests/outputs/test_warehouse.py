@@ -18,11 +18,14 @@ import dlt
 import duckdb
 import httpx
 import psycopg2
+import pyarrow as pa
 import pytest
 
 from itnio_voice import AuthenticationError, Credentials, IPRestrictedError, TimestampExpiredError, VoiceSession
 from itnio_voice._client.accounts import Account
 from itnio_voice._client.session import SessionOptions
+from itnio_voice.outputs import warehouse
+from itnio_voice.outputs.arrow import MONEY
 from itnio_voice.outputs.warehouse import SyncResult, sync, voice_calls
 from itnio_voice.sandbox import Behaviour, Sandbox
 
@@ -97,7 +100,7 @@ def test_every_record_is_stored_once(sandbox: Sandbox, tmp_path: Path) -> None:
         assert expected(sandbox, kind=kind) == names(database, table)
         assert [(cost(sandbox, kind),)] == query(database, f"SELECT sum(cost) FROM itnio_voice.{table}")  # noqa: S608
     types = {row[0]: row[1] for row in query(database, "DESCRIBE itnio_voice.voice_records")}
-    assert "DECIMAL(38,18)" == types["cost"]
+    assert "DECIMAL(18,8)" == types["cost"]
     assert "TIMESTAMP WITH TIME ZONE" == types["submit_time"]
     assert not {"DOUBLE", "FLOAT"} & set(types.values())
 
@@ -478,6 +481,59 @@ def test_an_interrupt_leaves_only_the_database(sandbox: Sandbox, tmp_path: Path)
     assert {"calls.duckdb"} >= {path.name for path in tmp_path.iterdir()}
 
 
+# Money and loads
+
+
+WIDE = pa.decimal128(38, 18)
+
+
+def test_a_table_of_an_earlier_version_keeps_its_type(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table with `DECIMAL(38,18)` and without a load id keeps its type, gets the column, and is exact."""
+    database = tmp_path / "calls.duckdb"
+    with monkeypatch.context() as earlier:
+        earlier.setattr(warehouse, "with_load_id", lambda rows: rows)
+        sync(accounts(sandbox), since=SINCE, database=database, money=WIDE)
+    sandbox.insert(RECENT | {"voiceId": "exact", "cost": "0.123456789012345678"})
+    sandbox.reset_requests()
+    with pytest.raises(ValueError, match=r"^money cannot be decimal128\(18, 8\): the table \w+ was created with"):
+        sync(accounts(sandbox), since=SINCE, database=database, money=MONEY)
+    assert [] == sandbox.requests
+    synced = sync(accounts(sandbox), since=SINCE, database=database)
+
+    assert [] == synced.failures
+    assert expected(sandbox) == names(database)
+    assert [(Decimal("0.123456789012345678"), "DECIMAL(38,18)")] == query(
+        database, "SELECT cost, typeof(cost) FROM itnio_voice.voice_records WHERE voice_id = 'exact'"
+    )
+    loads = query(database, "SELECT count(*), count(_dlt_load_id) FROM itnio_voice.voice_records")
+    assert loads[0][0] > loads[0][1] > 0
+
+
+def test_an_amount_that_does_not_fit_fails_its_account(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An amount with too many decimals is never rounded: its account fails with record, field and option."""
+    database = tmp_path / "calls.duckdb"
+    sandbox.insert(RECENT | {"voiceId": "odd", "cost": "0.123456789"}, account="eu-key")
+    synced = sync(accounts(sandbox), since=SINCE, database=database)
+
+    assert ["eu"] == list(synced.failed)
+    assert "column cost (decimal128(18, 8)), record odd: choose a wider type with money=" in str(synced.failures[0])
+    assert expected(sandbox, "us") == names(database)
+
+
+def test_each_row_has_its_load(sandbox: Sandbox, tmp_path: Path) -> None:
+    """`_dlt_load_id` of each row is a completed load, as models of dbt that read new rows need."""
+    database = tmp_path / "calls.duckdb"
+    for _ in range(2):
+        sync(accounts(sandbox), since=SINCE, database=database)
+        sandbox.insert(RECENT)
+
+    rows = "SELECT count(*), count(load_id) FROM itnio_voice.voice_records LEFT JOIN"
+    ((written, loaded),) = query(database, f"{rows} itnio_voice._dlt_loads ON _dlt_load_id = load_id AND status = 0")
+    assert written == loaded > 800
+
+
 # PostgreSQL
 
 
@@ -489,7 +545,7 @@ def test_postgres_has_the_same_rows(sandbox: Sandbox, monkeypatch: pytest.Monkey
     with postgres() as address:
         monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", address)
         for _ in range(2):
-            sync(accounts(sandbox), since=SINCE, destination="postgres")
+            sync(accounts(sandbox), since=SINCE, destination="postgres", money=pa.decimal128(38, 18))
         connection = psycopg2.connect(address)
         with connection, connection.cursor() as cursor:
             cursor.execute(

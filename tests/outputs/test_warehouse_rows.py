@@ -1,12 +1,13 @@
 """The rows of a warehouse: keys, and text that every database stores."""
 
 import json
+from decimal import Decimal
 from typing import Any
 
 from itnio_voice import VoiceRecord
 from itnio_voice._wire.structuring import structure_record
 from itnio_voice.outputs._warehouse.rows import columns_of, rows_of
-from itnio_voice.outputs.arrow import record_batch
+from itnio_voice.outputs.arrow import MONEY, WIDEST_MONEY, record_batch
 
 
 def rows(*records: dict[str, Any]) -> list[dict[str, Any]]:
@@ -53,3 +54,13 @@ def test_a_record_without_an_id_has_one_derived_from_its_values() -> None:
 
     assert first["voice_id"] == again["voice_id"] != other["voice_id"]
     assert first["voice_id"].startswith("none-")
+
+
+def test_the_id_of_a_record_without_one_depends_on_no_option() -> None:
+    """The digest is the same with each type of money, so a later run finds the row of an earlier one."""
+    record = structure_record({"cost": "0.05", "new": Decimal("1.5"), "newer": {"a": [1]}}, VoiceRecord)
+    batches = [record_batch([record], account="eu", money=money) for money in (MONEY, WIDEST_MONEY)]
+
+    assert {"none-c26f24bdb8ccb3f6ccd43920ebaaddb4"} == {
+        row["voice_id"] for batch in batches for row in rows_of(batch, VoiceRecord).to_pylist()
+    }

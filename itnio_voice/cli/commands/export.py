@@ -16,7 +16,7 @@ from ..._files.atomic_file import check_place
 from ...outputs._journal import Journal
 from ...outputs.files import Writable, digest_of, export, format_of
 from ..messages import UsageError, collected
-from ..options import NOW, Range, ReadingOptions, has_user_names, usage
+from ..options import NOW, Range, ReadingOptions, decimal_type, has_user_names, usage
 from ..progress import Bar, print_skipped, print_unread
 from ..terminal import print_error
 
@@ -34,6 +34,7 @@ class Target:
     form: str | None = None
     csv_safe: bool = False
     resume: bool = False
+    money: str | None = None
 
     @property
     def is_file(self) -> bool:
@@ -59,7 +60,8 @@ class Target:
             message = "--resume needs a file: what went to standard output cannot be continued"
             raise UsageError(message)
         with usage():
-            form = format_of(self.output, self.form, csv_safe=self.csv_safe)
+            form = format_of(self.output, self.form, csv_safe=self.csv_safe, money=self.money)
+        decimal_type(self.money)
         if self.is_file:
             check_place(self.output)
         elif sys.stdout.isatty() and not form.is_text:
@@ -128,6 +130,7 @@ async def _export(
                 form=target.form,
                 account=has_user_names(accounts),
                 csv_safe=target.csv_safe,
+                money=decimal_type(target.money),
                 window=typed.window,
                 on_error=reading.on_error,
                 on_progress=bar.show,
@@ -145,7 +148,8 @@ def _identity(
     """Return the values that must be the same for a state to be continued.
 
     The range is compared as it is typed: the first run resolves `30d`. Accounts count by a digest of their
-    key, and fields because another version of this package may have others.
+    key, and fields because another version of this package may have others. Money is compared as it is typed:
+    without it, an export keeps the type in which its first run, also of an earlier version, read the records.
     """
     return {
         "start": start,
@@ -158,6 +162,7 @@ def _identity(
         },
         "format": target.form or target.output.suffix.lower().removeprefix("."),
         "csv_safe": target.csv_safe,
+        "money": target.money,
         "fields": ", ".join(field.name for field in attrs.fields(reading.of)),
     }
 

@@ -9,14 +9,23 @@ from pathlib import Path
 from ..._model.windows import SECOND, whole_seconds
 from ...outputs.warehouse import SyncResult, sync
 from ..messages import message_of
-from ..options import RequestOptions, duration, has_user_names, moment, usage, zone_of
+from ..options import RequestOptions, decimal_type, duration, has_user_names, moment, usage, zone_of
 from ..progress import Bar, print_skipped, print_unread
 from ..terminal import print_error
 
 __all__ = ["private_files", "run"]
 
 
-def run(*, since: str, destination: str, database: Path, dataset: str, lookback: str, requests: RequestOptions) -> bool:
+def run(
+    *,
+    since: str,
+    destination: str,
+    database: Path,
+    dataset: str,
+    lookback: str,
+    money: str | None,
+    requests: RequestOptions,
+) -> bool:
     """Bring a destination up to date, and return whether all accounts could be read."""
     accounts = requests.found()
     now = datetime.now(UTC)
@@ -38,6 +47,7 @@ def run(*, since: str, destination: str, database: Path, dataset: str, lookback:
                 destination=destination,
                 database=database,
                 dataset=dataset,
+                money=decimal_type(money),
                 expired=requests.expired,
                 on_progress=show,
                 **requests.options,

@@ -9,7 +9,7 @@ import attrs
 import pyarrow as pa
 
 from ..._wire.scalars import amount, brief, integer, text, timestamp
-from ..arrow import MONEY, to_scale
+from ..arrow import WIDEST_MONEY, to_scale
 
 __all__ = ["AMOUNT", "SECONDS", "TEXT", "TIME", "AdvisedError", "Column", "Columns", "check_names", "check_types"]
 
@@ -41,11 +41,14 @@ def _column(sql: str, arrow: pa.DataType, accepted: str, read: Callable[[Any], A
     return Column(sql, arrow, re.compile(rf'{accepted}|"NULL"'), read)
 
 
+_scaled = to_scale(WIDEST_MONEY)
+
+
 def _exact_amount(value: Any) -> Decimal | None:
     """Return an amount with 18 decimals."""
     exact = amount(value)
     try:
-        return None if exact is None else to_scale(exact)
+        return None if exact is None else _scaled(exact)
     except ArithmeticError:
         message = "an amount of at most 20 digits before the point and 18 decimals is expected"
         raise ValueError(message) from None
@@ -54,7 +57,7 @@ def _exact_amount(value: Any) -> Decimal | None:
 TEXT = _column("VARCHAR", pa.string(), r"VARCHAR|ENUM\(.*\)", text)
 TIME = _column("TIMESTAMPTZ", pa.timestamp("us", "UTC"), "TIMESTAMP WITH TIME ZONE", timestamp)
 SECONDS = _column("BIGINT", pa.int64(), "U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?", integer)
-AMOUNT = _column("DECIMAL(38,18)", MONEY, r"DECIMAL\(\d+,(\d|1[0-8])\)", _exact_amount)
+AMOUNT = _column("DECIMAL(38,18)", WIDEST_MONEY, r"DECIMAL\(\d+,(\d|1[0-8])\)", _exact_amount)
 
 
 def check_names(names: Iterable[str], columns: Columns) -> Columns:

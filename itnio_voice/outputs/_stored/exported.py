@@ -10,6 +10,7 @@ import pyarrow as pa
 from pyarrow import csv, ipc, parquet
 
 from ..._wire.scalars import brief
+from ..._wire.scalars import number as exact_number
 from ..arrow import ROWS
 from .columns import Column, Columns
 
@@ -82,7 +83,7 @@ def _objects(file: BufferedReader) -> Iterator[Mapping[str, Any]]:
         if not line:
             return
         try:
-            row = json.loads(line) if len(line) < LONGEST_LINE else None
+            row = json.loads(line, parse_float=exact_number) if len(line) < LONGEST_LINE else None
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):

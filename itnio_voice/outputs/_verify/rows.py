@@ -9,9 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..._model.records import CallRecord, SipRecord, VoiceRecord
+from ..._wire.scalars import number
 from .._stored.columns import AMOUNT, SECONDS, TEXT, TIME, Column, Columns, check_names
 from .._warehouse.rows import columns_of, rows_of
-from ..arrow import record_batch
+from ..arrow import WIDEST_MONEY, record_batch
+from ..text import json_text
 
 __all__ = ["Row", "content_of", "exported_columns", "fetched_rows", "kind_of", "plain_rows", "sql_columns"]
 
@@ -24,8 +26,8 @@ _GUARDED = r"^'([\s\p{Z}]*[=+\-@＝＋－＠]|[\t\r\n])"
 
 def _json_text(value: Any) -> str | None:
     """Return `extra` as the JSON text of an Arrow column; a CSV file has it as text, a JSON file as an object."""
-    extra = json.loads(value) if isinstance(value, str) and value else value
-    return json.dumps(extra, ensure_ascii=False) if extra else None
+    extra = json.loads(value, parse_float=number) if isinstance(value, str) and value else value
+    return json_text(extra) if extra else None
 
 
 _EXTRA = attrs.evolve(TEXT, read=_json_text)
@@ -33,7 +35,9 @@ _EXTRA = attrs.evolve(TEXT, read=_json_text)
 
 def sql_columns(of: type[CallRecord]) -> Columns:
     """Return the columns of a kind of record in a warehouse."""
-    return {field.name: _EXTRA if field.name == "extra" else _BY_TYPE[field.type] for field in columns_of(of)}
+    return {
+        field.name: _EXTRA if field.name == "extra" else _BY_TYPE[field.type] for field in columns_of(of, WIDEST_MONEY)
+    }
 
 
 def kind_of(names: Iterable[str]) -> type[CallRecord]:
@@ -57,7 +61,7 @@ def plain_rows(table: pa.Table, of: type[CallRecord], *, is_csv: bool) -> pa.Tab
 
     A CSV file may have apostrophes before formulas (`csv_safe`). They are removed if `is_csv`.
     """
-    columns = columns_of(of)
+    columns = columns_of(of, WIDEST_MONEY)
     nullable = pa.schema([field.with_nullable(True) for field in columns])  # noqa: FBT003 -- pyarrow's argument
     table = table.select(columns.names).cast(nullable)
     for place, field in enumerate(nullable):
@@ -73,7 +77,7 @@ def fetched_rows(records: Sequence[CallRecord], of: type[CallRecord], account: s
     Raises:
         DecodeError: for a value that a warehouse cannot hold.
     """
-    batch = record_batch(records, of, account=account)
+    batch = record_batch(records, of, account=account, money=WIDEST_MONEY)
     return plain_rows(pa.Table.from_batches([batch]), of, is_csv=is_csv).to_pylist()
 
 
@@ -83,7 +87,8 @@ def content_of(row: Row) -> Hashable:
 
 
 def _comparable(extra: str | None) -> str | None:
+    # Numbers with a point are compared as their text, as which earlier versions stored them.
     try:
-        return json.dumps(json.loads(extra), sort_keys=True) if extra else None
+        return json.dumps(json.loads(extra, parse_float=str), sort_keys=True) if extra else None
     except (ValueError, RecursionError):
         return extra

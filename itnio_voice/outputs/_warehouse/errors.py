@@ -12,6 +12,8 @@ from dlt.common.configuration.exceptions import ConfigurationException
 from dlt.common.configuration.specs.base_configuration import is_secret_hint
 from dlt.common.destination.exceptions import InvalidDestinationReference, UnknownDestinationModule
 
+from .extraction import MoneyError
+
 __all__ = ["Redactor", "failure_of"]
 
 _HIDDEN = "***"
@@ -65,6 +67,8 @@ def failure_of(error: BaseException, destination: str, redact: Redactor) -> Base
         return interrupt
     name = redact(destination)
     for each in chain:
+        if isinstance(each, MoneyError):
+            return ValueError(str(each))
         if isinstance(each, UnknownDestinationModule | InvalidDestinationReference):
             return ValueError(f"dlt has no destination {name!r}: choose one such as duckdb, postgres or filesystem")
         if isinstance(each, ImportError):

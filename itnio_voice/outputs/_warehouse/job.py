@@ -38,7 +38,10 @@ class SyncResult:
 
 @attrs.frozen(kw_only=True)
 class SyncJob:
-    """The arguments of a run; `on_progress` is called after each batch of rows."""
+    """The arguments of a run; `on_progress` is called after each batch of rows.
+
+    `money` is the Arrow type of amounts that the user chose, or None.
+    """
 
     accounts: Mapping[str, Account]
     since: datetime
@@ -47,6 +50,7 @@ class SyncJob:
     expired: Literal["raise", "skip"] = "raise"
     on_progress: Callable[[SyncResult], None] = lambda _: None
     result: SyncResult | None = None
+    money: Any = None
 
     def start(self, name: str, state: Mapping[str, str] | None) -> datetime:
         """Return where to start reading an account, given the state that the last run stored."""

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -9,7 +11,9 @@ import pyarrow.compute as pc
 
 from ..._client.checkpoint import fingerprint
 from ..._model.records import CallRecord, SipRecord, VoiceRecord
-from ..arrow import schema
+from ..._wire.scalars import number
+from ..arrow import MONEY, WIDEST_MONEY, money_in, schema, to_scale
+from ..text import json_text
 
 __all__ = ["KEY", "TABLES", "columns_of", "rows_of"]
 
@@ -22,17 +26,19 @@ _NUL = "\0"
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _ESCAPED_NUL = r"\u0000"
 
+_scaled = to_scale(WIDEST_MONEY)
 
-def columns_of(of: type[CallRecord]) -> pa.Schema:
+
+def columns_of(of: type[CallRecord], money: pa.DataType = MONEY) -> pa.Schema:
     """Return the columns of a kind of record: those of Arrow, without dictionaries, and the key never null."""
-    columns = schema(of, account=True)
+    columns = schema(of, account=True, money=money)
     plain = [field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field for field in columns]
     return pa.schema([field.with_nullable(field.name not in KEY) for field in plain])
 
 
 def rows_of(batch: pa.RecordBatch, of: type[CallRecord]) -> pa.Table:
     """Return the rows of a batch."""
-    columns = columns_of(of)
+    columns = columns_of(of, money_in(batch.schema))
     rows = _with_ids(pa.Table.from_batches([batch]))
     rows = rows.cast(columns)
     return pa.table([_storable(rows[field.name], field) for field in columns], schema=columns)
@@ -54,9 +60,20 @@ def _with_ids(rows: pa.Table) -> pa.Table:
 def _id_of(row: dict[str, Any]) -> str:
     name: str | None = row["voice_id"]
     if not name:
-        return f"none-{fingerprint(row)}"
+        return f"none-{fingerprint({field: _digested(field, value) for field, value in row.items()})}"
     # Two ids that differ in a NUL must not become one.
     return f"{name.replace(_NUL, _REPLACEMENT)}-{fingerprint(name)}" if _NUL in name else name
+
+
+def _digested(name: str, value: Any) -> Any:
+    """Return a value as earlier versions stored it: its digest depends neither on `money` nor on the version."""
+    if name == "extra" and value:
+        return json.dumps(json.loads(value, parse_float=str), ensure_ascii=False)
+    if not isinstance(value, Decimal):
+        return value
+    with suppress(ArithmeticError):  # it has more digits than earlier versions stored
+        return _scaled(value)
+    return value
 
 
 def _storable(column: "pa.ChunkedArray[Any]", field: "pa.Field[Any]") -> "pa.ChunkedArray[Any]":
@@ -64,7 +81,7 @@ def _storable(column: "pa.ChunkedArray[Any]", field: "pa.Field[Any]") -> "pa.Chu
     if not pa.types.is_string(column.type):
         return column
     if field.name == "extra" and pc.any(pc.match_substring(column, _ESCAPED_NUL)).as_py():
-        texts = [text and json.dumps(_without_nul(json.loads(text)), ensure_ascii=False) for text in column.to_pylist()]
+        texts = [text and json_text(_without_nul(json.loads(text, parse_float=number))) for text in column.to_pylist()]
         return pa.chunked_array([texts], pa.string())
     return pc.replace_substring(column, _NUL, _REPLACEMENT)
 
