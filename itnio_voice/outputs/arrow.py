@@ -5,16 +5,23 @@ that does not fit exactly is an error. Times are microseconds in UTC, text that 
 `extra` is JSON text.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation
-from typing import Any, Generic
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Generic, Unpack, cast
 
+import anyio
 import attrs
+from anyio.from_thread import start_blocking_portal
 
+from .._client.accounts import Account, find_accounts, open_sessions
+from .._client.merging import merge
+from .._client.session import SessionOptions
 from .._client.stream import PrefetchedStream, RecordStream
 from .._extras import needs
-from .._model.errors import DecodeError
+from .._model.errors import DecodeError, IncompleteWindowError
 from .._model.records import CallRecord, R, VoiceRecord
 from .._wire.endpoints import endpoint_of
 from .text import json_text
@@ -22,7 +29,11 @@ from .text import json_text
 with needs("arrow"):
     import pyarrow as pa
 
-__all__ = ["record_batch", "record_batches", "schema", "to_table"]
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+__all__ = ["read_table", "record_batch", "record_batches", "schema", "to_pandas", "to_polars", "to_table"]
 
 ROWS = 50_000
 """Rows of a record batch, by default."""
@@ -146,6 +157,99 @@ async def to_table(stream: RecordStream[R], *, money: pa.DataType = MONEY) -> pa
         with stream._delivery.hold():  # noqa: SLF001 -- another way to read a stream
             batches = [batch async for batch in reading]
             return pa.Table.from_batches(batches, schema=columns).unify_dictionaries()
+
+
+def read_table(
+    start: datetime,
+    end: datetime | None = None,
+    *,
+    accounts: Iterable[str] | Mapping[str, Account] = (),
+    of: type[CallRecord] = VoiceRecord,
+    where: Mapping[str, str] | None = None,
+    money: pa.DataType = MONEY,
+    **options: Unpack[SessionOptions],
+) -> pa.Table:
+    """Return the records of accounts from `start` to `end` as one table: a blocking call, for scripts and schedulers.
+
+    `accounts` are names that `find_accounts` finds, or its result; without names, all accounts that it finds. They are
+    read at the same time, in an event loop of their own. The column `account` comes first, and the rows of an account
+    are adjacent. `start`, `end`, `of` and `where` are as in `VoiceSession.records`, `money` as in `record_batch`, and
+    `options` those of `VoiceSession`.
+
+    Raises:
+        RuntimeError: in an event loop, which it would block.
+        ValueError: for a wrong argument or account, before anything is requested.
+        OSError: if the file of accounts cannot be read.
+        IncompleteWindowError: if `end` is not over yet on a server's clock.
+        ItnioError: if an account cannot be read, with its name in a note, and as `record_batch` does.
+    """
+    with suppress(anyio.NoEventLoopError):
+        anyio.get_cancelled_exc_class()
+        message = (
+            "read_table() would block the event loop that runs here: "
+            "use `await to_table(session.records(start, end))`, or call it in a thread: `await anyio.to_thread.run_sync(read_table, start, end)`"
+        )
+        raise RuntimeError(message)
+    if isinstance(accounts, str):
+        message = f"accounts are names such as [{accounts!r:.80}], not a text"
+        raise ValueError(message)  # noqa: TRY004 -- a wrong argument like any other
+    found = accounts if isinstance(accounts, Mapping) else find_accounts(accounts)
+    columns = schema(of, account=True, money=money)
+    for account in found.values():
+        account.session(**options).records(start, end, of=of, where=where)  # checks the arguments, sends nothing
+
+    async def read() -> list[pa.RecordBatch]:
+        batches: dict[str, list[pa.RecordBatch]] = {name: [] for name in found}
+        async with open_sessions(found, **options) as sessions, AsyncExitStack() as stack:
+            streams = {name: each.records(start, end, of=of, where=where) for name, each in sessions.items()}
+            ahead = {name: await stack.enter_async_context(each.prefetch()) for name, each in streams.items()}
+            reading = {name: record_batches(each, account=name, money=money) for name, each in ahead.items()}
+            async with merge(reading, buffer=1) as merged:
+                async for name, batch in merged:
+                    batches[name].append(batch)
+        for name, stream in streams.items():
+            if end is not None and stream.unread:
+                message = f"account {name}: {stream.unread[0]} is not over on the server's clock: end the range earlier"
+                raise IncompleteWindowError(message, window=stream.unread[0], received=sum(map(len, batches[name])))
+        return list(chain.from_iterable(batches.values()))
+
+    with start_blocking_portal() as portal:
+        return pa.Table.from_batches(portal.call(read), columns).unify_dictionaries()
+
+
+def to_pandas(
+    records: Iterable[R], of: type[R] | None = None, *, account: str | None = None, money: pa.DataType = MONEY
+) -> "pd.DataFrame":
+    """Return records as a pandas DataFrame with Arrow dtypes, in which money is exact. pandas must be installed.
+
+    `of` is their kind, by default that of the first record; the rest is as in `record_batch`.
+    """
+    return _batch_of(records, of, account, money).to_pandas(types_mapper=pandas_dtype)
+
+
+def to_polars(
+    records: Iterable[R], of: type[R] | None = None, *, account: str | None = None, money: pa.DataType = MONEY
+) -> "pl.DataFrame":
+    """Return records as a polars DataFrame, in which money is exact. polars must be installed.
+
+    `of` is their kind, by default that of the first record; the rest is as in `record_batch`.
+    """
+    import polars as pl  # noqa: PLC0415 -- optional
+
+    return cast("pl.DataFrame", pl.from_arrow(_batch_of(records, of, account, money)))
+
+
+def pandas_dtype(column: pa.DataType) -> Any:
+    """Return a column's dtype: not a dictionary, which pandas cannot use with `isin` nor read back from Parquet."""
+    import pandas as pd  # noqa: PLC0415 -- optional
+
+    return pd.ArrowDtype(column.value_type if isinstance(column, pa.DictionaryType) else column)
+
+
+def _batch_of(records: Iterable[R], of: type[R] | None, account: str | None, money: pa.DataType) -> pa.RecordBatch:
+    found = list(records)
+    kind: Any = of or (type(found[0]) if found else VoiceRecord)
+    return record_batch(found, kind, account=account, money=money)
 
 
 class _Batches(Generic[R]):

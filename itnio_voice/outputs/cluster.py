@@ -20,7 +20,7 @@ with needs("dask"):
     import pyarrow as pa
     from dask.dataframe.extensions import make_scalar
 
-    from .arrow import MONEY, record_batch, schema
+    from .arrow import MONEY, pandas_dtype, record_batch, schema
 
 __all__ = ["read_records"]
 
@@ -156,9 +156,4 @@ def _read_partition(
 def _frame(batches: list[pa.RecordBatch], of: type[CallRecord], money: pa.DataType) -> pd.DataFrame:
     """Return batches as a DataFrame, whose dtypes are the same without any."""
     columns = schema(of, account=True, money=money)
-    return pa.Table.from_batches(batches, schema=columns).to_pandas(types_mapper=_dtype)
-
-
-def _dtype(column: pa.DataType) -> pd.ArrowDtype:
-    """Return a column's dtype: not a dictionary, which pandas cannot use with `isin` nor read back from Parquet."""
-    return pd.ArrowDtype(column.value_type if isinstance(column, pa.DictionaryType) else column)
+    return pa.Table.from_batches(batches, schema=columns).to_pandas(types_mapper=pandas_dtype)

@@ -1,10 +1,16 @@
 """Records as Arrow: every value is exact in its column, or an error names it."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import attrs
 import duckdb
 import pandas as pd
@@ -15,12 +21,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from itnio_voice import DecodeError, ServerError, SipRecord, VoiceRecord, Window
-from itnio_voice.outputs.arrow import MONEY, record_batch, record_batches, schema, to_table
+from itnio_voice import (
+    AuthenticationError,
+    Credentials,
+    DecodeError,
+    IncompleteWindowError,
+    ServerError,
+    SipRecord,
+    VoiceRecord,
+    Window,
+)
+from itnio_voice._client.accounts import Account
+from itnio_voice.outputs.arrow import (
+    MONEY,
+    read_table,
+    record_batch,
+    record_batches,
+    schema,
+    to_pandas,
+    to_polars,
+    to_table,
+)
 from itnio_voice.sandbox import Behaviour, Sandbox
 
 from ..client.test_stream import END, MANY, START, break_at
-from ..conftest import session_on
+from ..conftest import environment_of, session_on
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=61)
 
@@ -283,3 +308,108 @@ def test_custom_fields_are_columns() -> None:
     assert pa.decimal128(18, 8) == schema(Own).field("bonus").type
     with pytest.raises(ValueError, match=r"Odd.place is list\[str\] \| None, which has no Arrow type here"):
         schema(Odd)
+
+
+# Blocking calls and DataFrames
+
+
+ACCOUNTS = {"eu-key": "eu-secret-of-the-sandbox", "us-key": "us-secret-of-the-sandbox"}
+
+
+def accounts_of(sandbox: Sandbox) -> dict[str, Account]:
+    """Return the accounts of a sandbox by name."""
+    return {
+        key[:2]: Account(key[:2], Credentials(key, secret), sandbox.base_url)
+        for key, secret in sandbox.accounts.items()
+    }
+
+
+def test_a_blocking_call_returns_the_records_of_all_accounts() -> None:
+    """Each record of each account is in the table once, by account, after the account's name."""
+    with Sandbox(records=120, accounts=ACCOUNTS) as sandbox:
+        table = read_table(LONG_AGO, accounts=accounts_of(sandbox))
+        empty = read_table(LONG_AGO, LONG_AGO + timedelta(seconds=1), accounts=accounts_of(sandbox), of=SipRecord)
+
+        names = list(zip(table["account"].to_pylist(), table["voice_id"].to_pylist(), strict=True))
+        assert sorted(names) == sorted((key[:2], name) for key in ACCOUNTS for name in sandbox.ids(account=key))
+    assert ["eu"] * 120 + ["us"] * 120 == [account for account, _ in names]
+    assert schema(account=True) == table.schema
+    assert (schema(SipRecord, account=True), 0) == (empty.schema, empty.num_rows)
+
+
+def test_a_blocking_call_finds_accounts_in_the_environment(
+    itnio_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without names it reads all accounts of the environment; an unknown name is an error."""
+    for name, value in environment_of(itnio_sandbox).items():
+        monkeypatch.setenv(name, value)
+
+    assert 200 == read_table(LONG_AGO).num_rows == read_table(LONG_AGO, accounts=["default"]).num_rows
+    with pytest.raises(ValueError, match="there is no account 'eu'"):
+        read_table(LONG_AGO, accounts=["eu"])
+    with pytest.raises(ValueError, match=r"accounts are names such as \['default'\]"):
+        read_table(LONG_AGO, accounts="default")
+    with pytest.raises(ValueError, match="offset"):
+        read_table(LONG_AGO.replace(tzinfo=None))
+
+
+def test_a_blocking_call_raises_the_error_of_an_account(itnio_sandbox: Sandbox) -> None:
+    """An account that fails ends the call with its error, not a group; a note names the account."""
+    account = Account("eu", Credentials(itnio_sandbox.api_key, "wrong"), itnio_sandbox.base_url)
+    with pytest.raises(AuthenticationError) as caught:
+        read_table(LONG_AGO, accounts={"eu": account})
+
+    assert any("eu" in note for note in caught.value.__notes__)
+
+
+def test_a_range_that_is_not_over_is_an_error(itnio_sandbox: Sandbox) -> None:
+    """A table never ends earlier than the range: an end in the future is an error."""
+    account = Account("eu", Credentials(itnio_sandbox.api_key, itnio_sandbox.api_secret), itnio_sandbox.base_url)
+    with pytest.raises(IncompleteWindowError, match=r"account eu: .* is not over on the server's clock"):
+        read_table(LONG_AGO, datetime.now(UTC) + timedelta(hours=1), accounts={"eu": account})
+
+
+@pytest.mark.anyio
+async def test_a_blocking_call_in_an_event_loop_is_an_error(
+    itnio_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names what to use instead, and both work."""
+    for name, value in environment_of(itnio_sandbox).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RuntimeError, match=r"await to_table\(session.records\(start, end\)\)"):
+        read_table(LONG_AGO)
+
+    assert 200 == (await anyio.to_thread.run_sync(read_table, LONG_AGO)).num_rows
+
+
+def test_an_interrupt_ends_a_blocking_call(itnio_sandbox: Sandbox) -> None:
+    """SIGINT ends the process, with no request in flight and no traceback of another thread."""
+    itnio_sandbox.behaviour = Behaviour(latency=30)
+    imports = "from datetime import *; from itnio_voice.outputs.arrow import read_table; "
+    command = [sys.executable, "-c", imports + "read_table(datetime.now(UTC) - timedelta(1))"]
+    environment = environment_of(itnio_sandbox)
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+        while not itnio_sandbox.requests:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert -signal.SIGINT == process.returncode
+
+
+@pytest.mark.parametrize("of", [VoiceRecord, SipRecord])
+@pytest.mark.anyio
+async def test_records_convert_to_dataframes(itnio_sandbox: Sandbox, of: type[Any]) -> None:
+    """One call makes a DataFrame of pandas or polars, with the columns of the records' kind and exact amounts."""
+    async with session_on(itnio_sandbox) as session:
+        found = await session.records(LONG_AGO, of=of).collect()
+    in_pandas: Any = to_pandas(found)
+    in_polars = to_polars(iter(found), account="eu")
+
+    assert schema(of).names == list(in_pandas.columns)
+    assert ["account", *schema(of).names] == in_polars.columns
+    cost = sum(record.cost or 0 for record in found)
+    assert cost == in_pandas["cost"].sum() == in_polars["cost"].sum()
+    assert pd.ArrowDtype(MONEY) == in_pandas["cost"].dtype
+    assert schema(of).names == list(to_pandas([], of).columns)
