@@ -17,8 +17,10 @@ EXTRAS: Mapping[str, frozenset[str]] = {
     "arrow": frozenset({"pyarrow"}),
     "cli": frozenset({"cyclopts", "rich", "tzdata"}),
     "dask": frozenset({"dask", "pandas", "pyarrow"}),
+    "deltalake": frozenset({"deltalake", "dlt", "duckdb", "pyarrow"}),
     "dlt": frozenset({"dlt", "duckdb", "pyarrow"}),
     "opentelemetry": frozenset({"opentelemetry"}),
+    "postgres": frozenset({"dlt", "duckdb", "psycopg2", "pyarrow"}),
     "report": frozenset({"altair", "duckdb", "rich", "vl_convert"}),
     "sandbox": frozenset({"starlette", "uvicorn"}),
 }

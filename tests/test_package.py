@@ -35,7 +35,7 @@ BESIDE = {
     "Dockerfile",
     ".gitignore",
 }
-LICENCES = {"MIT": "MIT", "BSD": "BSD", "Apache": "Apache", "MPL|Mozilla": "MPL", "PSF": "PSF"}
+LICENCES = {r"\bLGPL": "LGPL", "MIT": "MIT", "BSD": "BSD", "Apache": "Apache", "MPL|Mozilla": "MPL", "PSF": "PSF"}
 """The words by which a kind of licence is recognized."""
 
 

@@ -187,7 +187,8 @@ def read_table(
         anyio.get_cancelled_exc_class()
         message = (
             "read_table() would block the event loop that runs here: "
-            "use `await to_table(session.records(start, end))`, or call it in a thread: `await anyio.to_thread.run_sync(read_table, start, end)`"
+            "use `await to_table(session.records(start, end))`, or call it in a thread: "
+            "`await anyio.to_thread.run_sync(read_table, start, end)`"
         )
         raise RuntimeError(message)
     if isinstance(accounts, str):

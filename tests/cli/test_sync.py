@@ -10,6 +10,7 @@ import duckdb
 import pytest
 from dlt.destinations.impl.duckdb.configuration import DuckDbConnectionPool
 
+from itnio_voice._extras import install_command
 from itnio_voice.cli.app import run
 from itnio_voice.sandbox import Sandbox
 
@@ -153,7 +154,7 @@ def test_a_missing_driver_is_wrong_usage(sandbox: Sandbox, tmp_path: Path) -> No
     command = [sys.executable, "-c", script, "sync", "--since", "7d", "--destination", "postgres"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)  # noqa: S603
 
-    line = "itnio-voice: the driver of postgres is not installed: pip install 'dlt[postgres]'\n"
+    line = f"itnio-voice: the driver of postgres is not installed: {install_command('postgres')}\n"
     assert (2, line, "") == (done.returncode, done.stderr, done.stdout)
     assert [] == sandbox.requests
 

@@ -8,6 +8,7 @@ import pytest
 from dlt.common.exceptions import MissingDependencyException
 from dlt.destinations import postgres
 
+from itnio_voice._extras import install_command
 from itnio_voice.outputs._warehouse.errors import Redactor, failure_of
 
 
@@ -89,18 +90,19 @@ def test_an_error_names_the_table(attributes: dict[str, Any], text: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("error", "command"),
+    ("name", "error", "command"),
     [
-        (ModuleNotFoundError("No module named 'psycopg2'", name="psycopg2"), "pip install 'dlt[postgres]'"),
-        (MissingDependencyException("x", ["dlt[mssql]", "pyodbc"]), "pip install 'dlt[mssql]' 'pyodbc'"),
+        ("postgres", ModuleNotFoundError("No module named 'psycopg2'", name="psycopg2"), install_command("postgres")),
+        ("mssql", ModuleNotFoundError("No module named 'pyodbc'", name="pyodbc"), "pip install 'dlt[mssql]'"),
+        ("mssql", MissingDependencyException("x", ["dlt[mssql]", "pyodbc"]), "pip install 'dlt[mssql]' 'pyodbc'"),
     ],
 )
-def test_a_missing_driver_is_an_error_with_the_install_command(error: Exception, command: str) -> None:
+def test_a_missing_driver_is_an_error_with_the_install_command(name: str, error: Exception, command: str) -> None:
     """It is a ValueError, which the command line reports as wrong usage."""
-    failure = failure_of(error, "postgres", Redactor())
+    failure = failure_of(error, name, Redactor())
 
     assert isinstance(failure, ValueError)
-    assert f"the driver of postgres is not installed: {command}" == str(failure)
+    assert f"the driver of {name} is not installed: {command}" == str(failure)
 
 
 def test_a_full_disk_is_an_error_that_says_so() -> None:

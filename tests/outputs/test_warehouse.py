@@ -567,3 +567,53 @@ def test_postgres_has_the_same_rows(sandbox: Sandbox, monkeypatch: pytest.Monkey
     assert [(802, 802, cost(sandbox))] == counted
     assert [("a\ufffd", {"newField": {"k\ufffd": "v\ufffd"}})] == replaced
     assert [("numeric", 38, 18), ("timestamp with time zone", None, None)] == types
+
+
+@pytest.mark.skipif(PROGRAMS is None, reason="PostgreSQL is not installed: apt-get install postgresql")
+def test_a_merge_into_postgres_uses_an_index(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each table has one index on its key, by which a merge finds rows; who may not create it still loads."""
+    with postgres() as address:
+        monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", address)
+        for _ in range(2):
+            sync(accounts(sandbox), since=SINCE, destination="postgres")
+        connection = psycopg2.connect(address)
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SELECT tablename, indexdef FROM pg_indexes WHERE schemaname = 'itnio_voice' ORDER BY 1")
+            indexes = [(table, text.partition("btree ")[2]) for table, text in cursor if table in warehouse.TABLES]
+            cursor.execute(
+                "INSERT INTO itnio_voice.voice_records (account, voice_id)"
+                " SELECT 'eu', 'x' || n FROM generate_series(1, 100000) AS n"
+            )
+            cursor.execute("ANALYZE itnio_voice.voice_records")
+            cursor.execute(
+                "EXPLAIN DELETE FROM itnio_voice.voice_records AS d WHERE EXISTS (SELECT 1"
+                " FROM itnio_voice_staging.voice_records AS s WHERE d.account = s.account AND d.voice_id = s.voice_id)"
+            )
+            plan = "\n".join(line for (line,) in cursor)
+            cursor.execute("CREATE ROLE owner; DROP INDEX itnio_voice.sip_records_account_voice_id")
+            cursor.execute("CREATE ROLE loader LOGIN; GRANT ALL ON SCHEMA itnio_voice, itnio_voice_staging TO loader")
+            cursor.execute("GRANT ALL ON ALL TABLES IN SCHEMA itnio_voice, itnio_voice_staging TO loader")
+            cursor.execute("GRANT ALL ON DATABASE postgres TO loader")
+        connection.close()
+        monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", address.replace("itnio:", "loader:"))
+        synced = sync(accounts(sandbox), since=SINCE, destination="postgres")
+
+    key = "(account, voice_id)"
+    assert [("sip_records", key), ("voice_records", key)] == indexes
+    assert "Index Scan using voice_records_account_voice_id" in plan
+    assert "Seq Scan on voice_records d" not in plan
+    assert [] == synced.failures
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert any("the index of sip_records was not created" in text and "must be owner" in text for text in warnings)
+    assert "trusted" not in caplog.text
+
+
+def test_a_missing_setting_is_named(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The error names the environment variable to set."""
+    monkeypatch.chdir(tmp_path)
+    for destination, field in (("postgres", "CREDENTIALS"), ("filesystem", "BUCKET_URL")):
+        with pytest.raises(ValueError, match=f"set DESTINATION__{destination.upper()}__{field}$"):
+            sync(accounts(sandbox), since=SINCE, destination=destination)
+    assert [] == sandbox.requests

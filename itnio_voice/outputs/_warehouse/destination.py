@@ -20,7 +20,9 @@ from dlt.destinations.impl.duckdb.duck import DuckDbClient
 from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 from dlt.pipeline import trace, track
 
+from ..._extras import install_command
 from .errors import Redactor, failure_of
+from .indexes import create_indexes
 
 __all__ = ["load"]
 
@@ -61,6 +63,7 @@ def _run(source: Any, target: Any, dataset: str, folder: str, redact: Redactor) 
     _ = pipeline.destination.client_class  # imports the driver, before any record is requested
     redact.learn(pipeline.destination)
     pipeline.run(source, table_format=form)
+    create_indexes(pipeline, redact)
     done: Any = pipeline.last_trace
     return done.last_load_info.dataset_name, dict(done.last_normalize_info.row_counts)
 
@@ -127,7 +130,7 @@ def _table_format(pipeline: Any) -> str | None:
         message = f"{name} cannot merge, so records would be duplicated: choose another destination"
         raise ValueError(message)
     if not find_spec("deltalake"):
-        message = f"{name} merges Delta tables only, and deltalake is not installed: pip install 'dlt[deltalake]'"
+        message = f"{name} merges Delta tables only, and deltalake is not installed: {install_command('deltalake')}"
         raise ValueError(message)
     return "delta"
 

@@ -12,6 +12,7 @@ from dlt.common.configuration.exceptions import ConfigurationException
 from dlt.common.configuration.specs.base_configuration import is_secret_hint
 from dlt.common.destination.exceptions import InvalidDestinationReference, UnknownDestinationModule
 
+from ..._extras import EXTRAS, install_command
 from .extraction import MoneyError
 
 __all__ = ["Redactor", "failure_of"]
@@ -74,11 +75,13 @@ def failure_of(error: BaseException, destination: str, redact: Redactor) -> Base
         if isinstance(each, ImportError):
             packages = getattr(each, "dependencies", [f"dlt[{name}]"])
             command = " ".join(["pip install", *(f"'{package}'" for package in packages)])
+            command = install_command(destination) if destination in EXTRAS else command
             return ValueError(f"the driver of {name} is not installed: {command}")
         if isinstance(each, ConfigurationException):
             reason = redact.line(each).partition(". ")[0]
-            variable = f"DESTINATION__{name.upper()}__CREDENTIALS"
-            return ValueError(f"the credentials of {name} are missing or wrong: {reason}: set {variable}")
+            fields = getattr(each, "fields", ["credentials"])
+            variables = " and ".join(f"DESTINATION__{name.upper()}__{field.upper()}" for field in fields)
+            return ValueError(f"the credentials of {name} are missing or wrong: {reason}: set {variables}")
     return _system_error(chain, redact)
 
 
