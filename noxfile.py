@@ -1,4 +1,4 @@
-"""The sessions of nox, for developers and CI: tests, coverage, lint, types, docs, bench, demo, package."""
+"""The sessions of nox, for developers and CI: tests, coverage, lint, types, docs, bench, demo, engines, package."""
 
 import hashlib
 import os
@@ -136,3 +136,10 @@ def package(session: nox.Session) -> None:
     session.run("python", "-m", "pip", "--python", python, "install", "--quiet", *map(str, folder.glob("first/*.whl")))
     session.run("pip-licenses", f"--python={python}", "--format=markdown")
     session.run("cyclonedx-py", "environment", python, "--output-file", str(folder / "sbom.cdx.json"))
+
+
+@nox.session
+def engines(session: nox.Session) -> None:
+    """Run the recipes for Dask, Ray and Spark; Spark needs a Java runtime, such as Debian's default-jre-headless."""
+    session.install("-e", ".[arrow,dask,sandbox]", *group("engines"), *group("tests"))
+    session.run("pytest", "-m", "engines", "tests/outputs/test_engines.py", *session.posargs)

@@ -16,7 +16,7 @@ _NAME = "itnio-voice"
 EXTRAS: Mapping[str, frozenset[str]] = {
     "arrow": frozenset({"pyarrow"}),
     "cli": frozenset({"cyclopts", "rich", "tzdata"}),
-    "dask": frozenset({"dask", "pandas", "pyarrow"}),
+    "dask": frozenset({"dask", "distributed", "pandas", "pyarrow"}),
     "deltalake": frozenset({"deltalake", "dlt", "duckdb", "pyarrow"}),
     "dlt": frozenset({"dlt", "duckdb", "pyarrow"}),
     "opentelemetry": frozenset({"opentelemetry"}),

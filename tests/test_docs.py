@@ -90,7 +90,10 @@ class Reader:
                 if inspect.isawaitable(result):
                     await result
 
-            anyio.run(run, backend=backend)
+            if code.co_flags & inspect.CO_COROUTINE:
+                anyio.run(run, backend=backend)
+            else:
+                eval(code, names)  # noqa: S307 -- as above; without an event loop, as a script
             printed = self.capsys.readouterr().out
             assert ("print(" in text) == bool(printed)
             for counter in [value for value in names.values() if isinstance(value, Counter)]:

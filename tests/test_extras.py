@@ -67,6 +67,7 @@ def test_a_command_names_its_missing_extra(package: str, extra: str, words: list
         ("opentelemetry", "opentelemetry"),
         ("outputs.arrow", "arrow"),
         ("outputs.cluster", "dask"),
+        ("outputs.partitions", "arrow"),
         ("outputs.report", "report"),
         ("outputs.verify", "dlt"),
         ("outputs.warehouse", "dlt"),

@@ -12,6 +12,7 @@ MODULES = (
     "itnio_voice.outputs.arrow",
     "itnio_voice.outputs.cluster",
     "itnio_voice.outputs.files",
+    "itnio_voice.outputs.partitions",
     "itnio_voice.outputs.report",
     "itnio_voice.outputs.text",
     "itnio_voice.outputs.verify",

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
+from itnio_voice._files.manifest import MANIFEST
 from itnio_voice.cli.app import run
-from itnio_voice.outputs._manifest import MANIFEST
 from itnio_voice.sandbox import Sandbox
 
 from .conftest import on_a_terminal
@@ -293,7 +293,7 @@ def test_a_folder_is_used_by_one_run_at_a_time(
     sandbox: Sandbox, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A second run in the same folder is refused before anything is requested."""
-    from itnio_voice.outputs._manifest import Manifest
+    from itnio_voice._files.manifest import Manifest
 
     with Manifest(folder):
         assert 1 == run(["recordings", "61d", "--sip", "-o", str(folder)])

@@ -16,6 +16,7 @@ import cloudpickle
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from distributed import Client, LocalCluster, wait
 
@@ -30,8 +31,9 @@ from itnio_voice import (
 )
 from itnio_voice._client.accounts import find_accounts
 from itnio_voice._model.records import CallRecord
-from itnio_voice.outputs.arrow import schema, to_table
+from itnio_voice.outputs.arrow import MONEY, schema, to_table
 from itnio_voice.outputs.cluster import read_records
+from itnio_voice.outputs.partitions import mean_amount, partitions, read_partition
 from itnio_voice.sandbox import Behaviour, Sandbox
 
 ACCOUNTS = {"europe": ("key-of-europe", "secret-of-europe"), "america": ("key-of-america", "secret-of-america")}
@@ -135,6 +137,44 @@ def test_count_and_sum_are_exact(sandbox: Sandbox, database: Path, of: type[Call
     assert sandbox.requests
 
 
+def test_sums_means_and_products_are_those_of_arrow(sandbox: Sandbox) -> None:
+    """Sums, means and products of amounts have all digits of Arrow's, and sums keep their type."""
+    table = pa.concat_tables([read_partition(**part) for part in partitions(ACCOUNTS, START, END, span=WEEK)])
+    frame = read_records(ACCOUNTS, START, END, span=WEEK).persist()
+    product: Any = pc.multiply(table["cost"], table["rate"])
+    figures = frame.groupby("account").cost.agg(["sum", "count"])
+    computed = figures.compute()
+
+    for dask, arrow in ((frame.cost, table["cost"]), (frame.cost * frame.rate, product)):
+        column: Any = arrow
+        total = dask.sum().compute()
+        assert str(pc.sum(column).as_py()) == str(total)
+        assert pc.mean(column).as_py() == mean_amount(total, dask.count().compute())
+        assert pd.ArrowDtype(pc.sum(column).type) == dask.to_frame("x").sum().compute().dtype
+        assert pd.ArrowDtype(column.type) == dask.dtype == dask.compute().dtype
+    assert pd.ArrowDtype(pc.sum(table["cost"]).type) == figures.dtypes["sum"] == computed.dtypes["sum"]
+    for name, total, count in computed.itertuples():
+        costs: Any = table.filter(pc.equal(table["account"], name))["cost"]
+        assert pc.mean(costs).as_py() == mean_amount(total, count)
+    assert sandbox.requests
+
+
+@pytest.mark.filterwarnings("ignore:Series.values returning an ndarray")  # Dask's set_index uses it
+def test_times_can_be_an_index(sandbox: Sandbox) -> None:
+    """A frame is indexed by time and resampled: each day has the sum and number of its calls."""
+    frame = read_records(["europe"], START, END, span=WEEK)
+    indexed = frame.set_index("submit_time")
+    sums, counts = indexed.cost.resample("1D").sum().compute(), indexed.voice_id.resample("1D").count().compute()
+    complete = frame.compute().set_index("submit_time").resample("1D")
+    quiet = read_records(["europe"], END + SECOND, END + timedelta(hours=1))
+
+    pd.testing.assert_series_equal(complete["cost"].sum(), sums, check_freq=False)
+    assert complete["voice_id"].count().to_dict() == counts.to_dict()
+    assert pd.ArrowDtype(pa.decimal128(38, MONEY.scale)) == sums.dtype
+    assert Decimal(0) == quiet.cost.sum().compute()
+    assert sandbox.requests
+
+
 @pytest.mark.parametrize("ends", ["[)", "(]", "[]", "()"])
 @pytest.mark.parametrize(
     "cut",
@@ -173,9 +213,9 @@ def test_the_schema_costs_no_request(sandbox: Sandbox, of: type[CallRecord]) -> 
 
     assert [] == sandbox.requests
     assert schema(of, account=True).names == list(planned)
-    assert pd.ArrowDtype(pa.decimal128(18, 8)) == planned["cost"]
+    assert pd.ArrowDtype(MONEY) == planned["cost"]
     assert pd.ArrowDtype(pa.string()) == planned["account"]
-    assert pd.ArrowDtype(pa.timestamp("us", tz="UTC")) == planned["submit_time"]
+    assert pd.DatetimeTZDtype("us", "UTC") == planned["submit_time"]
     assert (True, planned) == (len(frame) > 0, frame.compute().dtypes.to_dict())
     assert (0, planned) == (len(quiet), quiet.compute().dtypes.to_dict())
 
@@ -189,7 +229,8 @@ def test_repeated_text_is_plain(sandbox: Sandbox, tmp_path: Path) -> None:
 
     assert {"europe"} == set(chosen.account)
     assert complete.shape == pd.read_parquet(tmp_path / "calls.parquet").shape
-    pd.testing.assert_frame_equal(complete, pd.read_parquet(tmp_path / "calls.parquet", dtype_backend="pyarrow"))
+    stored = pd.read_parquet(tmp_path / "calls.parquet", dtype_backend="pyarrow")
+    pd.testing.assert_frame_equal(complete.astype(stored.dtypes), stored)
     assert sandbox.requests
 
 
@@ -279,7 +320,7 @@ def test_a_wrong_clock_loses_no_record(sandbox: Sandbox, skew: int) -> None:
 
 def test_a_task_may_run_again(sandbox: Sandbox) -> None:
     """A failed partition is read again from its start, without duplicates; equal calls have equal graphs."""
-    frame = read_records(["europe"], START, END, span=WEEK, retry=Retry(attempts=2))
+    frame = read_records(["europe"], START, END, span=WEEK, retry=Retry(attempts=2), money=MONEY)
     again = read_records(["europe"], START, END, span=WEEK, retry=Retry(attempts=2))
 
     def refusals() -> int:
@@ -332,6 +373,7 @@ async def test_computing_inside_a_running_loop(sandbox: Sandbox) -> None:
         ((["europe"], START, END), {"span": timedelta(0)}, "span must be a timedelta of whole seconds"),
         ((["europe"], START, END), {"span": timedelta(seconds=1.5)}, "span must be a timedelta of whole seconds"),
         ((["europe"], START, END), {"span": 7}, "span must be a timedelta of whole seconds"),
+        ((["europe"], START, END), {"money": pa.float64()}, "money must be a decimal type"),
         ((["europe"], START, END), {"concurrency": 0}, "concurrency must be"),
         ((["europe"], START, END), {"http_client": None}, "http_client cannot be sent"),
         ((["europe"], START, END), {"base_url": "https://example.org"}, "base_url cannot be sent"),

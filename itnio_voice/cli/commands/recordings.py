@@ -11,9 +11,9 @@ import attrs
 
 from ..._client.merging import merge
 from ..._client.session import VoiceSession
+from ..._files.manifest import Entry, Manifest
 from ..._model.errors import ItnioError, RecordNotFoundError
 from ..._model.records import CallRecord, SipRecord, VoiceRecord
-from ...outputs._manifest import Entry, Manifest
 from ..messages import AccountsError, message_of
 from ..options import ReadingOptions
 from ..progress import Bar, counted, print_skipped, print_unread

@@ -14,8 +14,8 @@ from typing import BinaryIO, Literal, Self
 import attrs
 from attrs.validators import in_, instance_of, optional
 
-from .._files.atomic_file import new_file
-from .._files.locks import lock
+from .atomic_file import new_file
+from .locks import lock
 
 __all__ = ["MANIFEST", "Entry", "Manifest", "file_name"]
 
