@@ -63,7 +63,7 @@ Money = Annotated[
     ),
 ]
 _DIGITS = re.compile(r"([0-9]{1,2}),([0-9]{1,2})")
-_MOST_DIGITS = 38
+_MOST_DIGITS, _MOST_DECIMALS = 38, 18
 
 
 @contextmanager
@@ -149,8 +149,9 @@ def decimal_type(text: str | None) -> Any:
     import pyarrow as pa  # noqa: PLC0415 -- an extra of its own
 
     digits, decimals = map(int, found.groups()) if (found := _DIGITS.fullmatch(text)) else (0, 0)
-    if not (0 < digits <= _MOST_DIGITS and decimals <= digits):
-        message = f"--money must be digits,decimals such as 38,18, with at most {_MOST_DIGITS} digits, not {text!r:.80}"
+    if not (0 < digits <= _MOST_DIGITS and decimals <= min(digits, _MOST_DECIMALS)):
+        most = f"at most {_MOST_DIGITS} digits and {_MOST_DECIMALS} decimals"
+        message = f"--money must be digits,decimals such as 38,18, with {most}, not {text!r:.80}"
         raise UsageError(message)
     return pa.decimal128(digits, decimals)
 

@@ -74,7 +74,7 @@ def schema(of: type[CallRecord] = VoiceRecord, *, account: bool = False, money: 
 
     Raises:
         ValueError: for a class that is no kind of record, or has a field of a type that has no Arrow type here, or for
-            `money` that is no decimal type, or has a scale that is negative or above its precision.
+            `money` that is no `decimal128` with 0 to 18 decimals.
     """
     endpoint_of(of)
     types = {**_TYPES, Decimal | None: decimal_type(money)}
@@ -191,10 +191,13 @@ def read_table(
             "`await anyio.to_thread.run_sync(read_table, start, end)`"
         )
         raise RuntimeError(message)
-    if isinstance(accounts, str):
-        message = f"accounts are names such as [{accounts!r:.80}], not a text"
+    if isinstance(accounts, str) or not isinstance(accounts, Iterable):
+        message = f"accounts must be names such as ['default'], not {accounts!r:.80}"
         raise ValueError(message)  # noqa: TRY004 -- a wrong argument like any other
     found = accounts if isinstance(accounts, Mapping) else find_accounts(accounts)
+    if not found:
+        message = "no account to read: accounts must not be empty"
+        raise ValueError(message)
     columns = schema(of, account=True, money=money)
     for account in found.values():
         account.session(**options).records(start, end, of=of, where=where)  # checks the arguments, sends nothing
@@ -224,6 +227,10 @@ def to_pandas(
     """Return records as a pandas DataFrame with Arrow dtypes, in which money is exact. pandas must be installed.
 
     `of` is their kind, by default that of the first record; the rest is as in `record_batch`.
+
+    Raises:
+        DecodeError: as `record_batch` does.
+        ValueError: for records of several kinds, and as `schema` does.
     """
     return _batch_of(records, of, account, money).to_pandas(types_mapper=pandas_dtype)
 
@@ -234,6 +241,10 @@ def to_polars(
     """Return records as a polars DataFrame, in which money is exact. polars must be installed.
 
     `of` is their kind, by default that of the first record; the rest is as in `record_batch`.
+
+    Raises:
+        DecodeError: as `record_batch` does.
+        ValueError: for records of several kinds, and as `schema` does.
     """
     import polars as pl  # noqa: PLC0415 -- optional
 
@@ -250,6 +261,9 @@ def pandas_dtype(column: pa.DataType) -> Any:
 def _batch_of(records: Iterable[R], of: type[R] | None, account: str | None, money: pa.DataType) -> pa.RecordBatch:
     found = list(records)
     kind: Any = of or (type(found[0]) if found else VoiceRecord)
+    if other := next((record for record in found if not isinstance(record, kind)), None):
+        message = f"the records must be of one kind: there are {kind.__name__} and {type(other).__name__}"
+        raise ValueError(message)
     return record_batch(found, kind, account=account, money=money)
 
 
@@ -302,13 +316,11 @@ def decimal_type(money: object) -> pa.DataType:
     """Return the type of amounts.
 
     Raises:
-        ValueError: if it is no decimal type, or has a scale that is negative or above its precision.
+        ValueError: if it is no `decimal128` with at most 18 decimals, which all tools and this package can read.
     """
-    if isinstance(money, pa.DataType) and pa.types.is_decimal(money):
-        limits: Any = money
-        if 0 <= limits.scale <= limits.precision:
-            return money
-    message = f"money must be a decimal type such as pa.decimal128(38, 18), its scale from 0, not {money!r:.80}"
+    if isinstance(money, pa.Decimal128Type) and 0 <= money.scale <= min(money.precision, WIDEST_MONEY.scale):
+        return money
+    message = f"money must be a decimal type such as pa.decimal128(38, 18), with 0 to 18 decimals, not {money!r:.80}"
     raise ValueError(message)
 
 

@@ -647,14 +647,14 @@ def test_money_chooses_the_type_of_amounts(
     assert "0.123456789000000000" in {str(row["cost"]) for row in rows}
 
 
-@pytest.mark.parametrize("money", ["38", "39,1", "8,18", "0,0", "a,b", "38,-1", "٣,١"])
+@pytest.mark.parametrize("money", ["38", "39,1", "8,18", "0,0", "a,b", "38,-1", "38,19", "٣,١"])
 def test_wrong_money_is_refused(
     sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str], money: str
 ) -> None:
     """Digits that no decimal type has, and a format of text, exit with 2 before anything is requested."""
     sandbox.reset_requests()
     assert 2 == run(["export", "1d", "-o", str(tmp_path / "calls.parquet"), "--money", money])
-    assert f"--money must be digits,decimals such as 38,18, with at most 38 digits, not {money!r}" in (
+    assert f"--money must be digits,decimals such as 38,18, with at most 38 digits and 18 decimals, not {money!r}" in (
         capsys.readouterr().err
     )
     assert 2 == run(["export", "1d", "-o", str(tmp_path / "calls.csv"), "--money", "38,18"])
