@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import ipc, parquet
 
 from itnio_voice import SipRecord, VoiceRecord
-from itnio_voice.outputs.arrow import record_batch, schema
+from itnio_voice.outputs.arrow import WIDEST_MONEY, record_batch, schema
 from itnio_voice.outputs.text import csv_header, csv_lines, json_lines
 
 Write = Callable[..., Path]
@@ -21,15 +21,15 @@ Write = Callable[..., Path]
 def as_parquet(folder: Path, records: Sequence[Any], of: type[Any] = VoiceRecord) -> Path:
     """Write a Parquet file."""
     path = folder / "calls.parquet"
-    parquet.write_table(pa.Table.from_batches([record_batch(records, of)]), path)
+    parquet.write_table(pa.Table.from_batches([record_batch(records, of, money=WIDEST_MONEY)]), path)
     return path
 
 
 def as_arrow(folder: Path, records: Sequence[Any], of: type[Any] = VoiceRecord) -> Path:
     """Write an Arrow IPC file."""
     path = folder / "calls.arrow"
-    with ipc.new_file(str(path), schema(of)) as writer:
-        writer.write_batch(record_batch(records, of))
+    with ipc.new_file(str(path), schema(of, money=WIDEST_MONEY)) as writer:
+        writer.write_batch(record_batch(records, of, money=WIDEST_MONEY))
     return path
 
 
@@ -76,7 +76,12 @@ def as_duckdb(
             connection.execute(f'CREATE SCHEMA "{table_schema}"')
             for name, rows in tables.items():
                 kind: type[Any] = SipRecord if name == "sip_records" else VoiceRecord
-                connection.register("rows", pa.Table.from_batches([record_batch(rows, kind)], schema(kind)))
+                connection.register(
+                    "rows",
+                    pa.Table.from_batches(
+                        [record_batch(rows, kind, money=WIDEST_MONEY)], schema(kind, money=WIDEST_MONEY)
+                    ),
+                )
                 connection.execute(f'CREATE TABLE "{table_schema}".{name} AS FROM rows')
                 connection.unregister("rows")
         connection.execute(f'USE "{dataset}"')
