@@ -19,6 +19,7 @@ import duckdb
 import httpx
 import psycopg2
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from itnio_voice import AuthenticationError, Credentials, IPRestrictedError, TimestampExpiredError, VoiceSession
@@ -617,3 +618,20 @@ def test_a_missing_setting_is_named(sandbox: Sandbox, monkeypatch: pytest.Monkey
         with pytest.raises(ValueError, match=f"set DESTINATION__{destination.upper()}__{field}$"):
             sync(accounts(sandbox), since=SINCE, destination=destination)
     assert [] == sandbox.requests
+
+
+@pytest.mark.skipif(not find_spec("deltalake"), reason="the extra deltalake is not installed")
+def test_delta_tables_have_each_record_once(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A data lake has each record once, exact, also after a second run; another type of amounts is refused."""
+    deltalake = pytest.importorskip("deltalake")
+    monkeypatch.setenv("DESTINATION__FILESYSTEM__BUCKET_URL", tmp_path.as_uri())
+    for _ in range(2):
+        sync(accounts(sandbox), since=SINCE, destination="filesystem")
+    with pytest.raises(ValueError, match=r"money cannot be decimal128\(38, 18\)"):
+        sync(accounts(sandbox), since=SINCE, destination="filesystem", money=WIDE)
+    table = deltalake.DeltaTable(str(tmp_path / "itnio_voice" / "voice_records")).to_pyarrow_table()
+
+    names = zip(table["account"].to_pylist(), table["voice_id"].to_pylist(), strict=True)
+    assert expected(sandbox) == sorted(names)
+    assert cost(sandbox) == pc.sum(table["cost"]).as_py()
+    assert MONEY == table.schema.field("cost").type
