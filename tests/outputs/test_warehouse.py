@@ -124,13 +124,13 @@ def test_late_and_changed_records_are_updated(sandbox: Sandbox, tmp_path: Path) 
     at = datetime.now(UTC) - timedelta(days=1)
     sandbox.insert({"voiceId": "open", "submitTime": at.isoformat(), "terminationCode": None, "cost": None})
     sync(accounts(sandbox), since=SINCE, database=database)
-    sandbox.update("open", terminationCode="200", cost="1.234567890123456789")
+    sandbox.update("open", terminationCode="200", cost="1.23456789")
     sandbox.insert({"voiceId": "late", "submitTime": (at - timedelta(days=1)).isoformat()})
     sandbox.insert({"voiceId": "too late", "submitTime": (at - timedelta(days=9)).isoformat()})
     sync(accounts(sandbox), since=SINCE, database=database)
 
     changed = "SELECT termination_code, cost FROM itnio_voice.voice_records WHERE voice_id = 'open'"
-    assert [("200", Decimal("1.234567890123456789"))] == query(database, changed)
+    assert [("200", Decimal("1.23456789"))] == query(database, changed)
     assert ("eu", "late") in names(database)
     assert ("eu", "too late") not in names(database)
     sync(accounts(sandbox), since=SINCE, lookback=timedelta(days=12), database=database)
@@ -154,7 +154,7 @@ def test_text_with_a_nul_is_stored(sandbox: Sandbox, tmp_path: Path) -> None:
     sync(accounts(sandbox), since=SINCE, database=tmp_path / "calls.duckdb")
 
     text = "SELECT callee, extra FROM itnio_voice.voice_records WHERE voice_id = 'nul'"
-    assert [("a\ufffdb", '{"newField": {"k\ufffd": ["v\ufffd"]}}')] == query(tmp_path / "calls.duckdb", text)
+    assert [("a\ufffdb", '{"newField":{"k\ufffd":["v\ufffd"]}}')] == query(tmp_path / "calls.duckdb", text)
 
 
 def test_records_without_an_id_are_distinguished(sandbox: Sandbox, tmp_path: Path) -> None:
