@@ -26,7 +26,7 @@ class _DictHook(RecordHook):
 
     def extra_of(self, value: Mapping[str, Any]) -> dict[str, Any]:
         """Return the value of `extra`, as a copy."""
-        extra = value.get("extra", {})
+        extra = value.get("extra") or {}
         return {name: _copied(opaque_json(extra[name])) for name in sorted(extra)}
 
 
@@ -53,7 +53,8 @@ def record_from_dict(values: Mapping[str, Any], of: type[R]) -> R:
         if not isinstance(name, str) or not isinstance(getattr(of, name, None), property):
             message = f"{of.__name__} has no field {brief(name)}: put fields of the API that it does not name in extra"
             raise ValueError(message)  # noqa: TRY004 -- as above
-    extra = values.get("extra", {})
+    extra = values.get("extra")
+    extra = {} if extra is None else extra  # null in the lines of an export
     if not isinstance(extra, Mapping) or not all(isinstance(name, str) for name in extra):
         message = f"extra must be a mapping by names, not {brief(extra)}"
         raise ValueError(message)

@@ -189,6 +189,11 @@ def test_a_record_shares_no_list_with_the_values() -> None:
     assert {"a": [{"b": [1]}]} == record.extra
 
 
+def test_extra_may_be_null() -> None:
+    """As in the JSON lines of an export."""
+    assert VoiceRecord() == VoiceRecord.from_dict({"extra": None})
+
+
 def test_extra_is_sorted_by_name() -> None:
     """The order of `extra` is that of records from the API."""
     assert ["a", "b", "c"] == list(VoiceRecord.from_dict({"extra": {"c": 1, "a": 2, "b": 3}}).extra)
@@ -236,7 +241,7 @@ def nested(levels: int) -> Any:
         ({"callee": b"1"}, "callee is b'1', but text is expected"),
         ({"callee": {"a": 1}}, "callee is {'a': 1}, but text is expected"),
         ({"callee": nested(100_000)}, "but a value of at most 32 levels is expected"),
-        ({"extra": None}, "extra must be a mapping by names, not None"),
+        ({"extra": 0}, "extra must be a mapping by names, not 0"),
         ({"extra": [["a", 1]]}, "extra must be a mapping by names, not [['a', 1]]"),
         ({"extra": {1: 1}}, "extra must be a mapping by names, not {1: 1}"),
         (

@@ -98,7 +98,8 @@ async def run(start: str, end: str, by: By, reading: ReadingOptions) -> None:
     _check_periods(typed, by, zone_of(reading.timezone))
     rows = list[Row]()
     logger, handler = logging.getLogger("itnio_voice.windows"), _Unread()
-    logger.addHandler(handler)
+    if typed.end is not None:  # with `now`, a day by this machine's clock may end after the server's time
+        logger.addHandler(handler)
     try:
         async with reading.sessions(accounts) as sessions:
             with Bar(accounts=accounts, quiet=reading.quiet):
