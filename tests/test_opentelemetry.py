@@ -420,14 +420,14 @@ def shown(telemetry: Telemetry) -> str:
     lines = [f"{root.name:32} {_milliseconds(root)}"]
     for span in children:
         hidden = ("itnio.window_", "itnio.api_key", "url.", "server.", METHOD)
-        told = {name: value for name, value in attributes_of(span).items() if not name.startswith(hidden)}
-        lines.append(f"  {span.name:30} {_milliseconds(span)}  {_listed(told)}".rstrip())
+        shown = {name: value for name, value in attributes_of(span).items() if not name.startswith(hidden)}
+        lines.append(f"  {span.name:30} {_milliseconds(span)}  {_listed(shown)}".rstrip())
     lines.append("")
     for name, points in telemetry.metrics().items():
         for point in points:
             value = f"{point.count} of {point.sum:.3f} s" if hasattr(point, "count") else f"{point.value:g}"
-            told = {key: value for key, value in point.attributes.items() if not key.startswith("server.")}
-            lines.append(f"{name:32} {value:>13}  {_listed(told)}".rstrip())
+            shown = {key: value for key, value in point.attributes.items() if not key.startswith("server.")}
+            lines.append(f"{name:32} {value:>13}  {_listed(shown)}".rstrip())
     return "```text\n" + "\n".join(lines) + "\n```"
 
 

@@ -13,6 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, Unpack, cast
 
 import anyio
+import anyio.lowlevel
 import attrs
 from anyio.from_thread import start_blocking_portal
 
@@ -183,14 +184,11 @@ def read_table(
         IncompleteWindowError: if `end` is not over yet on a server's clock.
         ItnioError: if an account cannot be read, with its name in a note, and as `record_batch` does.
     """
-    with suppress(anyio.NoEventLoopError):
-        anyio.get_cancelled_exc_class()
-        message = (
-            "read_table() would block the event loop that runs here: "
-            "use `await to_table(session.records(start, end))`, or call it in a thread: "
-            "`await anyio.to_thread.run_sync(read_table, start, end)`"
-        )
-        raise RuntimeError(message)
+    refuse_event_loop(
+        "read_table() would block the event loop that runs here: "
+        "use `await to_table(session.records(start, end))`, or call it in a thread: "
+        "`await anyio.to_thread.run_sync(read_table, start, end)`"
+    )
     if isinstance(accounts, str) or not isinstance(accounts, Iterable):
         message = f"accounts must be names such as ['default'], not {accounts!r:.80}"
         raise ValueError(message)  # noqa: TRY004 -- a wrong argument like any other
@@ -255,7 +253,23 @@ def pandas_dtype(column: pa.DataType) -> Any:
     """Return a column's dtype: not a dictionary, which pandas cannot use with `isin` nor read back from Parquet."""
     import pandas as pd  # noqa: PLC0415 -- optional
 
-    return pd.ArrowDtype(column.value_type if isinstance(column, pa.DictionaryType) else column)
+    return pd.ArrowDtype(plain_type(column))
+
+
+def plain_type(column: pa.DataType) -> pa.DataType:
+    """Return a column's type, with a dictionary replaced by the type of its values."""
+    return column.value_type if isinstance(column, pa.DictionaryType) else column
+
+
+def refuse_event_loop(message: str) -> None:
+    """Refuse a call that blocks where an event loop is running in this thread.
+
+    Raises:
+        RuntimeError: with the message, if one is running.
+    """
+    with suppress(anyio.NoEventLoopError):
+        anyio.lowlevel.current_token()
+        raise RuntimeError(message)
 
 
 def _batch_of(records: Iterable[R], of: type[R] | None, account: str | None, money: pa.DataType) -> pa.RecordBatch:

@@ -10,8 +10,6 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from operator import index
 from typing import Any, SupportsIndex, TypedDict, Unpack
 
-import anyio
-import anyio.lowlevel
 from anyio.from_thread import start_blocking_portal
 
 from .._client.accounts import Account, find_accounts
@@ -25,7 +23,7 @@ from .._model.windows import LONGEST, SECOND, Window, floor, whole_seconds
 with needs("arrow"):
     import pyarrow as pa
 
-    from .arrow import MONEY, record_batch, schema
+    from .arrow import MONEY, plain_type, record_batch, refuse_event_loop, schema
 
 __all__ = ["Partition", "mean_amount", "partition_schema", "partitions", "read_partition"]
 
@@ -86,7 +84,7 @@ def partition_schema(of: type[CallRecord] = VoiceRecord, *, money: pa.DataType =
         ValueError: as `arrow.schema`.
     """
     columns = schema(of, account=True, money=money)
-    return pa.schema([(column.name, _plain(column.type)) for column in columns])
+    return pa.schema([(column.name, plain_type(column.type)) for column in columns])
 
 
 def read_partition(
@@ -117,15 +115,11 @@ def read_partition(
         IncompleteWindowError: if the partition ends after now: its content would depend on the time of reading.
         ItnioError: as the stream does, and as `arrow.record_batch` does.
     """
-    try:
-        anyio.lowlevel.current_token()
-    except anyio.NoEventLoopError:
-        return partition_table(account, start, end, of=of, where=where, money=money, **options)
-    message = (
+    refuse_event_loop(
         "read_partition blocks, and an event loop is running in this thread: call it in another thread, with "
         "await anyio.to_thread.run_sync(…) or asyncio.to_thread(…), or read session.records() here"
     )
-    raise RuntimeError(message)
+    return partition_table(account, start, end, of=of, where=where, money=money, **options)
 
 
 def partition_table(
@@ -259,8 +253,3 @@ def _instant(name: str, value: str | datetime) -> datetime:
     except ValueError:
         message = f"{name} must be ISO 8601 text with an offset, such as 2026-10-01T00:00:00+00:00, not {value!r:.80}"
     raise ValueError(message)
-
-
-def _plain(column: pa.DataType) -> pa.DataType:
-    """Return a column's type, with a dictionary replaced by the type of its values."""
-    return column.value_type if isinstance(column, pa.DictionaryType) else column

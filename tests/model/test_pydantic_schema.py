@@ -215,7 +215,7 @@ def test_the_examples_are_those_of_the_documentation() -> None:
 
 
 def test_two_classes_of_one_name_are_two_components() -> None:
-    """Classes are told apart by their identity."""
+    """Classes are distinguished by their identity."""
     field = {"note": attrs.field(type=str, default="")}
     one, two = (attrs.make_class("Same", field, bases=(base,), frozen=True) for base in (VoiceRecord, SipRecord))
     both: Any = one | two

@@ -256,6 +256,23 @@ def test_reading_a_page_learns_its_names() -> None:
     assert first == read[1] == (Learned(voice_id="1", extra={"remark": "r"}),)
 
 
+def test_a_number_for_a_text_is_read_fast_from_then_on() -> None:
+    """After the first page with one, the reader for text only is not tried again."""
+
+    @attrs.frozen
+    class Numbers(VoiceRecord):
+        pass
+
+    body = page({"voiceId": "1", "callee": 15551234567, "cost": 0.15})
+
+    for _ in range(2):
+        read = read_rows(body, Numbers)
+        assert read is not None
+        assert slow_read(body, Numbers) == read[1] == (Numbers("1", callee="15551234567", cost=Decimal("0.15")),)
+        (reader,) = class_memo(Numbers).reader
+        assert not reader.only_text
+
+
 def test_the_learned_names_are_bounded() -> None:
     """Names that change from row to row do not fill the memory, and names that cannot be learned do no harm."""
 
