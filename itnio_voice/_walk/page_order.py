@@ -1,8 +1,6 @@
 """The pages of a window: which rows each names, how they overlap, and the order of their records. Pure."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from datetime import datetime
 from functools import lru_cache
 from itertools import groupby, islice, pairwise, product
 from operator import eq, ge, le
@@ -75,11 +73,9 @@ _Ends = tuple[Sequence[CallRecord], Sequence[CallRecord]]
 
 
 def _value(record: Sequence[CallRecord], name: str) -> Any:
-    """Return the value of the only record, so that values of all pages compare; None also for an invalid time."""
+    """Return the value of the only record."""
     (value,) = column(record, name)
-    with suppress(ValueError):
-        return datetime.fromisoformat(value) if name in _TIMES and isinstance(value, str) else value
-    return None
+    return value
 
 
 @attrs.frozen

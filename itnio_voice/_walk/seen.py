@@ -7,8 +7,8 @@ same id, that id is shared: from then on, the key of each record with this id is
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
 from datetime import datetime, timedelta
+from types import NoneType
 from typing import Any
 
 import attrs
@@ -16,7 +16,6 @@ import attrs
 from .._model.errors import IncompleteWindowError
 from .._model.printable import get_logger
 from .._model.records import CallRecord, R, content
-from .._model.windows import WIRE_ZONE
 from .._wire.late_records import column, picked
 
 __all__ = ["HORIZON", "PageKeys", "SeenRecords", "page_keys", "share_id"]
@@ -33,9 +32,11 @@ Neighbouring windows share one second. The rest is for servers whose replicas di
 SEARCHES = 32
 """The number of lookups in a window without an index; the next one builds an index of its keys."""
 
-_OFFSET = str(WIRE_ZONE).removeprefix("UTC")
 _NONE: frozenset[Hashable] = frozenset()
-_MISSING = hash(None)
+_MISSING = frozenset({None, hash(None)})
+
+
+_Mark = tuple[Any, int]
 
 
 @attrs.frozen(repr=False)
@@ -43,13 +44,13 @@ class PageKeys:
     """The keys of an answer's records, row by row.
 
     The keys of all pages of a window are kept, and every object that is kept slows down the rest of the program. So as
-    little as possible is kept for each record: the hashes of its submit time and callee. Two calls with the same id
-    hardly ever have both in common, so the hashes distinguish them from one record that is listed twice.
+    little as possible is kept for each record: its submit time, and the hash of its callee. Two calls with the same id
+    hardly ever have both in common, so these distinguish them from one record that is listed twice.
     """
 
     keys: Sequence[Hashable]
     ids: Sequence[str | None]
-    times: Sequence[int]
+    times: Sequence[Any]
     callees: Sequence[int]
     repeats: bool = False
     """Whether a key is listed more than once."""
@@ -76,12 +77,12 @@ class PageKeys:
         names = ("keys", "ids", "times", "callees")
         return attrs.evolve(self, **{name: getattr(self, name)[rows:] for name in names})
 
-    def mark(self, row: int) -> tuple[int, int]:
-        """Return the hashes of the submit time and the callee of a row."""
+    def mark(self, row: int) -> _Mark:
+        """Return the submit time of a row, and the hash of its callee."""
         return self.times[row], self.callees[row]
 
-    def marks_of(self, voice_id: str) -> set[tuple[int, int]]:
-        """Return the hashes of the submit time and the callee of the rows with an id."""
+    def marks_of(self, voice_id: str) -> set[_Mark]:
+        """Return the submit time of each row with an id, and the hash of its callee."""
         marks = zip(self.ids, self.times, self.callees, strict=True)
         return {(time, callee) for name, time, callee in marks if name == voice_id}
 
@@ -98,31 +99,18 @@ def page_keys(records: Sequence[CallRecord], shared_ids: set[Hashable]) -> PageK
         pairs = zip(ids, records, strict=True)
         keys = [content(record) if name is None or name in shared else name for name, record in pairs]
         distinct = set(keys)
-    texts = column(records, "submit_time")
-    # Text is used as it is if its offset is the vendor's.
-    if not (texts and isinstance(texts[0], str) and texts[0].endswith(_OFFSET)):
-        texts = list(map(_submit_time, records))
-    times, callees = list(map(hash, texts)), list(map(hash, column(records, "callee")))
+    times, callees = column(records, "submit_time"), list(map(hash, column(records, "callee")))
+    if not {datetime, NoneType}.issuperset(map(type, times)):  # of a class of a user's own, with values of any type
+        times = [None if time is None else str(time) for time in times]
     return PageKeys(keys, ids, times, callees, len(distinct) < len(keys), shared)
 
 
-def _may_be(mark: tuple[int, int], marks: Collection[tuple[int, int]]) -> bool:
+def _may_be(mark: _Mark, marks: Collection[_Mark]) -> bool:
     """Return whether a record may be one of others, by their marks. A missing time or callee matches any other."""
     return any(
-        all(one == other or _MISSING in {one, other} for one, other in zip(mark, each, strict=True)) for each in marks
+        all(one == other or not _MISSING.isdisjoint({one, other}) for one, other in zip(mark, each, strict=True))
+        for each in marks
     )
-
-
-def _submit_time(record: CallRecord) -> str | None:
-    """Return a record's submit time in ISO 8601 with the vendor's offset, whichever offset the server used."""
-    sent: Any = record.submit_time
-    if not isinstance(sent, datetime):
-        return None if sent is None else str(sent)  # of a class of a user's own
-    time = sent
-    if sent.tzinfo != WIRE_ZONE:  # most have this offset, and converting them would take most of the time
-        with suppress(OverflowError):  # in the year 1 or 9999
-            time = sent.astimezone(WIRE_ZONE)
-    return time.isoformat()
 
 
 def _find_shared(records: Iterable[CallRecord], shared_ids: set[Hashable]) -> None:
@@ -213,7 +201,7 @@ class SeenRecords:
         before = [window.page_of(name) for window in self._windows if name in window.keys]
         if name is None or not before:
             return False
-        returned = set[tuple[int, int]]().union(*(each.marks_of(name) for each in before))
+        returned = set[_Mark]().union(*(each.marks_of(name) for each in before))
         if not _may_be(page.mark(row), returned):
             share_id(name, self._shared_ids)
             return False

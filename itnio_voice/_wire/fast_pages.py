@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import cached_property, partial
 from itertools import chain
+from operator import attrgetter
 from types import NoneType
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from .late_records import LateRecords, Redact
 from .scalars import (
     INLINE,
     INLINE_TEXT,
+    SHORT_TIME,
     amount,
     boolean,
     floating,
@@ -30,10 +32,9 @@ from .scalars import (
     known_amounts,
     number,
     opaque_json,
-    plain_instants,
     text,
     timestamp,
-    written_alike,
+    timestamps,
 )
 from .structuring import Hook, RecordHook, class_memo, structure_record
 
@@ -47,30 +48,26 @@ _OWN_HOOKS = {amount, boolean, floating, integer, text, timestamp}
 _KNOWN_EARLY: Mapping[str, Hook] = {"voice_id": text, "callee": text, "submit_time": timestamp}
 """The attributes that a walk needs before the records are built, with their usual hooks."""
 
-# On a page whose times all have the vendor's usual form, `fromisoformat` alone reads them.
-_PLAIN_TIMES: Mapping[Hook, str] = {timestamp: "fromisoformat(value) if value else None"}
-
 
 @attrs.frozen
 class _Reader:
     """Reads answers whose rows have the fields of a record class and the fields `others`.
 
-    With `only_text`, it accepts only text or null for texts and amounts, as most servers send them. That saves a check
-    of each value.
+    With `is_strict`, it accepts only what most servers send: text or null for texts and amounts, and for times no
+    fractions of a second. msgspec itself checks that, which saves a check of each value.
     """
 
     hook: RecordHook
     others: tuple[str, ...]
-    only_text: bool
+    is_strict: bool
     decoder: msgspec.json.Decoder[Any]
     names: Mapping[str, str]
     may_be_late: bool
-    instants: Callable[[Any], tuple[str | None, ...]]
-    build: Callable[[Any], Any]
-    build_plain: Callable[[Any], Any]
+    times: tuple[str, ...]
+    record_of: Callable[..., Any]
 
     @classmethod
-    def make(cls, hook: RecordHook, others: tuple[str, ...] = (), *, only_text: bool = True) -> "_Reader":
+    def make(cls, hook: RecordHook, others: tuple[str, ...] = (), *, is_strict: bool = True) -> "_Reader":
         """Make the reader for the class of a hook.
 
         Raises:
@@ -78,64 +75,66 @@ class _Reader:
         """
         names = {column.attribute: column.name for column in hook.columns}
         other_names = {f"other_{index}": name for index, name in enumerate(others)}
-        instants = [column.attribute for column in hook.columns if column.read is timestamp]
-        inline = {**INLINE, **INLINE_TEXT} if only_text else INLINE
-        texts = [column.attribute for column in hook.columns if only_text and column.read in INLINE_TEXT]
-        types: dict[str, Any] = dict.fromkeys(names, Any) | dict.fromkeys((*instants, *texts), str | None)
+        times = tuple(column.attribute for column in hook.columns if column.read is timestamp)
+        inline = {**INLINE, **INLINE_TEXT} if is_strict else INLINE
+        types: dict[Hook, Any] = {timestamp: str | None}
+        if is_strict:
+            types = {timestamp: SHORT_TIME, **dict.fromkeys(INLINE_TEXT, str | None)}
         row = msgspec.defstruct(
             "Row",
-            [(name, type_, None) for name, type_ in types.items()]
+            [(column.attribute, types.get(column.read, Any), None) for column in hook.columns]
             + [(name, Any, msgspec.UNSET) for name in other_names],
             rename=names | other_names,
             forbid_unknown_fields=True,
             gc=False,  # plain values, without cycles
         )
-        times = "".join(f"row.{name}, " for name in instants)
         numbers = [(name, Any, None) for name in PAGE_NUMBERS]
         data = msgspec.defstruct("Data", [("records", list[row]), *numbers])  # type: ignore[valid-type] # made here
         answer = msgspec.defstruct("Answer", [("status", Literal["0"]), ("data", data)])
         return cls(
             hook,
             others,
-            only_text,
+            is_strict,
             msgspec.json.Decoder(answer, float_hook=number),
             names | other_names,
             # The hook of a user's own may do anything, so it is called where its errors were always raised.
             all(column.read in _OWN_HOOKS for column in hook.columns)
             and _KNOWN_EARLY.items() <= {column.attribute: column.read for column in hook.columns}.items(),
-            _compile("times_of", ["def times_of(row):", f"    return ({times})"], {}, hook.of),
-            _row_function(hook, others, inline, "record_of"),
-            _row_function(hook, others, {**inline, **_PLAIN_TIMES}, "plain_record_of"),
+            times,
+            _row_function(hook, others, inline, times),
         )
 
     @cached_property
     def of_any_value(self) -> "_Reader":
-        """The reader for a server that also sends numbers as texts or amounts."""
-        return self.make(self.hook, self.others, only_text=False)
+        """The reader for a server that also sends numbers for texts or amounts, or times with fractions of a second."""
+        return self.make(self.hook, self.others, is_strict=False)
 
     def read(self, body: bytes, redact: Redact | None) -> tuple[dict[str, Any], Sequence[Any]]:
         """Return a page's numbers and its records; with `redact`, the records are built late if that is possible."""
         data = self.decoder.decode(body).data
         numbers = {name: getattr(data, name) for name in PAGE_NUMBERS}
-        instants = [*filter(None, chain.from_iterable(map(self.instants, data.records)))]
-        build = self.build_plain if plain_instants(instants) else self.build
-        late = self._late(data.records, redact) if redact and build is self.build_plain else None
-        return numbers, tuple(map(build, data.records)) if late is None else late
+        late = self._late(data.records, redact) if redact and self.may_be_late and data.records else None
+        return numbers, self.build(data.records) if late is None else late
+
+    def build(self, rows: Sequence[Any]) -> tuple[Any, ...]:
+        """Return the records of rows."""
+        return tuple(map(self.record_of, rows, *self._times_of(rows, self.times)))
+
+    def _times_of(self, rows: Sequence[Any], names: Iterable[str]) -> list[list[datetime | None]]:
+        """Return the times that attributes of rows hold as text, by attribute."""
+        return timestamps((map(attrgetter(name), rows) for name in names), are_short=self.is_strict)
 
     def _late(self, rows: Sequence[Any], redact: Redact) -> LateRecords[Any] | None:
-        """Return the records of rows with plain times, to be built later; None if the walk needs them at once."""
-        if not self.may_be_late or not rows:
-            return None
-        times = [row.submit_time for row in rows]
+        """Return the records of rows, to be built later; None if the walk needs them at once."""
         texts = [[row.voice_id for row in rows], [row.callee for row in rows]]
-        are_texts = self.only_text or {str, NoneType}.issuperset(map(type, chain(*texts)))
-        if not (are_texts and all(times) and written_alike(times)):
+        if not (self.is_strict or {str, NoneType}.issuperset(map(type, chain(*texts)))):
             return None
-        ids, callees = ([value or None for value in values] for values in texts)
+        ids, callees = ([value or None for value in values] if "" in values else values for values in texts)
+        (times,) = self._times_of(rows, ("submit_time",))
 
         def build(rows: Sequence[Any]) -> tuple[Any, ...] | ItnioError:
             try:
-                return tuple(map(self.build_plain, rows))
+                return self.build(rows)
             except Exception:  # noqa: BLE001 -- `structuring` raises it again, with the field's name
                 return _build_exactly(map(self.object_of, rows), self.hook.of, redact)
 
@@ -158,30 +157,32 @@ def _build_exactly(objects: Iterable[Mapping[str, Any]], of: type[R], redact: Re
 
 
 def _row_function(
-    hook: RecordHook, others: tuple[str, ...], inline: Mapping[Hook, str], name: str
-) -> Callable[[Any], Any]:
-    """Return the function that makes a record from a row.
+    hook: RecordHook, others: tuple[str, ...], inline: Mapping[Hook, str], times: tuple[str, ...]
+) -> Callable[..., Any]:
+    """Return the function that makes a record from a row and its times.
 
     It assigns the fields to an instance of a writable class with the same memory layout, and then sets the class. The
     `__init__` of a frozen class with 25 fields takes half the time that `json.loads` takes for their JSON, and the
     `__set__` of each slot a third of it.
     """
-    lines = [f"def {name}(row):", "    record = new(Writable)"]
+    lines = [f"def record_of({', '.join(('row', *times))}):", "    record = new(Writable)"]
     names: dict[str, Any] = {"new": object.__new__, "Writable": _writable(hook.of), "Record": hook.of}
     names |= {
         "known_amounts": known_amounts,
-        "fromisoformat": datetime.fromisoformat,
         "extra_of": partial(_extra_of, others),
     }
     for column in hook.columns:
         attribute = column.attribute
-        value = inline.get(column.read, "read(value, None)").replace("read(", f"read_{attribute}(")
-        lines += [f"    value = row.{attribute}", f"    record.{attribute} = {value}"]
-        names[f"read_{attribute}"] = column.read
+        if attribute in times:
+            lines += [f"    record.{attribute} = {attribute}"]
+        else:
+            value = inline.get(column.read, "read(value, None)").replace("read(", f"read_{attribute}(")
+            lines += [f"    value = row.{attribute}", f"    record.{attribute} = {value}"]
+            names[f"read_{attribute}"] = column.read
     values = "".join(f"row.other_{index}, " for index in range(len(others)))
     lines += [f"    record.extra = extra_of(({values}))" if others else "    record.extra = {}"]
     lines += ["    record.__class__ = Record", "    return record"]
-    return _compile(name, lines, names, hook.of)
+    return _compile("record_of", lines, names, hook.of)
 
 
 def _writable(of: type[CallRecord]) -> type[CallRecord]:
@@ -240,7 +241,7 @@ def read_rows(body: bytes, of: type[R], redact: Redact | None = None) -> tuple[d
         return None
     with suppress(Exception):  # `structuring` raises it again, with the field's name
         return reader.read(body, redact)
-    if reader.only_text:
+    if reader.is_strict:
         with suppress(Exception):
             result = reader.of_any_value.read(body, redact)
             class_memo(of).reader = (reader.of_any_value,)
@@ -256,5 +257,5 @@ def learn_extra_fields(rows: Iterable[Mapping[str, Any]], of: type[CallRecord]) 
     others = {*reader.others, *(name for row in rows for name in row.keys() - reader.hook.known)}
     if len(reader.others) < len(others) <= _MOST_OTHERS:
         with suppress(ValueError):
-            made = _Reader.make(reader.hook, tuple(sorted(others)), only_text=reader.only_text)
+            made = _Reader.make(reader.hook, tuple(sorted(others)), is_strict=reader.is_strict)
             class_memo(of).reader = (made,)

@@ -76,7 +76,7 @@ class LateRecords(Sequence[R], Generic[R]):
 
 
 def column(records: Sequence[CallRecord], name: str) -> Sequence[Any]:
-    """Return the values of an attribute. The submit times of `LateRecords` are text that sorts like the times."""
+    """Return the values of an attribute."""
     values = records.column(name) if isinstance(records, LateRecords) else None
     return list(map(attrgetter(name), records)) if values is None else values
 

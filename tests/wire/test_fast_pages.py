@@ -270,7 +270,33 @@ def test_a_number_for_a_text_is_read_fast_from_then_on() -> None:
         assert read is not None
         assert slow_read(body, Numbers) == read[1] == (Numbers("1", callee="15551234567", cost=Decimal("0.15")),)
         (reader,) = class_memo(Numbers).reader
-        assert not reader.only_text
+        assert not reader.is_strict
+
+
+@pytest.mark.parametrize(
+    ("seconds", "microsecond"),
+    [("40", 0), ("40.5", 500_000), ("40.123456", 123_456), ("40.1234567", 123_456), ("40.9999999", 999_999)],
+)
+@pytest.mark.parametrize("offset", ["Z", "z", "+08:00", "-0330"])
+@pytest.mark.parametrize("separator", "Tt ")
+def test_fractions_of_a_second_are_not_rounded(separator: str, seconds: str, microsecond: int, offset: str) -> None:
+    """A time is never moved into the next second: more than six digits are cut, on every path."""
+
+    @attrs.frozen
+    class Call(VoiceRecord):
+        pass
+
+    text = f"2022-01-18{separator}14:42:{seconds}{offset}"
+    body = page({"voiceId": "1", "submitTime": text, "answerTime": ""})
+    read = read_rows(body, Call, redact=lambda _: None)
+
+    assert read is not None
+    (record,) = read[1]
+    assert record.submit_time is not None
+    assert (40, microsecond) == (record.submit_time.second, record.submit_time.microsecond)
+    assert slow_read(body, Call) == (record,)
+    assert record.answer_time is None
+    assert class_memo(Call).reader[0].is_strict is (len(text) < 28)
 
 
 def test_the_learned_names_are_bounded() -> None:
@@ -531,7 +557,7 @@ def test_generated_code_has_its_source() -> None:
     """A traceback or a debugger shows the lines of a generated function, as those of any other."""
     read_rows(page({"voiceId": "1"}), VoiceRecord)
     (reader,) = class_memo(VoiceRecord).reader
-    source = inspect.getsource(reader.build_plain)
+    source = inspect.getsource(reader.record_of)
 
-    assert source.startswith("def plain_record_of(row):\n")
+    assert source.startswith("def record_of(row, submit_time, ")
     assert "    record.voice_id = " in source

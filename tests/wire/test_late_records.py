@@ -1,6 +1,7 @@
 """Records that are built when they are needed."""
 
 import json
+from datetime import datetime
 from typing import Any
 
 import attrs
@@ -16,6 +17,7 @@ from ..model.test_windows import START
 
 REQUEST = PageRequest(Window(START, START + SHORTEST), 1, 100)
 TIMES = [f"2026-01-01T08:00:{second:02}+08:00" for second in range(60)]
+SUBMITTED = list(map(datetime.fromisoformat, TIMES))
 
 
 def rows(count: int = 5, **values: Any) -> list[dict[str, Any]]:
@@ -48,19 +50,26 @@ def test_late_records_are_the_same() -> None:
 
 
 def test_columns_are_known_without_building() -> None:
-    """The submit times are text; other columns are read from the records."""
+    """The ids, callees and submit times are; other columns are read from the records."""
     records = rows_of(read(rows(3, callee="", cost="0.5")))
 
     assert ["0", "1", "2"] == column(records, "voice_id")
     assert [None] * 3 == column(records, "callee")
-    assert TIMES[:3] == column(records, "submit_time")
-    assert TIMES[1:3] == column(records[1:], "submit_time")
+    assert SUBMITTED[:3] == column(records, "submit_time")
+    assert SUBMITTED[1:3] == column(records[1:], "submit_time")
     assert ["0.5"] * 3 == [str(cost) for cost in column(records, "cost")]
 
 
-@pytest.mark.parametrize(
-    "values", [{"voiceId": 5}, {"callee": 5}, {"submitTime": "2026-01-01T00:00:00Z"}, {"submitTime": None}]
-)
+@pytest.mark.parametrize("text", ["2026-01-01T00:00:00Z", "2026-01-01T08:00:00.5+08:00", None])
+def test_unusual_times_are_known_without_building(text: str | None) -> None:
+    """A missing time too, and one with a fraction of a second."""
+    records = rows_of(read(rows(2, submitTime=text)))
+
+    assert isinstance(records, LateRecords)
+    assert [text and datetime.fromisoformat(text)] * 2 == column(records, "submit_time")
+
+
+@pytest.mark.parametrize("values", [{"voiceId": 5}, {"callee": 5}])
 def test_unusual_values_are_built_at_once(values: dict[str, Any]) -> None:
     """Their columns would not be equal to those of the records."""
     page = read(rows(2, **values))
