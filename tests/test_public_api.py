@@ -80,6 +80,7 @@ def brief(text: str) -> str:
     text = re.sub(r"(?<!\(')itnio_voice\.|typing\.|(?<=pathlib\.)_local\.| at 0x[0-9a-f]+", "", text)
     text = re.sub(r"<class '([^']*)'>", r"\1", text)
     text = re.sub(r"\b(?:\w+\.)*_\w+\.(?:\w+\.)*(?=[A-Z])", "", text)  # private modules
+    text = re.sub(r"Union\[((?:[^][]|\[[^]]*\])*)\]", lambda union: union[1].replace("], ", "] | "), text)  # until 3.13
     return re.sub(r"Unpack\[([^]]*)\]", r"*\1", text)  # as Python 3.11 writes it
 
 

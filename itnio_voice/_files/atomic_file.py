@@ -60,12 +60,14 @@ def check_place(output: Path) -> None:
 
 
 def _check(output: Path) -> None:
-    if output.is_dir():
-        message = f"{output} is a folder: choose the name of a file"
-        raise IsADirectoryError(message)
-    if output.exists() and not output.is_file():
-        message = f"{output} is not a regular file: choose another name"
-        raise FileExistsError(message)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        mode = output.stat().st_mode
+        if stat.S_ISDIR(mode):
+            message = f"{output} is a folder: choose the name of a file"
+            raise IsADirectoryError(message)
+        if not stat.S_ISREG(mode):
+            message = f"{output} is not a regular file: choose another name"
+            raise FileExistsError(message)
     if not output.parent.is_dir():
         message = f"{output} cannot be written: {output.parent} is not a folder. Create it, or choose another one"
         raise NotADirectoryError(message)

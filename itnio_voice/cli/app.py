@@ -386,11 +386,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return int(end.code or 0)
     except BrokenPipeError:
-        end_output()
         return READER_ENDED
     except _ERRORS as error:
         for each in error.errors if isinstance(error, AccountsError) else [error]:
             print_error(message_of(each))
-        end_output()
         return WRONG_USAGE if isinstance(error, UsageError) else FAILED
+    finally:
+        end_output()
     return 0

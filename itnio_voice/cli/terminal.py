@@ -152,9 +152,13 @@ def flush_output() -> None:
 
 
 def end_output() -> None:
-    """Write what is left in the buffer of standard output, or drop it, because Python would try again at exit."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        with suppress(OSError):  # in tests, it may be no file
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Write what is left in the buffers of the outputs, or drop it, because Python would try again at exit.
+
+    From Python 3.14 on, a failure to write to standard error then would be the exit code.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with suppress(OSError):  # in tests, it may be no file
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
