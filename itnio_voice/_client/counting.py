@@ -15,7 +15,7 @@ not trusted is split in halves if it has many records, otherwise it is read with
 
 In the boundary second of a recent or a very old window, a record may appear or expire between the two answers. So it is
 requested before the window and again after it: if both totals are equal, it had this total when the window was
-answered.
+answered, unless one record appeared there and one left within that time.
 """
 
 from collections import deque
@@ -199,12 +199,13 @@ class RecordCount:
     async def _confirm_totals(self, answers: Iterable[tuple[Window, Answer]]) -> None:
         """Compare the largest total with its last page, unless a larger one is confirmed; if it is wrong, the next.
 
-        The last pages of more than `DEEPEST` records are not requested: deep pages take the server long.
+        A confirmed total proves nothing about an equal one: by chance, the first may be as large as the cap. The last
+        pages of more than `DEEPEST` records are not requested: deep pages take the server long.
         """
         pages = [(window, page) for window, page in answers if isinstance(page, Page)]
         for window, page in sorted(pages, key=lambda each: each[1].total or 0, reverse=True):
             total = trusted_total(page, window, self._learned) or 0
-            if self._learned.proven_total < total < min(self._refuted_total, DEEPEST) and total > page.size:
+            if self._learned.proven_total <= total < min(self._refuted_total, DEEPEST) and total > page.size:
                 try:
                     is_right = is_confirmed(await self._plan.fetch(window, last_page(total, page.size)))
                 except ItnioError:

@@ -119,7 +119,8 @@ async def test_a_count_takes_two_requests_for_each_31_days() -> None:
             assert 2 == await requests(session, NOW - 30 * DAY, of=SipRecord)
             assert 3 == await requests(session, NOW - 20 * HOUR)
             assert 6 == await requests(session, NOW - 59 * DAY)
-            assert 4 == await requests(session, NOW - 45 * DAY)
+            # Its largest total is equal to the one that is confirmed, so it is confirmed too.
+            assert 5 == await requests(session, NOW - 45 * DAY)
 
 
 async def test_filters_select_what_is_counted(sandbox: Sandbox) -> None:
@@ -379,6 +380,15 @@ async def test_totals_that_were_wrong_once_are_not_used() -> None:
             assert 250 == await call(session, START - DAY, START + 2 * DAY)
         requests.append(len(server.answers))
     assert requests[0] == requests[1] + 1  # the one that shows the server's time
+
+
+async def test_a_cap_that_equals_a_confirmed_total_is_found() -> None:
+    """A window with exactly as many records as the server counts at most does not prove the same total of another."""
+    server = Server([*of_a_day(777), *(at - 86_400 for at in of_a_day(900))], cap(777))
+    async with server.session() as session:
+        assert 777 == await session.count(START, START + DAY)
+        assert 777 == session._learned.proven_total
+        assert 1_677 == await session.count(START - DAY, START + DAY)
 
 
 async def test_totals_that_the_reading_refutes_are_read_as_well() -> None:

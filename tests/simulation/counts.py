@@ -16,7 +16,10 @@ from .server import START, Server, Watch
 __all__ = ["Counted", "judge_counts"]
 
 CLOCK = 3
-"""The seconds by which a range up to now may end early: the running one, and the precision of the server's dates."""
+"""The seconds by which a range up to now may end early: the running one, and the precision of the server's dates.
+
+In addition, the server's time may be behind by the time of an answer's way.
+"""
 SKIPPED = 123
 """The seconds after the limit of the retention that may be skipped, as for a stream."""
 SETTLED = (DAY - 3 * 3600, 50 * DAY + 3 * 3600)
@@ -105,7 +108,8 @@ def _bounds(plan: Plan, server: Server, counted: Counted) -> _Bounds:
     slow, fast = server.slowest, server.fastest
     if behaviour.refuses_future_end:
         slow -= fast - slow  # The end that was refused by a wrong clock is remembered.
-    shortest = min(longest, math.floor(watch.began + slow) - CLOCK)
+    behind = CLOCK + math.ceil(behaviour.latency * plan.tempo)
+    shortest = min(longest, math.floor(watch.began + slow) - behind)
     longest = min(longest, math.floor(watch.ended + fast))
     first, at_edge = float(start), False
     if behaviour.retention is not None and behaviour.refuses_beyond_retention:
@@ -128,6 +132,7 @@ def _unsettled(server: Server, watch: Watch, changed: AbstractSet[str]) -> int:
     for start in {each.start for each in requests if each.start and each.end == each.start + SECOND}:
         second = (start - START) / SECOND
         there = {mark for mark in changed if second <= server.seconds[mark] <= second + 1}
-        if len(there) > 1 or SETTLED[0] < watch.ended - second < SETTLED[1]:
+        changes = len(there) + len(there & watch.passing)
+        if changes > 1 or SETTLED[0] < watch.ended - second < SETTLED[1]:
             free |= there
     return len(free)

@@ -44,19 +44,25 @@ class Runaway(AssertionError):  # noqa: N818 -- it is a finding
 class Watch:
     """What the server showed at the requests of a call: `always` and `ever`, the marks of its records.
 
-    `began` and `ended` are the server's time, in seconds from START, before the call and at its last request.
+    `passing` are those that it showed neither at the first request nor at the last. `began` and `ended` are the
+    server's time, in seconds from START, before the call and at its last request.
     """
 
     began: float
     first_request: int
     always: set[str] | None = None
     ever: set[str] = attrs.field(factory=set)
+    passing: set[str] = attrs.field(factory=set)
     ended: float = 0.0
+    _first: set[str] = attrs.field(factory=set)
 
     def add(self, everywhere: set[str], anywhere: set[str], now: float) -> None:
         """Add what all replicas show at a request, and what any of them does."""
-        self.always = everywhere if self.always is None else self.always & everywhere
+        if self.always is None:
+            self.always, self._first = everywhere, anywhere
+        self.always &= everywhere
         self.ever |= anywhere
+        self.passing = self.ever - self._first - anywhere
         self.ended = now
 
 
