@@ -275,6 +275,9 @@ class RecordCount:
             middle = max(present.before(window.end), window.start + SECOND)
             self._pending.appendleft(Window(window.start, middle))
             self._to_read.append(Window(middle, window.end))
+        elif not await search.is_available(window.start - SECOND):
+            # The retention has passed the start since the boundary second was answered.
+            await self._start_later(window)
         else:
             self._learned.span_limit.refuse(with_boundary(window).span)
             self._pending.appendleft(window)

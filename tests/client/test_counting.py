@@ -391,6 +391,23 @@ async def test_a_cap_that_equals_a_confirmed_total_is_found() -> None:
         assert 1_677 == await session.count(START - DAY, START + DAY)
 
 
+async def test_a_retention_that_passes_the_start_is_no_limit_of_the_length() -> None:
+    """If a start expires between the answers for its boundary second and its window, no shorter windows are tried."""
+
+    def change(answer: Answer) -> None:
+        assert answer.number < 50
+        expired = 648 + 2 * answer.number
+        if answer.number > 1 and answer.first < expired:
+            answer.status, answer.total, answer.rows = "-25", None, []
+
+    times = of_a_day(100)
+    server = Server(times, change)
+    async with server.session() as session:
+        counted = await session.count(START + 650 * SECOND, START + DAY, expired="skip")
+        assert session._learned.span_limit.refused is None
+    assert sum(each > 1_000 for each in times) <= counted <= sum(each > 650 for each in times)
+
+
 async def test_totals_that_the_reading_refutes_are_read_as_well() -> None:
     """If a window that is read shows wrong totals, the windows that were counted are read too."""
 
