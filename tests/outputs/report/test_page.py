@@ -6,6 +6,7 @@ import html
 import io
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -106,13 +107,27 @@ class Elements(HTMLParser):
         return [(tag, sorted(attributes)) for tag, attributes in self.found]
 
 
+CALL_OF: dict[type[Any], Callable[[str], Any]] = {VoiceRecord: evil_call, SipRecord: evil_phone_call}
+
+
+@pytest.fixture(scope="module")
+def plain_pages(tmp_path_factory: pytest.TempPathFactory) -> dict[type[Any], str]:
+    """Return the pages of one call without special characters, by its kind."""
+    folder = tmp_path_factory.mktemp("plain")
+    return {
+        kind: page_of(read_figures(as_parquet(folder, [call_of("plain")], kind)), folder, source="plain")
+        for kind, call_of in CALL_OF.items()
+    }
+
+
 @pytest.mark.parametrize("text", EVIL, ids=range(len(EVIL)))
 @pytest.mark.parametrize("kind", [VoiceRecord, SipRecord])
-def test_texts_of_records_cannot_leave_their_place(kind: type[Any], text: str, tmp_path: Path) -> None:
+def test_texts_of_records_cannot_leave_their_place(
+    kind: type[Any], text: str, tmp_path: Path, plain_pages: dict[type[Any], str]
+) -> None:
     """No text begins an element or an attribute, breaks a line or makes the page long."""
-    of = evil_call if kind is VoiceRecord else evil_phone_call
-    plain = page_of(read_figures(as_parquet(tmp_path, [of("plain")], kind)), tmp_path, source="plain")
-    page = page_of(read_figures(as_csv(tmp_path, [of(text)], kind)), tmp_path, source=text)
+    plain = plain_pages[kind]
+    page = page_of(read_figures(as_csv(tmp_path, [CALL_OF[kind](text)], kind)), tmp_path, source=text)
 
     assert Elements(plain).shape() == Elements(page).shape()
     assert plain.count("<script") == page.count("<script")

@@ -2,6 +2,7 @@
 
 import json
 import math
+from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -116,7 +117,7 @@ def percentile(values: list[float], percent: int) -> float | None:
 
 
 def peak(records: Iterable[Any]) -> int:
-    """Return the highest number of calls at the same time, looking at each call's start."""
+    """Return the highest number of calls at the same time: those that have begun at a call's start, and not ended."""
     spans = [
         (min(known), record.hangup_time)
         for record in records
@@ -124,7 +125,8 @@ def peak(records: Iterable[Any]) -> int:
         and (known := list(filter(None, [record.call_time, record.ringing_time, record.answer_time])))
     ]
     spans = [(start, end) for start, end in spans if start < end <= start + timedelta(days=1)]
-    return max((sum(start <= at < end for start, end in spans) for at, _ in spans), default=0)
+    starts, ends = sorted(start for start, _ in spans), sorted(end for _, end in spans)
+    return max((bisect(starts, at) - bisect(ends, at) for at in starts), default=0)
 
 
 def second_computation(records: list[Any]) -> dict[str, Any]:
