@@ -140,6 +140,7 @@ def package(session: nox.Session) -> None:
 
 @nox.session
 def engines(session: nox.Session) -> None:
-    """Run the recipes for Dask, Ray and Spark; Spark needs a Java runtime, such as Debian's default-jre-headless."""
+    """Run the recipes for Dagster, Dask, Ray and Spark, which needs a Java runtime: Debian's default-jre-headless."""
     session.install("-e", ".[arrow,dask,sandbox]", *group("engines"), *group("tests"))
-    session.run("pytest", "-m", "engines", "tests/outputs/test_engines.py", *session.posargs)
+    recipes = ("tests/examples/test_dagster_calls.py", "tests/outputs/test_engines.py")
+    session.run("pytest", "-m", "engines", *recipes, *session.posargs)

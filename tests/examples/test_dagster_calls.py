@@ -13,6 +13,7 @@ from tests.conftest import environment_of
 from .loading import load
 
 
+@pytest.mark.engines
 @pytest.mark.filterwarnings("ignore")  # of Dagster's own dependencies
 def test_a_partition_has_the_records_of_its_day(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A partition is a complete file, also when it is run again."""
