@@ -16,13 +16,16 @@ NOTHING = "–"
 HOME = "Cost in the home currency"
 
 
-def _or_nothing(text: Callable[[float], str]) -> Callable[[float | None], str]:
+_Text = Callable[[float | None], str]
+
+
+def _or_nothing(text: Callable[[float], str]) -> _Text:
     return lambda value: NOTHING if value is None else text(value)
 
 
-percent = _or_nothing("{:.1%}".format)
-mean = _or_nothing("{:,.1f}".format)
-seconds = _or_nothing("{:,.1f} s".format)
+percent: _Text = _or_nothing("{:.1%}".format)
+mean: _Text = _or_nothing("{:,.1f}".format)
+seconds: _Text = _or_nothing("{:,.1f} s".format)
 
 
 def rate(amount: Decimal) -> str:
