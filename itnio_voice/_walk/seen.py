@@ -33,10 +33,10 @@ SEARCHES = 32
 """The number of lookups in a window without an index; the next one builds an index of its keys."""
 
 _NONE: frozenset[Hashable] = frozenset()
-_MISSING = frozenset({None, hash(None)})
-
-
 _Mark = tuple[Any, int]
+"""The submit time of a record and the hash of its callee."""
+_MISSING = frozenset({None, hash(None)})
+"""The marks of a missing time and of a missing callee."""
 
 
 @attrs.frozen(repr=False)
@@ -108,7 +108,7 @@ def page_keys(records: Sequence[CallRecord], shared_ids: set[Hashable]) -> PageK
 def _may_be(mark: _Mark, marks: Collection[_Mark]) -> bool:
     """Return whether a record may be one of others, by their marks. A missing time or callee matches any other."""
     return any(
-        all(one == other or not _MISSING.isdisjoint({one, other}) for one, other in zip(mark, each, strict=True))
+        all(one == other or one in _MISSING or other in _MISSING for one, other in zip(mark, each, strict=True))
         for each in marks
     )
 

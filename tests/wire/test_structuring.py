@@ -26,6 +26,7 @@ from itnio_voice._wire.scalars import (
     required,
     text,
     timestamp,
+    timestamps,
 )
 from itnio_voice._wire.structuring import converter, structure_field, structure_record
 
@@ -354,6 +355,32 @@ def test_any_row_is_a_record_or_an_error_with_its_value(row: dict[str, Any], of:
 
 
 PLAIN = "2022-01-18T14:42:40+08:00"
+
+
+def read_or_none(text: str, read: Callable[[str], datetime | None]) -> tuple[datetime, timedelta | None] | None:
+    """Return the time of a text with its offset; None if it is refused."""
+    try:
+        at = read(text)
+    except ValueError:
+        return None
+    assert at is not None
+    return at, at.utcoffset()
+
+
+@settings(max_examples=2000)
+@given(
+    st.sampled_from([PLAIN, "2022-01-18T14:42:40.123Z", "2022-01-18 23:59:59.1234567-0330"]),
+    st.lists(st.tuples(st.integers(0, 24), st.sampled_from(["", *"0569:.,+-ZztTW \n\u0660", "5.", "00"])), max_size=4),
+)
+def test_a_column_of_times_is_read_as_each_of_them(text: str, changes: list[tuple[int, str]]) -> None:
+    """With any characters changed, added or missing, a column has the same times as the hook, or both refuse it."""
+    for place, characters in changes:
+        text = text[:place] + characters + text[place + 1 :]
+    expected = read_or_none(text, timestamp)
+
+    assert expected == read_or_none(text, lambda each: timestamps([[each]], are_short=False)[0][0])
+    if len(text) <= 27:
+        assert expected == read_or_none(text, lambda each: timestamps([[each]], are_short=True)[0][0])
 
 
 @settings(max_examples=2000)
