@@ -5,7 +5,6 @@ Code that works with many accounts refers to them by name, so no secret is in an
 
 import os
 import stat
-import tomllib
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -79,7 +78,7 @@ def find_accounts(names: Iterable[str] = (), *, file: str | Path | None = None) 
     return chosen
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class FileAccess:
     """A file's mode, owner, group and mount, and the `user` and `groups` of this process.
 
@@ -164,6 +163,8 @@ def _tables(path: Path, shown: str, access: Callable[[int], FileAccess | None]) 
     if problem:
         raise ValueError(problem)
     try:
+        import tomllib  # noqa: PLC0415 -- few programs have such a file, and all would wait for it
+
         return tomllib.loads(content.decode())
     except UnicodeDecodeError:
         problem = "it is not UTF-8 text"

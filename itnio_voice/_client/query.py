@@ -20,7 +20,7 @@ from .._wire.pages import LARGEST_PAGE, Page, PageRequest
 from .._wire.responses import read_page
 from .checkpoint import fingerprint
 
-__all__ = ["Query", "check_id"]
+__all__ = ["Query", "check_id", "check_recording"]
 
 _LONGEST_ID = 1000
 _ADVICE = 'the range starts before the oldest available record: start later, or pass expired="skip"'
@@ -94,4 +94,16 @@ def check_id(name: str, value: str) -> None:
     """
     if not isinstance(value, str) or value.strip(". ") == "" or len(value) > _LONGEST_ID or not is_utf8(value):
         message = f"{name} must be an id from a record, of at most {_LONGEST_ID} characters, not {value!r:.80}"
+        raise ValueError(message)
+
+
+def check_recording(file_id: str, source: str) -> None:
+    """Refuse what is not the id of a recording, and a source that is unknown.
+
+    Raises:
+        ValueError: if one of them is refused.
+    """
+    check_id("recording_file_id", file_id)
+    if source not in {"group", "sip"}:
+        message = f'source must be "group" or "sip", not {source!r}'
         raise ValueError(message)

@@ -8,8 +8,10 @@ from http import HTTPStatus
 from pathlib import Path
 
 import anyio
+import stamina
 
 from .._files.address import Address
+from .._files.atomic_file import check_place
 from .._files.download import Downloader
 from .._http.fair_slots import FairSlots
 from .._http.redaction import without_frames
@@ -19,9 +21,8 @@ from .._http.transport import Transport, log_attempt
 from .._model.errors import HTTPStatusError, ItnioError, RecordNotFoundError
 from .._model.printable import Message
 from .._model.records import RecordingFile, RecordingURL
-from .query import check_id
 
-__all__ = ["Recordings", "RequestURL", "check_recording"]
+__all__ = ["Recordings", "RequestURL"]
 
 RequestURL = Callable[[], Awaitable[RecordingURL]]
 """Requests the URL of a recording."""
@@ -44,8 +45,9 @@ class Recordings:
 
         Raises:
             ItnioError: if there is no such recording, or it cannot be downloaded.
-            OSError: if the file cannot be written.
+            OSError: if the file cannot be written; if its folder is missing or not writable, before any request.
         """
+        check_place(path)
         handled = sys.exception()  # the caller's: its frames stay
         try:
             return await self._transport.run(partial(self._download, file_id, path, max_bytes, request_url))
@@ -97,8 +99,6 @@ class Recordings:
 
     async def _try(self, address: Address, path: Path, max_bytes: int) -> RecordingFile:
         """Make attempts until one succeeds or the retry policy ends. Only the waits count towards its `total`."""
-        import stamina  # noqa: PLC0415 -- imported when it is needed, as in `Transport`
-
         request = f"GET {address}"
         attempts = Attempts(self._transport.retry)
         wait = log_retries(attempts, request, self._transport.credentials.api_key)
@@ -133,15 +133,3 @@ class Recordings:
                 fields = {"status_code": status, "status": None, "started": sent, "seconds": seconds}
                 self._transport.observe(attempts, outcome, address=address.url, **target, **fields)
         return file
-
-
-def check_recording(file_id: str, source: str) -> None:
-    """Refuse what is not the id of a recording, and a source that is unknown.
-
-    Raises:
-        ValueError: if one of them is refused.
-    """
-    check_id("recording_file_id", file_id)
-    if source not in {"group", "sip"}:
-        message = f'source must be "group" or "sip", not {source!r}'
-        raise ValueError(message)

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack
 from urllib.parse import quote
 
-from .._files.atomic_file import check_place
 from .._http.clients import HTTPClient
 from .._http.credentials import Credentials
 from .._http.request import APIRequest
@@ -30,9 +29,11 @@ from .following.checkpoint import FollowCheckpoint, same_follower
 from .following.follower import RecordFollower, first_second, follow_options
 from .following.lookback import Lookback
 from .newest_first import BackwardWalk
-from .query import Query, check_id
-from .recordings import Recordings, check_recording
+from .query import Query, check_id, check_recording
 from .stream import RecordStream
+
+if TYPE_CHECKING:
+    from .recordings import Recordings
 
 __all__ = ["DEFAULT_BASE_URL", "SessionOptions", "VoiceSession"]
 
@@ -98,7 +99,6 @@ class VoiceSession:
         )
         if on_attempt is not None:
             self._transport.observers.add(OnAttempt(on_attempt))
-        self._recordings = Recordings(self._transport)
         self._learned = Learned()
 
     @classmethod
@@ -373,9 +373,14 @@ class VoiceSession:
         if "\0" in str(output):
             message = f"path must be the name of a file, not {str(output)!r:.80}"
             raise ValueError(message)
-        check_place(output)
         request_url = partial(self.recording_url, recording_file_id, source=source)
         return await self._recordings.download(recording_file_id, output, max_bytes, request_url)
+
+    @cached_property
+    def _recordings(self) -> "Recordings":
+        from .recordings import Recordings  # noqa: PLC0415 -- imported when it is needed: most programs download nothing
+
+        return Recordings(self._transport)
 
     def _query(self, of: type[R], where: Mapping[str, str] | None) -> Query[R]:
         return Query(of, endpoint_of(of).params(where), self._transport, self._learned)

@@ -5,7 +5,6 @@ import random
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
 import attrs
@@ -68,7 +67,7 @@ class Retry:
         return min(self.wait_max, grown + random.uniform(0, self.jitter))  # noqa: S311 -- no secret depends on it
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Attempts:
     """The attempts of one call: the time they have taken, and how the last one failed."""
 
@@ -180,6 +179,8 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 @lru_cache(maxsize=16)
 def http_date(text: str | None) -> float | None:
     """Return an HTTP date in Unix seconds; None if it is invalid. The answers of one second have the same one."""
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 -- httpx imports it anyway, with the first session
+
     try:
         date = parsedate_to_datetime(text or "")
         # In UTC, so that every date that is returned is one that a datetime can hold.
