@@ -102,7 +102,7 @@ def number_of_records(window: Window, answers: Mapping[Window, Answer], learned:
 # The requests.
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class CountPlan:
     """The arguments of a count.
 

@@ -39,7 +39,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LONGEST_TYPE = 200
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Downloader:
     """Downloads over the HTTP client of a session. `timeout` is the seconds until the headers, and for each read.
 

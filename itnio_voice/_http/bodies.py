@@ -30,7 +30,7 @@ _PIECE = 2**16
 """The maximum size in bytes of a piece of a decoded part."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Body:
     """A body as it was sent, and its content encoding. A server may echo secrets in it, so neither is in the repr."""
 

@@ -53,7 +53,7 @@ def library_of(client: HTTPClient) -> ModuleType:
     raise TypeError(message)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class CallersClient:
     """Requests to one API over a caller's client. `library` is the module of its class."""
 

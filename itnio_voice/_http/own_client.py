@@ -21,7 +21,7 @@ _URLS = 8
 """How many URLs are kept parsed: those of the queries, and the last ones of single records."""
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class OwnClient:
     """Requests to one API over `transport`.
 

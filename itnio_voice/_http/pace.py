@@ -21,7 +21,7 @@ _LONGEST = 86400.0
 """The longest pause after a 429, in seconds."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Pace:
     """The pace of a session's requests, with additive increase and multiplicative decrease after HTTP 429.
 

@@ -18,7 +18,7 @@ _MARGIN = 1.0
 """The offset changes only if a `Date` contradicts it by more than this many seconds, so it does not jitter."""
 
 
-@attrs.define
+@attrs.define(repr=False)
 class ServerClock:
     """The offset of the server's clock from this machine's, in seconds; it is positive if the server's is ahead.
 

@@ -57,7 +57,7 @@ class Attempt:
     clock_offset: float | None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(eq=False, repr=False, kw_only=True)
 class WindowReading:
     """The reading of a window, from its first request until it is complete, or closed to be read again.
 
@@ -113,7 +113,7 @@ DEFAULT_OBSERVERS: list[Observer] = []
 """The observers of every session that is created from now on."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Observers:
     """The observers of a session. An exception of an observer is logged, once for each observer, and not raised."""
 

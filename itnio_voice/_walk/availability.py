@@ -16,7 +16,7 @@ RESOLUTION = timedelta(minutes=1)
 """Precision of the search for the oldest available record."""
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class AvailabilitySearch:
     """A search that requests windows of two seconds, and checks which of them the server refuses.
 

@@ -17,7 +17,7 @@ from .seen import PageKeys
 __all__ = ["Chunk", "CompletedWindow", "WalkPlan"]
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class WalkPlan(Generic[R]):
     """The arguments of a walk.
 
@@ -53,7 +53,7 @@ class WalkPlan(Generic[R]):
     observers: Observers = attrs.field(factory=partial(Observers, ()))
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class CompletedWindow:
     """A complete window: the server's `total`, and the part of the range that it completes (`covered`)."""
 
@@ -62,7 +62,7 @@ class CompletedWindow:
     covered: Window
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(eq=False, repr=False)
 class Chunk(Generic[R]):
     """A part of what a walk returns: records that it has not returned before.
 

@@ -33,7 +33,7 @@ ROUND_TOTAL = 1_000
 """Servers that cap totals cap them at a multiple of this."""
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class SpanLimit:
     """The longest window that the server answered, and the shortest that it refused or failed to answer.
 

@@ -78,7 +78,7 @@ def _value(record: Sequence[CallRecord], name: str) -> Any:
     return value
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _Order:
     """An order of records by a column, ascending (`le`) or descending (`ge`).
 

@@ -20,7 +20,7 @@ The second value is for a server that has not shown its time, so that only this 
 """
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Present:
     """The server's time, and which windows end too close to it.
 

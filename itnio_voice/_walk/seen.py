@@ -39,7 +39,7 @@ _MISSING = frozenset({None, hash(None)})
 """The marks of a missing time and of a missing callee."""
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(eq=False, repr=False)
 class PageKeys:
     """The keys of an answer's records, row by row.
 
@@ -155,7 +155,7 @@ class _SeenWindow:
         return self._page_of_key[key]
 
 
-@attrs.define(repr=False)
+@attrs.define(eq=False, repr=False)
 class SeenRecords:
     """The records that have been returned, as far back as the server may list one again.
 

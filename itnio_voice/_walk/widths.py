@@ -18,7 +18,7 @@ A multiple of 1,000 would be suspected to be a cap. With 4,950, the last page is
 """
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class WindowWidth:
     """The width of the next window, and how many windows may be open at once."""
 

@@ -49,7 +49,7 @@ _KNOWN_EARLY: Mapping[str, Hook] = {"voice_id": text, "callee": text, "submit_ti
 """The attributes that a walk needs before the records are built, with their usual hooks."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _Reader:
     """Reads answers whose rows have the fields of a record class and the fields `others`.
 

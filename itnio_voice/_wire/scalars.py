@@ -108,7 +108,7 @@ def brief(value: Any) -> str:
     return f"{_brief.repr(value):.80}"
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(eq=False, repr=False)
 class Oversized:
     """A JSON number that neither a `Decimal` nor an `int` can hold. Every field refuses it."""
 

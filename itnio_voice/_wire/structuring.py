@@ -184,7 +184,7 @@ def _default(field: "attrs.Attribute[Any]") -> Callable[[], Any] | None:
     return None if default is attrs.NOTHING else lambda: default
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Column:
     """A field of a record: its attribute, its name in `__init__` and in the API, and the hook that reads it."""
 
@@ -194,7 +194,7 @@ class Column:
     read: Hook
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class RecordHook:
     """The hook of a record class: each column by its type's hook, and what no column names into `extra`."""
 
@@ -312,7 +312,7 @@ def _new_hook(_: Any) -> Hook:
 converter.register_structure_hook_factory(lambda of: of is _Registrations, _new_hook)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class ClassMemo:
     """What is made of a record class. The class itself keeps it, so both are collected together.
 

@@ -63,7 +63,7 @@ def _text(value: object) -> str:
     return repr(value)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Sorted(Generic[R]):
     """The records of an answer that were not returned before, and those that have changed since."""
 

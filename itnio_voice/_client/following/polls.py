@@ -65,7 +65,7 @@ _ADVICE = "the range starts before the oldest available record: start later"
 _EPOCH, _FOREVER = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class FollowOptions:
     """The arguments of a follower, except for its start: `every` is in seconds."""
 
@@ -82,7 +82,7 @@ class FollowBatch(Generic[R]):
     checkpoint: FollowCheckpoint
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Reading(Generic[R]):
     """A range that is being read by a walk.
 
@@ -101,7 +101,7 @@ class _Reading(Generic[R]):
     end: datetime | None = None
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Look:
     """A group of stretches to look at. `must` is set for those that are due: they do not wait for the next poll.
 
