@@ -21,7 +21,7 @@ import attrs
 from .._model.records import CallRecord, R
 from .._model.windows import LONGEST, SECOND, SHORTEST, Window, before, join
 from .._walk.chunks import Chunk, CompletedWindow, WalkPlan
-from .._walk.log import warn_skipped
+from .._walk.log import log_skipped
 from .._walk.present import Present
 from .._walk.seen import PageKeys, page_keys
 from .._walk.walk import Walk
@@ -217,7 +217,7 @@ class BackwardWalk(Generic[R]):
     def _skip(self, part: Window, skipped: tuple[Window, ...]) -> None:
         """End here: everything older than what is too old is too old as well."""
         for window in self._rest:
-            warn_skipped(window)
+            log_skipped(self._plan.skipped_level, window)
         own = [Window(max(window.start, part.start), window.end) for window in skipped if window.end > part.start]
         self.skipped = join((*self.skipped, *own, *self._rest))
         self._rest.clear()

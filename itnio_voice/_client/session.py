@@ -1,5 +1,6 @@
 """Sessions: the calls of one account's API."""
 
+import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
@@ -16,20 +17,18 @@ from .._http.retry import Retry
 from .._http.transport import Transport
 from .._model.observing import Attempt, OnAttempt
 from .._model.records import R, RecordingFile, RecordingURL, VoiceRecord
-from .._model.windows import Window, gaps, whole_seconds
+from .._model.windows import FOREVER, Window, whole_seconds
 from .._walk.learned import Learned
-from .._walk.walk import Walk
 from .._wire.endpoints import RECORDING_URL, endpoint_of
 from .._wire.pages import LARGEST_PAGE, Page
 from .._wire.responses import read_record, read_recording_url
-from .checkpoint import Checkpoint, same_query
+from .checkpoint import Checkpoint
 from .counting import CountPlan, RecordCount
 from .environment import credentials_from_env
 from .following.checkpoint import FollowCheckpoint, same_follower
 from .following.follower import RecordFollower, first_second, follow_options
 from .following.lookback import Lookback
-from .newest_first import BackwardWalk
-from .query import Query, check_id, check_recording
+from .query import Query, check_expired, check_id, check_recording, check_size
 from .stream import RecordStream
 
 if TYPE_CHECKING:
@@ -38,8 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_BASE_URL", "SessionOptions", "VoiceSession"]
 
 DEFAULT_BASE_URL = "https://api.itniotech.com/voice"
-_FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 _YEAR = timedelta(days=366)
+_ADVICE = "`start` is before the oldest available record: choose a later one, or none"
 
 
 class SessionOptions(TypedDict, total=False):
@@ -159,30 +158,15 @@ class VoiceSession:
         Raises:
             ValueError: if an argument is out of range, a filter is unknown, or the checkpoint is of another query.
         """
-        query = self._query(of, where)
-        _check_size(page_size)
-        if limit is not None and (type(limit) is not int or limit < 0):
-            message = f"limit must be a whole number from 0, or None, not {limit!r}"
-            raise ValueError(message)
-        _check_expired(expired)
-        window = whole_seconds(start, _FOREVER if end is None else end)
-        direction = ("newest_first",) if newest_first else ()
-        checkpoint = Checkpoint(query.fingerprint(start, end, *direction))
-        if resume is not None:
-            checkpoint = same_query(resume, checkpoint)
-
-        def walk(complete_windows: bool) -> Walk[R] | BackwardWalk[R]:  # noqa: FBT001 -- its only argument
-            plan = query.plan(
-                gaps(window, checkpoint.done) if window else (),
-                page_size=page_size,
-                limit=float("inf") if limit is None else limit,
-                skip_expired=expired == "skip",
-                until_now=end is None,
-                complete_windows=complete_windows,
-            )
-            return BackwardWalk(plan, window.end if window else None) if newest_first else Walk(plan)
-
-        return RecordStream(of, window, walk, checkpoint, self._transport.observers, limited=limit is not None)
+        return self._query(of, where).stream(
+            start,
+            end,
+            page_size=page_size,
+            limit=limit,
+            resume=resume,
+            expired=expired,
+            newest_first=newest_first,
+        )
 
     async def latest(
         self,
@@ -204,9 +188,13 @@ class VoiceSession:
         if type(limit) is not int or limit < 1:
             message = f"limit must be a whole number from 1, not {limit!r}"
             raise ValueError(message)
-        first = datetime.fromtimestamp(self._transport.now(), UTC) - _YEAR if start is None else start
-        expired: Literal["raise", "skip"] = "skip" if start is None else "raise"
-        return await self.records(first, of=of, where=where, limit=limit, expired=expired, newest_first=True).collect()
+        query = self._query(of, where)
+        if start is not None:
+            return await query.stream(start, None, limit=limit, newest_first=True, advice=_ADVICE).collect()
+        first = datetime.fromtimestamp(self._transport.now(), UTC) - _YEAR
+        # Nobody asked for all of that year, so what the server does not keep is nothing to warn of.
+        stream = query.stream(first, None, limit=limit, newest_first=True, expired="skip", skipped_level=logging.INFO)
+        return await stream.collect()
 
     def follow(
         self,
@@ -271,13 +259,13 @@ class VoiceSession:
                 server's retention, unless `expired="skip"`.
         """
         query = self._query(of, where)
-        _check_expired(expired)
-        window = whole_seconds(start, _FOREVER if end is None else end)
+        check_expired(expired)
+        window = whole_seconds(start, FOREVER if end is None else end)
         if window is None:
             return 0
 
         def read(part: Window, limit: int | None) -> RecordStream[R]:
-            return self.records(part.start, part.end, of=of, where=where, limit=limit, expired=expired)
+            return query.stream(part.start, part.end, limit=limit, expired=expired)
 
         present = query.present(until_now=end is None)
         plan = CountPlan(query.fetcher(), read, present, self._learned, query.key, self._transport.concurrency)
@@ -304,7 +292,7 @@ class VoiceSession:
                 reaches too far back.
         """
         query = self._query(of, where)
-        _check_size(page_size)
+        check_size(page_size)
         if type(current) is not int or current < 1:
             message = f"current must be a whole number from 1, not {current!r}"
             raise ValueError(message)
@@ -384,15 +372,3 @@ class VoiceSession:
 
     def _query(self, of: type[R], where: Mapping[str, str] | None) -> Query[R]:
         return Query(of, endpoint_of(of).params(where), self._transport, self._learned)
-
-
-def _check_size(page_size: int) -> None:
-    if type(page_size) is not int or not 1 <= page_size <= LARGEST_PAGE:
-        message = f"page_size must be a whole number from 1 to {LARGEST_PAGE}, not {page_size!r}"
-        raise ValueError(message)
-
-
-def _check_expired(expired: str) -> None:
-    if expired not in {"raise", "skip"}:
-        message = f'expired must be "raise" or "skip", not {expired!r}'
-        raise ValueError(message)

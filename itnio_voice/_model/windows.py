@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import attrs
 
 __all__ = [
+    "FOREVER",
     "LONGEST",
     "SECOND",
     "SHORTEST",
@@ -24,6 +25,8 @@ LONGEST = timedelta(days=31)
 """The longest window that the vendor's page allows."""
 SHORTEST = 2 * SECOND
 """The shortest window with which a walk makes progress: neighbouring windows share one second."""
+FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
+"""The end of a range that has none."""
 WIRE_ZONE = timezone(timedelta(hours=8))
 """The offset of the times in requests. All of the vendor's examples use it, so requests are also correct for a server
 that ignores the offset and reads every time as its own local time."""

@@ -1,5 +1,6 @@
 """The arguments of a walk, and the chunks of records that it returns."""
 
+import logging
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from functools import partial
 from itertools import chain
@@ -28,7 +29,7 @@ class WalkPlan(Generic[R]):
     - `clock_known` returns whether the server has shown its time.
     - `limit`: at most this many records. `concurrency`: at most this many requests in flight.
     - `complete_windows`: return a window's records only when the window is complete.
-    - `skip_expired`: skip what is older than the server's retention.
+    - `skip_expired`: skip what is older than the server's retention, and log it at `skipped_level`.
     - `has_boundary`: return no record of the second before a gap, as it belongs to the range before. Otherwise a gap is
       read exactly as it is given.
     - `seen`: the keys of records that were returned before.
@@ -43,6 +44,7 @@ class WalkPlan(Generic[R]):
     page_size: int = LARGEST_PAGE
     limit: float = float("inf")
     skip_expired: bool = False
+    skipped_level: int = logging.WARNING
     complete_windows: bool = False
     until_now: bool = False
     clock_known: Callable[[], bool] = lambda: True

@@ -8,7 +8,7 @@ from .._model.printable import get_logger
 from .._model.windows import Window
 from .open_window import OpenWindow
 
-__all__ = ["UNREAD", "log_window", "reading_of", "warn_skipped", "warn_unread"]
+__all__ = ["UNREAD", "log_skipped", "log_window", "reading_of", "warn_unread"]
 
 _LOGGER = get_logger("itnio_voice.windows")
 
@@ -37,9 +37,9 @@ def reading_of(opened: OpenWindow[Any], width: timedelta, records: int, now: flo
     )
 
 
-def warn_skipped(window: Window) -> None:
-    """Warn that a part of the range is older than the server's retention."""
-    _LOGGER.warning("%s: skipped: older than the server's retention", window, extra=_window_fields(window))
+def log_skipped(level: int, window: Window) -> None:
+    """Log that a part of the range is older than the server's retention."""
+    _LOGGER.log(level, "%s: skipped: older than the server's retention", window, extra=_window_fields(window))
 
 
 def warn_unread(gap: Window, end: datetime, now: datetime) -> None:

@@ -28,7 +28,7 @@ from .._model.windows import SHORTEST, Window, join
 from .availability import AvailabilitySearch
 from .chunks import Chunk, WalkPlan
 from .gap_walk import GapWalk, PageOfWindow
-from .log import log_window, warn_skipped
+from .log import log_skipped, log_window
 from .open_window import OpenWindow
 from .outbox import Outbox
 from .present import Present
@@ -286,7 +286,7 @@ class Walk(Generic[R]):
         """Skip the part that is too old: search for the oldest available record, and continue a minute after it."""
         available = await self._search.first_available(max(refused, gap.position), gap.end, self._present.now)
         expired = Window(gap.position, available)
-        warn_skipped(expired)
+        log_skipped(self._plan.skipped_level, expired)
         self.skipped = join((*self.skipped, expired))
         gap.give_up()
         if available < gap.end:

@@ -1,8 +1,9 @@
 """Streams that are read backwards: from the newest records to the oldest."""
 
+import logging
 import math
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -277,6 +278,28 @@ def test_the_newest_records_take_few_requests(records: int, kept_days: int | Non
                 expected = [f"{records - 1 - number:05}" for number in range(min(records, 50))]
                 assert expected == [record.voice_id for record in newest]
                 assert service.requests <= most
+
+    run(main)
+
+
+def test_what_the_server_does_not_keep_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """As a warning if the caller chose the start. `latest()` without a start is meant to end where the records end."""
+    caplog.set_level(logging.INFO, logger="itnio_voice.windows")
+    service = Service([399.5 * 86_400], kept=340 * 86_400.0, now=400 * 86_400.0)
+
+    async def levels(read: Callable[[VoiceSession], Awaitable[Any]]) -> set[int]:
+        caplog.clear()
+        async with service.session() as session:
+            assert 1 == len(await read(session))
+        return {entry.levelno for entry in caplog.records if "skipped" in entry.message}
+
+    async def main() -> None:
+        assert {logging.INFO} == await levels(lambda session: session.latest())
+        assert {logging.WARNING} == await levels(
+            lambda session: session.records(at(86_400), expired="skip", newest_first=True).collect()
+        )
+        with pytest.raises(TimeRangeError, match="choose a later one, or none"):
+            await levels(lambda session: session.latest(start=at(86_400)))
 
     run(main)
 

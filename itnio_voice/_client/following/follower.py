@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from ..._model.records import R
-from ..._model.windows import floor, whole_seconds
+from ..._model.windows import FOREVER, floor, whole_seconds
 from ..query import Query
 from .checkpoint import FollowCheckpoint
 from .polls import FollowBatch, FollowOptions, Polls
@@ -17,7 +17,6 @@ __all__ = ["FollowBatch", "RecordFollower", "first_second", "follow_options"]
 T = TypeVar("T")
 
 LONGEST_LOOKBACK = timedelta(days=30)
-_FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def first_second(start: datetime, now: float) -> datetime:
@@ -26,7 +25,7 @@ def first_second(start: datetime, now: float) -> datetime:
     Raises:
         ValueError: if it has no offset, or is in the future.
     """
-    whole_seconds(start, _FOREVER)
+    whole_seconds(start, FOREVER)
     if start.timestamp() > now:
         present = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
         message = f"start must not be in the future, but {start.isoformat()} is after {present}"

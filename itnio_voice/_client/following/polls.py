@@ -27,7 +27,7 @@ import attrs
 from ..._model.errors import ItnioError, TimeRangeError, may_be_overload
 from ..._model.printable import get_logger
 from ..._model.records import R
-from ..._model.windows import SECOND, Window, floor
+from ..._model.windows import FOREVER, SECOND, Window, floor
 from ..._walk.walk import Walk
 from ..._wire.pages import LARGEST_PAGE, Page
 from ..counting import trusted_total
@@ -62,7 +62,7 @@ LONGEST_BACKOFF = 300.0
 CLOCK_ERROR = timedelta(seconds=10)
 """If the server's clock turns out to be farther off than this, following begins at its present instead."""
 _ADVICE = "the range starts before the oldest available record: start later"
-_EPOCH, _FOREVER = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -206,7 +206,7 @@ class Polls(Generic[R]):
 
     def _first_second(self) -> _Reading[R]:
         """Return the reading of the second before the start: its records belong to the range before."""
-        start = self._state.position or self._present.reachable_end(Window(_EPOCH, _FOREVER))
+        start = self._state.position or self._present.reachable_end(Window(_EPOCH, FOREVER))
         self._state = Lookback(start)
         return _Reading[R](Window(start - SECOND, start))
 
@@ -226,7 +226,7 @@ class Polls(Generic[R]):
             # One answer had a clock that was behind. Without another answer, nothing would ever be read again.
             first = Stretch(Window(start - SECOND, start), frozenset(), 0, self._polled_at)
             self._work.append(_Look(self._state.stretches[-1:] or (first,), must=True))
-        end = self._present.reachable_end(Window(start, _FOREVER))
+        end = self._present.reachable_end(Window(start, FOREVER))
         if end <= start or not self._state.stretches:
             return
         last, lookback = self._state.stretches[-1], self._options.lookback
