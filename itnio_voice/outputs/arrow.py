@@ -24,6 +24,7 @@ from .._client.stream import PrefetchedStream, RecordStream
 from .._extras import needs
 from .._model.errors import DecodeError, IncompleteWindowError
 from .._model.records import CallRecord, R, VoiceRecord
+from .._model.windows import Window
 from .._wire.endpoints import endpoint_of
 from .text import json_text
 
@@ -211,12 +212,17 @@ def read_table(
                     batches[name].append(batch)
         for name, stream in streams.items():
             if end is not None and stream.unread:
-                message = f"account {name}: {stream.unread[0]} is not over on the server's clock: end the range earlier"
-                raise IncompleteWindowError(message, window=stream.unread[0], received=sum(map(len, batches[name])))
+                raise unread_error(name, stream.unread[0], sum(map(len, batches[name])))
         return list(chain.from_iterable(batches.values()))
 
     with start_blocking_portal() as portal:
         return pa.Table.from_batches(portal.call(read), columns).unify_dictionaries()
+
+
+def unread_error(account: str, window: Window, received: int) -> IncompleteWindowError:
+    """Return the error for the part of an account's range that could not be read, because it is not over."""
+    message = f"account {account}: {window} is not over on the server's clock: end the range some minutes earlier"
+    return IncompleteWindowError(message, window=window, received=received)
 
 
 def to_pandas(

@@ -15,7 +15,6 @@ from anyio.from_thread import start_blocking_portal
 from .._client.accounts import Account, find_accounts
 from .._client.session import SessionOptions
 from .._extras import needs
-from .._model.errors import IncompleteWindowError
 from .._model.printable import printable
 from .._model.records import CallRecord, VoiceRecord
 from .._model.windows import LONGEST, SECOND, Window, floor, whole_seconds
@@ -23,7 +22,7 @@ from .._model.windows import LONGEST, SECOND, Window, floor, whole_seconds
 with needs("arrow"):
     import pyarrow as pa
 
-    from .arrow import MONEY, plain_type, record_batch, refuse_event_loop, schema
+    from .arrow import MONEY, plain_type, record_batch, refuse_event_loop, schema, unread_error
 
 __all__ = ["Partition", "mean_amount", "partition_schema", "partitions", "read_partition"]
 
@@ -146,12 +145,8 @@ def partition_table(
         async with find_accounts([account])[account].session(**options) as session:
             stream = session.records(window.start, window.end, of=of, where=where)
             batches = [record_batch(done.records, of, account=account, money=money) async for done in stream.windows()]
-        if unread := stream.unread:
-            message = (
-                f"account {account}: {window} cannot be read completely: by the clock it is not yet {unread[0].end}: "
-                f"end the range before now, by some minutes if clocks may differ"
-            )
-            raise IncompleteWindowError(message, window=unread[0], received=sum(map(len, batches)))
+        if stream.unread:
+            raise unread_error(account, stream.unread[0], sum(map(len, batches)))
         return batches
 
     batches = []
