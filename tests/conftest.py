@@ -1,5 +1,6 @@
 """Shared by all tests: the sandbox's own pytest plugin, the two event loops, and a session on a sandbox."""
 
+import gc
 import os
 from typing import Any
 
@@ -15,7 +16,13 @@ pytest_plugins = ["pytest_itnio_voice"]
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("busy")
 
-QUICK = Retry(wait_initial=0.01, wait_max=0.05, jitter=0.01)
+QUICK = Retry(wait_initial=0.001, wait_max=0.005, jitter=0.001)
+
+
+def pytest_collection_finish() -> None:
+    """Exempt what was imported from garbage collections, which would take most of their time for it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -1,6 +1,8 @@
 """Streams that are read ahead of their consumer."""
 
+import functools
 import gc
+import math
 import warnings
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -70,11 +72,10 @@ class Service:
         first, last = (
             (datetime.fromisoformat(body["params"][name]) - START) / MINUTE for name in ("strTime", "endTime")
         )
-        names = [number for number in range(self.records) if first <= number + 0.5 <= last]
+        names = range(max(0, math.ceil(first - 0.5)), min(self.records, math.floor(last - 0.5) + 1))
         size, current = body["size"], body["current"]
         page = [
-            {"voiceId": str(name), "submitTime": (START + (name + 0.5) * MINUTE).astimezone(WIRE_ZONE).isoformat()}
-            | self.fields(name, request)
+            {"voiceId": str(name), "submitTime": submit_time(name)} | self.fields(name, request)
             for name in names[(current - 1) * size : current * size]
         ]
         data = {"total": len(names), "size": size, "current": current, "pages": -(-len(names) // size), "records": page}
@@ -86,6 +87,12 @@ class Service:
         return VoiceSession(
             Credentials("key", "secret"), http_client=client, concurrency=concurrency, retry=Retry(attempts=1)
         )
+
+
+@functools.cache
+def submit_time(number: int) -> str:
+    """Return the time of a record as it is on the wire."""
+    return (START + (number + 0.5) * MINUTE).astimezone(WIRE_ZONE).isoformat()
 
 
 def json_of(request: httpx.Request) -> Any:
