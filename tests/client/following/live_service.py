@@ -1,5 +1,6 @@
 """A server whose records appear, change and disappear while it is read. It shares no code with the sandbox."""
 
+import functools
 import json
 import math
 from bisect import bisect_left, bisect_right
@@ -47,6 +48,19 @@ class Call:
     def at(self, now: float) -> int:
         """Return the second at which the server lists it."""
         return self.moved if now >= self.moves else self.second
+
+
+@functools.cache
+def submit_time(second: int) -> str:
+    """Return the time of a second from START as it is on the wire."""
+    return (START + second * SECOND).astimezone().isoformat()
+
+
+def row_of(call: Call, now: float) -> dict[str, Any]:
+    """Return a call as it is on the wire."""
+    row = {"submitTime": submit_time(call.second), "callee": call.name, "cost": "0.1" if now >= call.ends else "0"}
+    name = call.name if call.voice_id is None else call.voice_id
+    return {**row, **({"voiceId": name} if name else {})}
 
 
 def traffic(chance: Random, span: tuple[float, float], rate: float, late: float, most_late: float) -> list[Call]:
@@ -106,19 +120,14 @@ class LiveService:
         listed = [
             call
             for call in self.calls[near]
-            if call.appears <= now and self.after(first, float(call.at(now))) and self.before(float(call.at(now)), last)
+            if call.appears <= now and self.after(first, at := float(call.at(now))) and self.before(at, last)
         ]
         listed.sort(key=lambda call: (call.at(now), call.name))
         size, current = body["size"], body["current"]
-        rows = [self._row(call) for call in listed[(current - 1) * size : current * size]]
+        present = self.now
+        rows = [row_of(call, present) for call in listed[(current - 1) * size : current * size]]
         data = {"total": self.total(len(listed)), "size": size, "current": current, "records": rows}
         return self._reply({"status": "0", "reason": "", "data": data})
-
-    def _row(self, call: Call) -> dict[str, Any]:
-        at = (START + call.second * SECOND).astimezone()
-        row = {"submitTime": at.isoformat(), "callee": call.name, "cost": "0.1" if self.now >= call.ends else "0"}
-        name = call.name if call.voice_id is None else call.voice_id
-        return {**row, **({"voiceId": name} if name else {})}
 
     def _reply(self, content: dict[str, Any]) -> httpx.Response:
         date = (START + (self.now - self.date_behind(len(self.requests))) * SECOND).strftime(
