@@ -41,8 +41,8 @@ SECOND = timedelta(seconds=1)
 
 @pytest.fixture(scope="module")
 def filled() -> Iterator[Sandbox]:
-    """Run a sandbox with 12,000 records in 60 days, some of them near the seconds where adjacent calls meet."""
-    with Sandbox(records=12_000, start=START, end=END) as sandbox:
+    """Run a sandbox with 6,000 records in 60 days, some of them near the seconds where adjacent calls meet."""
+    with Sandbox(records=6_000, start=START, end=END) as sandbox:
         about = itertools.product(range(6, 60, 6), (-1, 0, 1))
         sandbox.insert(*({"submitTime": (START + timedelta(day, second)).isoformat()} for day, second in about))
         yield sandbox
@@ -300,13 +300,13 @@ async def test_a_start_on_the_limit_of_retention_is_available() -> None:
 
 async def test_deep_windows_are_narrowed() -> None:
     """No request goes deeper into a window than about ten thousand records."""
-    with Sandbox(records=40_000, start=START, end=END) as sandbox:
+    with Sandbox(records=30_000, start=START, end=END) as sandbox:
         async with session_on(sandbox, concurrency=8) as session:
             found = await ids(session.records(START, END))
 
         assert_each_once(found, sandbox.ids(START, END))
         assert max((request.current or 0) * (request.size or 0) for request in sandbox.requests) <= 12_000
-        assert len(sandbox.requests) <= 1.05 * 400
+        assert len(sandbox.requests) <= 1.05 * 300
 
 
 async def test_a_server_that_fails_for_every_window_ends_the_walk(sandbox: Sandbox) -> None:
