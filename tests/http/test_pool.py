@@ -1,6 +1,8 @@
 """The session's own connections: proxies and errors are those of httpx."""
 
+import functools
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -64,9 +66,15 @@ def proxy_to(url: str) -> str | None:
     return proxy and f"{proxy.url.host.decode()}:{proxy.url.port}"
 
 
+@functools.cache
+def certificates() -> ssl.SSLContext:
+    """Return a context that checks certificates; creating one takes long."""
+    return httpx.create_ssl_context()
+
+
 def proxy_of_httpx(url: str) -> str | None:
     """Return the proxy that httpx's own client uses for a URL, as `host:port`."""
-    client: Any = httpx.AsyncClient()
+    client: Any = httpx.AsyncClient(verify=certificates())
     proxy = getattr(client._transport_for_url(httpx.URL(url))._pool, "_proxy_url", None)
     return proxy and f"{proxy.host.decode()}:{proxy.port}"
 
