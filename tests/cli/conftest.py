@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -43,15 +44,22 @@ def on_a_terminal(*words: str, columns: int = 100, code: int = 0, interrupt_afte
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
 
 
+@contextmanager
+def two_accounts(environment: pytest.MonkeyPatch) -> Generator[Sandbox]:
+    """Run a sandbox with two accounts, the first of which is in the environment; its records are always the same."""
+    accounts = {"eu-key": "eu-secret", "us-key": "us-secret"}
+    with Sandbox(records=150, sip_records=40, end=END, accounts=accounts) as sandbox:
+        environment.delenv("ITNIO_ACCOUNTS", raising=False)
+        environment.setenv("ITNIO_BASE_URL", sandbox.base_url)
+        environment.setenv("ITNIO_API_KEY", sandbox.api_key)
+        environment.setenv("ITNIO_API_SECRET", sandbox.api_secret)
+        yield sandbox
+
+
 @pytest.fixture
 def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """Run a sandbox with two accounts, the first of which is in the environment."""
-    accounts = {"eu-key": "eu-secret", "us-key": "us-secret"}
-    with Sandbox(records=150, sip_records=40, end=END, accounts=accounts) as sandbox:
-        monkeypatch.delenv("ITNIO_ACCOUNTS", raising=False)
-        monkeypatch.setenv("ITNIO_BASE_URL", sandbox.base_url)
-        monkeypatch.setenv("ITNIO_API_KEY", sandbox.api_key)
-        monkeypatch.setenv("ITNIO_API_SECRET", sandbox.api_secret)
+    with two_accounts(monkeypatch) as sandbox:
         yield sandbox
 
 

@@ -1,5 +1,6 @@
 """The command `verify`."""
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,19 +10,25 @@ import pytest
 from itnio_voice.cli.app import run
 from itnio_voice.sandbox import Sandbox
 
-from .conftest import END, on_a_terminal
+from .conftest import END, on_a_terminal, two_accounts
 
 HOSTILE = "\x1b]0;title\x07[bold]'); DROP TABLE x"
 
 
-@pytest.fixture
-def database(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    """Return the database of a sync."""
-    path = tmp_path / "calls.duckdb"
-    assert 0 == run(["sync", "--since", "50d", "--database", str(path), "--quiet"])
-    capsys.readouterr()
-    sandbox.reset_requests()
+@pytest.fixture(scope="module")
+def synced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the database of a sync of the records that each sandbox has."""
+    path = tmp_path_factory.mktemp("synced") / "calls.duckdb"
+    with pytest.MonkeyPatch.context() as environment, two_accounts(environment):
+        assert 0 == run(["sync", "--since", "50d", "--database", str(path), "--quiet"])
     return path
+
+
+@pytest.fixture
+def database(synced: Path, sandbox: Sandbox, tmp_path: Path) -> Path:
+    """Return a copy of the database of a sync; the sandbox has its account and its records."""
+    assert not sandbox.requests
+    return Path(shutil.copy(synced, tmp_path / "calls.duckdb"))
 
 
 def change(database: Path, query: str, *values: object) -> int:
