@@ -175,6 +175,7 @@ async def test_a_full_only_page_that_is_repeated_proves_nothing(
             assert_each_once(await read(session, page_size=page_size), names)
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_checking_correct_totals_costs_at_most_one_percent() -> None:
     """The checks of totals cost little: a page behind a full last one, and a split of round totals."""
     with Sandbox(records=60_000, start=START, end=NOW - HOUR) as sandbox:

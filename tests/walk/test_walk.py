@@ -298,6 +298,7 @@ async def test_a_start_on_the_limit_of_retention_is_available() -> None:
     assert names == found
 
 
+@pytest.mark.parametrize("anyio_backend", ["trio"])
 async def test_deep_windows_are_narrowed() -> None:
     """No request goes deeper into a window than about ten thousand records."""
     with Sandbox(records=30_000, start=START, end=END) as sandbox:

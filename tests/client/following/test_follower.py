@@ -92,7 +92,7 @@ def test_each_record_is_returned_once(backend: str, ends: str, seed: int) -> Non
     every = chance.choice([4.0, 10.0, 30.0, 100.0])
     rate = chance.choice([0.02, 0.5, 3, 12])
     length = min(1500, 2000 / rate)
-    before = min(900, 3000 / rate)
+    before = min(900, 2000 / rate)
     calls = traffic(chance, (-before, length), rate, chance.choice([0, 0.2, 1]), chance.choice([1, lookback]))
     crowd = chance.randrange(int(length))
     calls += [Call(f"crowd {number}", crowd, crowd + chance.random() * 3) for number in range(chance.choice([0, 150]))]
@@ -119,7 +119,7 @@ def test_each_record_is_returned_once(backend: str, ends: str, seed: int) -> Non
             await anyio.sleep(chance.choice([0, 3, 200]))
         # Long enough for the last records to leave the lookback.
         end = service.now
-        await consumer.follow(2 * lookback + 3 * every + 700, retry=Retry(attempts=2))
+        await consumer.follow(lookback + 3 * every + 500, retry=Retry(attempts=2))
         return end
 
     end = run(main, backend)
