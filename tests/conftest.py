@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from typing import Any
 
 import hypothesis
@@ -17,6 +18,12 @@ hypothesis.settings.register_profile("busy", deadline=None, suppress_health_chec
 hypothesis.settings.load_profile("busy")
 
 QUICK = Retry(wait_initial=0.001, wait_max=0.005, jitter=0.001)
+
+
+def pytest_configure() -> None:
+    """Let the tests be interrupted also where the shell ignores interrupts, as it does for jobs in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
