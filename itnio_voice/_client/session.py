@@ -192,7 +192,7 @@ class VoiceSession:
         if start is not None:
             return await query.stream(start, None, limit=limit, newest_first=True, advice=_ADVICE).collect()
         first = datetime.fromtimestamp(self._transport.now(), UTC) - _YEAR
-        # Nobody asked for all of that year, so what the server does not keep is nothing to warn of.
+        # The caller has not chosen this start, so it is no warning that the server does not keep as much.
         stream = query.stream(first, None, limit=limit, newest_first=True, expired="skip", skipped_level=logging.INFO)
         return await stream.collect()
 

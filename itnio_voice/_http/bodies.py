@@ -32,10 +32,10 @@ _PIECE = 2**16
 
 @attrs.frozen(eq=False, repr=False)
 class Body:
-    """A body as it was sent, and its content encoding. A server may echo secrets in it, so neither is in the repr."""
+    """A body as it was sent, and its content encoding. No repr shows them: a server may echo secrets in them."""
 
-    content: bytes = attrs.field(repr=False)
-    encoding: str = attrs.field(default="", repr=False)
+    content: bytes
+    encoding: str = ""
 
     def decode(self) -> bytes:
         """Return the body without its content encoding.

@@ -30,9 +30,9 @@ class OwnClient:
     """
 
     transport: PooledTransport
-    headers: list[tuple[bytes, bytes]] = attrs.field(repr=False)
+    headers: list[tuple[bytes, bytes]]
     library: ModuleType
-    _url: Callable[[str], httpx.URL] = attrs.field(repr=False)
+    _url: Callable[[str], httpx.URL]
 
     @classmethod
     def to(cls, base_url: str, connections: int) -> "OwnClient":
