@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import cached_property, partial
 from itertools import chain
 from operator import attrgetter
-from types import NoneType
+from types import MappingProxyType, NoneType
 from typing import Any, Literal
 
 import attrs
@@ -47,6 +47,7 @@ _MOST_OTHERS = 64
 _OWN_HOOKS = {amount, boolean, floating, integer, text, timestamp}
 _KNOWN_EARLY: Mapping[str, Hook] = {"voice_id": text, "callee": text, "submit_time": timestamp}
 """The attributes that a walk needs before the records are built, with their usual hooks."""
+_NONE_KNOWN: Mapping[str, Sequence[Any]] = MappingProxyType({})
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -116,13 +117,15 @@ class _Reader:
         late = self._late(data.records, redact) if redact and self.may_be_late and data.records else None
         return numbers, self.build(data.records) if late is None else late
 
-    def build(self, rows: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the records of rows."""
-        return tuple(map(self.record_of, rows, *self._times_of(rows, self.times)))
+    def build(self, rows: Sequence[Any], known: Mapping[str, Sequence[Any]] = _NONE_KNOWN) -> tuple[Any, ...]:
+        """Return the records of rows, of which the values of some attributes are known."""
+        times = {**self._times_of(rows, [name for name in self.times if name not in known]), **known}
+        return tuple(map(self.record_of, rows, *[times[name] for name in self.times]))
 
-    def _times_of(self, rows: Sequence[Any], names: Iterable[str]) -> list[list[datetime | None]]:
+    def _times_of(self, rows: Sequence[Any], names: Sequence[str]) -> dict[str, list[datetime | None]]:
         """Return the times that attributes of rows hold as text, by attribute."""
-        return timestamps((map(attrgetter(name), rows) for name in names), are_short=self.is_strict)
+        texts = [list(map(attrgetter(name), rows)) for name in names]
+        return dict(zip(names, timestamps(texts, are_short=self.is_strict), strict=True))
 
     def _late(self, rows: Sequence[Any], redact: Redact) -> LateRecords[Any] | None:
         """Return the records of rows, to be built later; None if the walk needs them at once."""
@@ -130,15 +133,15 @@ class _Reader:
         if not (self.is_strict or {str, NoneType}.issuperset(map(type, chain(*texts)))):
             return None
         ids, callees = ([value or None for value in values] if "" in values else values for values in texts)
-        (times,) = self._times_of(rows, ("submit_time",))
+        known = {"voice_id": ids, "callee": callees, **self._times_of(rows, ["submit_time"])}
 
-        def build(rows: Sequence[Any]) -> tuple[Any, ...] | ItnioError:
+        def build(rows: Sequence[Any], known: Mapping[str, Sequence[Any]]) -> tuple[Any, ...] | ItnioError:
             try:
-                return self.build(rows)
+                return self.build(rows, known)
             except Exception:  # noqa: BLE001 -- `structuring` raises it again, with the field's name
                 return _build_exactly(map(self.object_of, rows), self.hook.of, redact)
 
-        return LateRecords(rows, {"voice_id": ids, "callee": callees, "submit_time": times}, build)
+        return LateRecords(rows, known, build)
 
     def object_of(self, row: Any) -> dict[str, Any]:
         """Return a row as the JSON object that it was read from."""

@@ -23,13 +23,13 @@ Redact = Callable[[ItnioError], None]
 class LateRecords(Sequence[R], Generic[R]):
     """The rows of an answer, as a sequence of records.
 
-    `values` are the values of some attributes, by name and row. `build` returns the records of some rows, or the error
-    for an invalid value.
+    `values` are the values of some attributes, by name and row. `build` returns the records of rows of which these
+    values are known, or the error for an invalid value.
     """
 
     _rows: Sequence[Any]
     _values: Mapping[str, Sequence[Any]]
-    _build: Callable[[Sequence[Any]], tuple[R, ...] | ItnioError]
+    _build: Callable[[Sequence[Any], Mapping[str, Sequence[Any]]], tuple[R, ...] | ItnioError]
     _all: tuple[R, ...] | None = attrs.field(default=None, init=False)
     """All records, once they have been built."""
 
@@ -46,7 +46,8 @@ class LateRecords(Sequence[R], Generic[R]):
         if isinstance(at, slice):
             values = {name: values[at] for name, values in self._values.items()}
             return LateRecords(self._rows[at], values, self._build)
-        return self._built([self._rows[at]])[0]
+        (record,) = self.picked([at])
+        return record
 
     def __iter__(self) -> Iterator[R]:
         """Build all records, and iterate over them.
@@ -55,15 +56,11 @@ class LateRecords(Sequence[R], Generic[R]):
             DecodeError: if a value of one of them is invalid for its field.
         """
         if self._all is None:
-            self._all = self._built(self._rows)
+            built = self._build(self._rows, self._values)
+            if isinstance(built, ItnioError):
+                raise built
+            self._all = built
         return iter(self._all)
-
-    def _built(self, rows: Sequence[Any]) -> tuple[R, ...]:
-        built = self._build(rows)
-        if isinstance(built, ItnioError):
-            del rows  # error reporters record the variables of the frame that raises
-            raise built
-        return built
 
     def column(self, name: str) -> Sequence[Any] | None:
         """Return the values of an attribute, if they are known without building the records."""

@@ -6,7 +6,7 @@ the hook for one type of field: it returns the value of the field, or raises a V
 
 import re
 import reprlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -243,10 +243,15 @@ def timestamp(value: Any, _: Any = None) -> datetime | None:
 
 SHORT_TIME = Annotated[str, msgspec.Meta(max_length=27)] | None
 """Text that is too short for a seventh digit behind the seconds' point, which msgspec rounds and `timestamp` cuts."""
-_RFC_3339 = list[list[Annotated[datetime, msgspec.Meta(tz=True)] | None]]
 
 
-def timestamps(columns: Iterable[Iterable[str | None]], *, are_short: bool) -> list[list[datetime | None]]:
+class _Times(msgspec.Struct, array_like=True, gc=False):
+    """Columns of RFC 3339 times. What msgspec knows of a struct is kept, what it knows of another type is not."""
+
+    columns: list[list[Annotated[datetime, msgspec.Meta(tz=True)] | None]]
+
+
+def timestamps(columns: Iterable[Sequence[str | None]], *, are_short: bool) -> list[list[datetime | None]]:
     """Return the times of columns of texts, as `timestamp` reads each of them, but all at once.
 
     `are_short`: each text is known to be a `SHORT_TIME`.
@@ -254,11 +259,11 @@ def timestamps(columns: Iterable[Iterable[str | None]], *, are_short: bool) -> l
     Raises:
         ValueError: if one of them is no time.
     """
-    texts = [[text or None for text in column] for column in columns]
+    texts = [[text or None for text in column] if "" in column else column for column in columns]
     try:
         if not are_short:
             msgspec.convert(texts, list[list[SHORT_TIME]])
-        return msgspec.convert(texts, _RFC_3339)
+        return msgspec.convert((texts,), _Times).columns
     except msgspec.ValidationError:  # for example milliseconds, or a time without seconds
         return [list(map(timestamp, column)) for column in texts]
 
