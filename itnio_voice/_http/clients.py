@@ -2,9 +2,10 @@
 
 import logging
 import sys
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
+from functools import lru_cache
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -14,10 +15,12 @@ from .bodies import Body, receive_body
 from .credentials import Signature
 from .request import APIRequest, signed_headers
 
-__all__ = ["NO_TIMEOUT", "CallersClient", "HTTPClient", "library_of"]
+__all__ = ["NO_TIMEOUT", "CallersClient", "HTTPClient", "library_of", "urls_of"]
 
 NO_TIMEOUT: Mapping[str, Any] = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"))}
 """The extensions of a request without timeouts: the calls that await it have time limits, for all steps."""
+_URLS = 8
+"""How many URLs are kept parsed: those of the queries, and the last ones of single records."""
 
 
 class HTTPClient(Protocol):
@@ -43,6 +46,16 @@ class HTTPClient(Protocol):
         """Close every connection."""
 
 
+def urls_of(library: ModuleType, base_url: str) -> Callable[[str], Any]:
+    """Return a function that returns the URL of a path of the API; the last few are kept, as parsing takes time."""
+    base = base_url.rstrip("/")
+
+    def parsed(path: str) -> Any:
+        return library.URL(base + path)
+
+    return lru_cache(_URLS)(parsed)
+
+
 def library_of(client: HTTPClient) -> ModuleType:
     """Return the module of the client's class, httpx or httpx2, which also has the errors that it raises."""
     for cls in type(client).__mro__:
@@ -59,13 +72,13 @@ class CallersClient:
 
     client: HTTPClient
     library: ModuleType
-    base_url: str
+    _url: Callable[[str], Any]
 
     async def exchange(self, request: APIRequest, signature: Signature) -> tuple[Any, Body]:
         """Send one request and receive its answer. The frame of this method holds the signature."""
         signed = self.client.build_request(
             request.method,
-            self.base_url.rstrip("/") + request.path,
+            self._url(request.path),
             content=request.content,
             params=request.params,
             headers=signed_headers(signature),

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -10,15 +9,12 @@ import attrs
 import httpx
 
 from .bodies import Body
-from .clients import NO_TIMEOUT
+from .clients import NO_TIMEOUT, urls_of
 from .credentials import Signature
 from .pool import PooledTransport, routed, streamed
 from .request import APIRequest, signed_headers
 
 __all__ = ["OwnClient"]
-
-_URLS = 8
-"""How many URLs are kept parsed: those of the queries, and the last ones of single records."""
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -32,7 +28,7 @@ class OwnClient:
     transport: PooledTransport
     headers: list[tuple[bytes, bytes]]
     library: ModuleType
-    _url: Callable[[str], httpx.URL]
+    _url: Callable[[str], Any]
 
     @classmethod
     def to(cls, base_url: str, connections: int) -> "OwnClient":
@@ -42,12 +38,7 @@ class OwnClient:
             ValueError: if a proxy of the environment has an unknown scheme.
         """
         transport, headers = routed(connections, base_url)
-        base = base_url.rstrip("/")
-
-        def parsed(path: str) -> httpx.URL:
-            return httpx.URL(base + path)
-
-        return cls(transport, headers, httpx, lru_cache(_URLS)(parsed))
+        return cls(transport, headers, httpx, urls_of(httpx, base_url))
 
     async def exchange(self, request: APIRequest, signature: Signature) -> tuple[Any, Body]:
         """Send one request and receive its answer. The frame of this method holds the signature."""

@@ -3,8 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,7 +25,7 @@ from .._model.errors import (
 from .._model.observing import Observers, attempt_report
 from .._model.printable import Message, get_logger
 from .bodies import Body
-from .clients import CallersClient, HTTPClient, library_of
+from .clients import CallersClient, HTTPClient, library_of, urls_of
 from .credentials import Credentials, Signature, sign
 from .event_loop import OneEventLoop
 from .fair_slots import FairSlots
@@ -81,7 +80,7 @@ class Transport:
     _http: "CallersClient | OwnClient" = attrs.field(init=False)
     _address: Any = attrs.field(init=False)
     _network_errors: tuple[type[Exception], ...] = attrs.field(init=False)
-    _timeouts: type[Exception] = attrs.field(init=False)
+    _timeouts: tuple[type[Exception], ...] = attrs.field(init=False)
     _gate: FairSlots = attrs.field(init=False)
     _slots: FairSlots = attrs.field(init=False)
     _pace: Pace = attrs.field(init=False)
@@ -95,11 +94,12 @@ class Transport:
         if self.client is None:
             self._http = _own_client(self.base_url, self.concurrency)
         else:
-            self._http = CallersClient(self.client, library_of(self.client), self.base_url)
+            library = library_of(self.client)
+            self._http = CallersClient(self.client, library, urls_of(library, self.base_url))
         library = self._http.library
         self._address = library.URL(self.base_url)
         self._network_errors = (library.RequestError, library.InvalidURL, OSError)
-        self._timeouts = library.TimeoutException
+        self._timeouts = (library.TimeoutException, TimeoutError)
         self._gate = FairSlots(1)
         self._slots = FairSlots(self.concurrency)
         self._pace = Pace(self.rate, self.retry)
@@ -197,51 +197,75 @@ class Transport:
 
     async def _attempt(self, request: APIRequest, read: Read[T], attempts: Attempts, caller: Hashable) -> T:
         attempts.begin()
-        async with self._turn(caller, attempts) as turn:
-            began, sent, signed_with = anyio.current_time(), self.clock(), self._server.signing
-            signature = sign(self.credentials, sent + signed_with)
-            answer: Any = None
-            outcome, refusal = "cancelled", None
+        turn = await self._take_turn(caller, attempts)
+        try:
+            return await self._send_once(request, read, attempts, turn)
+        finally:
+            self._pace.end(turn)
+            self._slots.release()
 
-            def redact(error: ItnioError) -> None:
-                redact_error(error, (self.credentials.api_secret, signature.digest))
+    async def _take_turn(self, caller: Hashable, attempts: Attempts) -> int:
+        """Take a slot when the pace allows another request, and return the number of the turn.
 
-            handled = sys.exception()  # the caller's: its frames stay
+        One caller at a time passes the gate. So a slot is idle only while no request may be sent at all.
+        """
+        await self._gate.acquire(caller)
+        try:
+            await self._slots.acquire(caller)
             try:
-                received, body = await self._exchange(request, signature, min(self.timeout, attempts.left))
-                answer = received
-                result = self._read_response(request, received, body, read, redact)
-                outcome = "answered"
-            except ItnioError as error:
-                redact(error)
-                outcome, refusal = type(error).__name__, getattr(error, "status", None)
-                self._record_failure(attempts, error, answer, turn)
-                if answer is None:
-                    pass
-                elif isinstance(error, TimestampExpiredError):
-                    self._correct_clock(attempts, error, answer.headers, signed_with)
-                elif isinstance(error, APIError):
-                    self._observe_clock(answer.headers, sent)
-                elif isinstance(error, ProtocolError) and error.transient:
-                    _end_connection(answer)
-                # Without its cause and the frames that read the answer: they hold text that a server may echo.
-                error.__cause__ = error.__context__ = None
-                raise error.with_traceback(None)  # noqa: B904 -- it is the same error
-            except BaseException as error:  # noqa: BLE001 -- a cancellation too has frames of the HTTP library
-                outcome = type(error).__name__ if isinstance(error, Exception) else outcome
-                raise without_frames(error, (self.credentials.api_secret, signature.digest), handled)  # noqa: B904
-            finally:
-                seconds = anyio.current_time() - began
-                attempts.spent += seconds
-                status = None if answer is None else answer.status_code
-                log_attempt(request, self.credentials.api_key, status, outcome, seconds)
-                if self.observers:
-                    fields = {"status_code": status, "status": refusal, "started": sent, "seconds": seconds}
-                    self.observe(attempts, outcome, address=self._address, **request.reported(self.base_url), **fields)
-            self._pace.answered(turn)
-            self._observe_clock(received.headers, sent)
-            attempts.report()
-            return result
+                return await self._pace.turn(attempts.began, attempts.left)
+            except BaseException:
+                self._slots.release()
+                raise
+        finally:
+            self._gate.release()
+
+    async def _send_once(self, request: APIRequest, read: Read[T], attempts: Attempts, turn: int) -> T:
+        began, sent, signed_with = anyio.current_time(), self.clock(), self._server.signing
+        signature = sign(self.credentials, sent + signed_with)
+        answer: Any = None
+        outcome, refusal = "cancelled", None
+
+        def redact(error: ItnioError) -> None:
+            redact_error(error, (self.credentials.api_secret, signature.digest))
+
+        handled = sys.exception()  # the caller's: its frames stay
+        try:
+            seconds = min(self.timeout, attempts.left)
+            received, body = await self._exchange(request, signature, seconds, until=began + seconds)
+            answer = received
+            result = self._read_response(request, received, body, read, redact)
+            outcome = "answered"
+        except ItnioError as error:
+            redact(error)
+            outcome, refusal = type(error).__name__, getattr(error, "status", None)
+            self._record_failure(attempts, error, answer, turn)
+            if answer is None:
+                pass
+            elif isinstance(error, TimestampExpiredError):
+                self._correct_clock(attempts, error, answer.headers, signed_with)
+            elif isinstance(error, APIError):
+                self._observe_clock(answer.headers, sent)
+            elif isinstance(error, ProtocolError) and error.transient:
+                _end_connection(answer)
+            # Without its cause and the frames that read the answer: they hold text that a server may echo.
+            error.__cause__ = error.__context__ = None
+            raise error.with_traceback(None)  # noqa: B904 -- it is the same error
+        except BaseException as error:  # noqa: BLE001 -- a cancellation too has frames of the HTTP library
+            outcome = type(error).__name__ if isinstance(error, Exception) else outcome
+            raise without_frames(error, (self.credentials.api_secret, signature.digest), handled)  # noqa: B904
+        finally:
+            seconds = anyio.current_time() - began
+            attempts.spent += seconds
+            status = None if answer is None else answer.status_code
+            log_attempt(request, self.credentials.api_key, status, outcome, seconds)
+            if self.observers:
+                fields = {"status_code": status, "status": refusal, "started": sent, "seconds": seconds}
+                self.observe(attempts, outcome, address=self._address, **request.reported(self.base_url), **fields)
+        self._pace.answered(turn)
+        self._observe_clock(received.headers, sent)
+        attempts.report()
+        return result
 
     def observe(self, attempts: Attempts, outcome: str, **fields: Any) -> None:
         """Let an attempt that has ended be reported when it is known whether another one follows.
@@ -250,28 +274,6 @@ class Transport:
         """
         fields |= {"api_key": self.credentials.api_key, "number": attempts.number, "outcome": outcome}
         attempts.ended = attempt_report(self.observers, lambda: self._server.reported, **fields)
-
-    @asynccontextmanager
-    async def _turn(self, caller: Hashable, attempts: Attempts) -> AsyncGenerator[int]:
-        """Take a slot when the pace allows another request, and release it at the end.
-
-        One caller at a time passes the gate. So a slot is idle only while no request may be sent at all.
-        """
-        await self._gate.acquire(caller)
-        try:
-            await self._slots.acquire(caller)
-            try:
-                turn = await self._pace.turn(attempts.began, attempts.left)
-            except BaseException:
-                self._slots.release()
-                raise
-        finally:
-            self._gate.release()
-        try:
-            yield turn
-        finally:
-            self._pace.end(turn)
-            self._slots.release()
 
     def _read_response(self, request: APIRequest, answer: Any, body: Body, read: Read[T], redact: Redact) -> T:
         """Return the result of `read` for an answer's body if its HTTP status is a success; else raise the error."""
@@ -317,12 +319,14 @@ class Transport:
         extra = {"itnio.api_key": self.credentials.api_key, "itnio.clock_offset": offset}
         _LOGGER.info(message, offset, extra=extra)
 
-    async def _exchange(self, request: APIRequest, signature: Signature, seconds: float) -> tuple[Any, Body]:
-        """Send one request and receive its answer; translate the errors of the HTTP library."""
+    async def _exchange(
+        self, request: APIRequest, signature: Signature, seconds: float, *, until: float
+    ) -> tuple[Any, Body]:
+        """Send one request and receive its answer in time; translate the errors of the HTTP library."""
         try:
-            with anyio.fail_after(seconds):
+            with anyio.CancelScope(deadline=until):
                 return await self._http.exchange(request, signature)
-        except TimeoutError:
+            # Only the deadline cancels this scope, so the time is up.
             failure: TransportError = RequestTimeoutError(
                 Message(f"{{request}}: no complete answer within {seconds:.3g} s", request=request)
             )
