@@ -168,13 +168,18 @@ class OpenWindow(Generic[R]):
         self.current = WindowPass(self.window, self._next_size(self.current), self.learned)
         return True
 
+    @property
+    def is_read_by_one_pass(self) -> bool:
+        """Whether the pages of the current pass hold all records of the complete window."""
+        return self.can_be_narrowed or self.current.proves_window
+
     def contents(self) -> list[tuple[PageKeys, Page[R]]]:
         """Return the pages of a complete window that have not been returned yet, with their keys.
 
         If a union proves the window, all its records are on one page.
         """
         done = self.current
-        if done.proves_window or self.can_be_narrowed:
+        if self.is_read_by_one_pass:
             return [(done.keys[number], page) for number, page in sorted(done.pages.items())]
         keys = self._finished_union.counts if self._finished_union else ()
         records = tuple(self._records[key] for key in keys)

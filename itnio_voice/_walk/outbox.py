@@ -83,7 +83,8 @@ class Outbox(Generic[R]):
         unseen = [(self._seen.unseen(keys, rows_of(page)), page) for keys, page in contents]
         is_whole = sum(len(records) for records, _ in unseen) <= self.left
         chunks = [Chunk(self._within_limit(records), page, pages=1) for records, page in unseen]
-        self._seen.add(opened.window.end, [*self._keys_handed_out(opened), *(keys for keys, _ in contents)])
+        keys = opened.current.distinct if opened.is_read_by_one_pass else None
+        self._seen.add(opened.window.end, [*self._keys_handed_out(opened), *(keys for keys, _ in contents)], keys)
         self._seen.forget_before(opened.window.end)
         self._handed_out = 0
         done = CompletedWindow(own, opened.current.total, covered)

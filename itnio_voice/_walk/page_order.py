@@ -1,6 +1,7 @@
 """The pages of a window: which rows each names, how they overlap, and the order of their records. Pure."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import groupby, islice, pairwise, product
 from operator import eq, ge, le
@@ -99,11 +100,12 @@ class _Order:
 
     def sorts(self, values: Sequence[Any]) -> bool:
         """Return whether the values of some records in a row are in this order."""
-        ranked = [self._rank(value) for value in values] if None in values else values
-        try:
+        with suppress(TypeError):  # None compares with nothing
+            return all(map(self.comparison, values, islice(values, 1, None)))
+        ranked = [self._rank(value) for value in values]
+        with suppress(TypeError):  # a class of a user's own may have values that do not compare
             return all(map(self.comparison, ranked, islice(ranked, 1, None)))
-        except TypeError:  # a class of a user's own may have values that do not compare
-            return False
+        return False
 
     def _rank(self, value: Any) -> tuple[int, Any]:
         null_rank = -1 if self.nulls_first != self.is_descending else 1

@@ -166,10 +166,13 @@ class SeenRecords:
     _shared_ids: set[Hashable]
     _windows: list[_SeenWindow] = attrs.field(factory=list[_SeenWindow], init=False)
 
-    def add(self, end: datetime, pages: Sequence[PageKeys]) -> None:
-        """Remember records of a window that ends at `end`: they were returned, or belong to the previous range."""
-        keys: set[Hashable] = set()
-        keys.update(*(page.keys for page in pages))
+    def add(self, end: datetime, pages: Sequence[PageKeys], keys: AbstractSet[Hashable] | None = None) -> None:
+        """Remember records of a window that ends at `end`: they were returned, or belong to the previous range.
+
+        `keys` are those of all pages, if they are known as a set.
+        """
+        if keys is None:
+            keys = set[Hashable]().union(*(page.keys for page in pages))
         self._windows.append(_SeenWindow(end, keys, pages))
 
     def forget_before(self, position: datetime) -> None:

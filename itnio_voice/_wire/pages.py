@@ -70,4 +70,4 @@ def without_rows(page: Page[R], rows: int) -> Page[R]:
 
 def with_records(page: Page[R], records: Sequence[R]) -> Page[R]:
     """Return a page with other records."""
-    return attrs.evolve(page, records=tuple(records), late=None)
+    return Page(tuple(records), page.total, page.size, page.current, page.pages, is_substitute=page.is_substitute)
