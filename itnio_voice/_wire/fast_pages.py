@@ -23,7 +23,7 @@ from .._model.records import CallRecord, R
 from .late_records import LateRecords, Redact
 from .scalars import (
     INLINE,
-    INLINE_TEXT,
+    INLINE_STRICT,
     SHORT_TIME,
     amount,
     boolean,
@@ -54,8 +54,8 @@ _NONE_KNOWN: Mapping[str, Sequence[Any]] = MappingProxyType({})
 class _Reader:
     """Reads answers whose rows have the fields of a record class and the fields `others`.
 
-    With `is_strict`, it accepts only what most servers send: text or null for texts and amounts, and for times no
-    fractions of a second. msgspec itself checks that, which saves a check of each value.
+    With `is_strict`, it accepts only what most servers send: text or null for texts and amounts, numbers or null for
+    integers, and for times no fractions of a second. msgspec itself checks that, which saves a check of each value.
     """
 
     hook: RecordHook
@@ -77,10 +77,11 @@ class _Reader:
         names = {column.attribute: column.name for column in hook.columns}
         other_names = {f"other_{index}": name for index, name in enumerate(others)}
         times = tuple(column.attribute for column in hook.columns if column.read is timestamp)
-        inline = {**INLINE, **INLINE_TEXT} if is_strict else INLINE
+        inline: Mapping[Hook, str] = INLINE
         types: dict[Hook, Any] = {timestamp: str | None}
         if is_strict:
-            types = {timestamp: SHORT_TIME, **dict.fromkeys(INLINE_TEXT, str | None)}
+            inline = {hook: expression for hook, (_, expression) in INLINE_STRICT.items()}
+            types = {timestamp: SHORT_TIME} | {hook: of for hook, (of, _) in INLINE_STRICT.items()}
         row = msgspec.defstruct(
             "Row",
             [(column.attribute, types.get(column.read, Any), None) for column in hook.columns]
@@ -107,7 +108,7 @@ class _Reader:
 
     @cached_property
     def of_any_value(self) -> "_Reader":
-        """The reader for a server that also sends numbers for texts or amounts, or times with fractions of a second."""
+        """The reader for a server that sends numbers for texts, the reverse, or times with fractions of a second."""
         return self.make(self.hook, self.others, is_strict=False)
 
     def read(self, body: bytes, redact: Redact | None) -> tuple[dict[str, Any], Sequence[Any]]:
@@ -179,8 +180,8 @@ def _row_function(
         if attribute in times:
             lines += [f"    record.{attribute} = {attribute}"]
         else:
-            value = inline.get(column.read, "read(value, None)").replace("read(", f"read_{attribute}(")
-            lines += [f"    value = row.{attribute}", f"    record.{attribute} = {value}"]
+            value = inline.get(column.read, "read({}, None)").format(f"row.{attribute}")
+            lines += [f"    record.{attribute} = {value}".replace("read(", f"read_{attribute}(")]
             names[f"read_{attribute}"] = column.read
     values = "".join(f"row.other_{index}, " for index in range(len(others)))
     lines += [f"    record.extra = extra_of(({values}))" if others else "    record.extra = {}"]

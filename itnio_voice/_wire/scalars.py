@@ -17,7 +17,7 @@ import msgspec
 
 __all__ = [
     "INLINE",
-    "INLINE_TEXT",
+    "INLINE_STRICT",
     "LARGEST_COUNT",
     "LARGEST_EXPONENT",
     "SHORT_TIME",
@@ -55,6 +55,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BOOLEANS = {"true": True, "false": False}
 _LONGEST_INTEGER = 18
 _TOO_LARGE = 10 ** (_LONGEST_INTEGER + 1)
+_LARGEST_SHORT = 2**63 - 1
+"""The largest integer that msgspec can compare with."""
 _NO_NUMBER = Decimal("NaN")
 _LONGEST_KNOWN, _MOST_KNOWN = 24, 10_000
 _DEEPEST = 32
@@ -69,19 +71,18 @@ _TIME = re.compile(
 INLINE: dict[Callable[..., Any], str] = {}
 """For some hooks, an expression that converts the most common values without a call of the hook.
 
-It uses the variable `value`. For other values it calls the hook, under the name `read`, so both have the same result.
+The value is written as `{}`, once. For other values the expression calls the hook, under the name `read`, so both have
+the same result.
 """
-INLINE_TEXT: dict[Callable[..., Any], str] = {}
-"""For some hooks, an expression with the same result for a value that is text or None."""
+INLINE_STRICT: dict[Callable[..., Any], tuple[Any, str]] = {}
+"""For the same hooks, the type of the values that most servers send, and an expression for a value of this type."""
 
 
-def _inline(expression: str, *, of_text: str | None = None) -> Callable[[H], H]:
-    """Return a decorator that registers a hook's expressions: for its most common values, and for text or None."""
+def _inline(expression: str, *, strict: tuple[Any, str]) -> Callable[[H], H]:
+    """Return a decorator that registers a hook in `INLINE` and `INLINE_STRICT`."""
 
     def register(hook: H) -> H:
-        INLINE[hook] = expression
-        if of_text:
-            INLINE_TEXT[hook] = of_text
+        INLINE[hook], INLINE_STRICT[hook] = expression, strict
         return hook
 
     return register
@@ -139,7 +140,10 @@ def whole_number(digits: str) -> int | Oversized:
         return Oversized(digits)
 
 
-@_inline("(value or None) if value.__class__ is str or value is None else read(value, None)", of_text="value or None")
+@_inline(
+    "(value or None) if (value := {}).__class__ is str or value is None else read(value, None)",
+    strict=(str | None, "{} or None"),
+)
 def text(value: Any, _: Any = None) -> str | None:
     """Return text unchanged, and a number as its digits; None for "" and null."""
     if isinstance(value, str):
@@ -153,8 +157,8 @@ def text(value: Any, _: Any = None) -> str | None:
 
 
 @_inline(
-    "known_amounts[value] if value.__class__ is str else None if value is None else read(value, None)",
-    of_text="known_amounts[value] if value else None",
+    "known_amounts[value] if (value := {}).__class__ is str else None if value is None else read(value, None)",
+    strict=(str | None, "known_amounts[value] if (value := {}) else None"),
 )
 def amount(value: Any, _: Any = None) -> Decimal | None:
     """Return money or a rate, exactly as its digits say; None for "" and null."""
@@ -192,8 +196,9 @@ known_amounts = _KnownAmounts()
 
 
 @_inline(
-    f"value if value is None or (value.__class__ is int and {-_TOO_LARGE} < value < {_TOO_LARGE})"
-    " else read(value, None)"
+    "value if (value := {}) is None or (value.__class__ is int and "
+    f"{-_TOO_LARGE} < value < {_TOO_LARGE}) else read(value, None)",
+    strict=(Annotated[int, msgspec.Meta(ge=-_LARGEST_SHORT, le=_LARGEST_SHORT)] | None, "{}"),
 )
 def integer(value: Any, _: Any = None) -> int | None:
     """Return a whole number, also from text; None for "" and null."""
