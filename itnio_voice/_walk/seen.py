@@ -16,7 +16,7 @@ import attrs
 from .._model.errors import IncompleteWindowError
 from .._model.printable import get_logger
 from .._model.records import CallRecord, R, content
-from .._wire.late_records import column, picked
+from .._wire.late_records import LateRecords, column, picked
 
 __all__ = ["HORIZON", "PageKeys", "SeenRecords", "page_keys", "share_id"]
 
@@ -100,7 +100,8 @@ def page_keys(records: Sequence[CallRecord], shared_ids: set[Hashable]) -> PageK
         keys = [content(record) if name is None or name in shared else name for name, record in pairs]
         distinct = set(keys)
     times, callees = column(records, "submit_time"), list(map(hash, column(records, "callee")))
-    if not {datetime, NoneType}.issuperset(map(type, times)):  # of a class of a user's own, with values of any type
+    if not (isinstance(records, LateRecords) or {datetime, NoneType}.issuperset(map(type, times))):
+        # A class of a user's own may have values of any type. Records of such a class are not built late.
         times = [None if time is None else str(time) for time in times]
     return PageKeys(keys, ids, times, callees, len(distinct) < len(keys), shared)
 

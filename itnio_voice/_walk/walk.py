@@ -56,6 +56,8 @@ class Walk(Generic[R]):
         self._gaps = deque(plan.gaps)
         self._gap: GapWalk[R] | None = None
         self._in_flight = 0
+        # The event loop's time at the start of the step, or at its last answer.
+        self._now = -inf
         # The maximum number of requests of a step, and how many more the current step may send.
         self._batch_size = self._batch_room = 1.0
         span = sum((gap.span for gap in plan.gaps), timedelta())
@@ -81,6 +83,7 @@ class Walk(Generic[R]):
         """Return the next chunk if one is ready. When reading ahead, its room is used at once."""
         chunk = self._outbox.take()
         if self._in_flight:
+            self._now = anyio.current_time()
             self._start_more()
         return chunk
 
@@ -127,6 +130,7 @@ class Walk(Generic[R]):
     async def _fetch(self, gap: GapWalk[R]) -> None:
         """Send the requests of a step, several at once. Each answer may show what to request next."""
         await anyio.lowlevel.checkpoint()  # with a transport in memory, it may be the only one
+        self._now = anyio.current_time()
         most = ceil(min(self._batch_size, max(1, self._outbox.left / self._plan.page_size)))
         self._batch_room = most if self._most_ahead is None else inf
         # A short step is a single round trip, so that its records are returned as soon as possible.
@@ -154,7 +158,8 @@ class Walk(Generic[R]):
     async def _pause(self, gap: GapWalk[R]) -> None:
         """Wait until the first open window may be read again."""
         if gap.open:
-            await anyio.sleep(max(0, gap.open[0].not_before - anyio.current_time()))
+            await anyio.sleep(max(0, gap.open[0].not_before - self._now))
+            self._now = anyio.current_time()
 
     def _start_workers(self, gap: GapWalk[R], group: TaskGroup) -> None:
         """Start tasks that send requests, up to `concurrency` requests in flight."""
@@ -178,7 +183,7 @@ class Walk(Generic[R]):
         """
         if self._failure or not self.has_room:
             return None
-        request = gap.next_request(anyio.current_time(), only_edges=not self._batch_room)
+        request = gap.next_request(self._now, only_edges=not self._batch_room)
         if request:
             self._batch_room -= not gap.is_edge(request.opened)
             self._in_flight += 1
@@ -189,17 +194,19 @@ class Walk(Generic[R]):
         try:
             rows = request.rows
             page = await self._plan.fetch(request.opened.window, rows.current, rows.size)
-            gap.add_page(request, page, anyio.current_time())
+            self._now = anyio.current_time()
+            gap.add_page(request, page, self._now)
         except Exception as error:  # noqa: BLE001 -- raised later, when all records before it have been returned
             if isinstance(error, ItnioError):
                 error.__traceback__ = None  # its frames may hold the text of an answer
-            gap.add_error(request, error, anyio.current_time())
+            self._now = anyio.current_time()
+            gap.add_error(request, error, self._now)
         finally:
             self._in_flight -= 1
             gap.give_back(request)
 
     def _settle(self, gap: GapWalk[R]) -> None:
-        if gap.settle(anyio.current_time()):
+        if gap.settle(self._now):
             # A single round trip, as for the first pages.
             self._batch_size = self._plan.concurrency
         if self._outbox:
