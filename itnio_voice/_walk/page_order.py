@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from .._model.records import CallRecord
-from .._wire.late_records import column
+from .._wire.late_records import column, picked
 
 __all__ = ["RecordOrder", "Slice", "overlapping_slices"]
 
@@ -69,14 +69,8 @@ def _longest_run(values: Sequence[Any]) -> int:
     return max(sum(1 for _ in run) for _, run in groupby(values))
 
 
-_Ends = tuple[Sequence[CallRecord], Sequence[CallRecord]]
-"""The first and the last record of a page, each as a sequence of one."""
-
-
-def _value(record: Sequence[CallRecord], name: str) -> Any:
-    """Return the value of the only record."""
-    (value,) = column(record, name)
-    return value
+_Ends = Sequence[CallRecord]
+"""The first and the last record of a page."""
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -113,10 +107,8 @@ class _Order:
 
     def shows_expiry(self, pages: Sequence[_Ends]) -> bool:
         """Return whether all records with the oldest time are on one page: the first, or the last if descending."""
-        if self.is_descending:
-            one, other = (_value(last, self.name) for _, last in pages[-2:])
-        else:
-            one, other = (_value(first, self.name) for first, _ in pages[:2])
+        outer, end = (pages[-2:], -1) if self.is_descending else (pages[:2], 0)
+        one, other = (column(ends, self.name)[end] for ends in outer)
         return None not in (one, other) and one != other
 
 
@@ -172,7 +164,7 @@ class RecordOrder:
             values = column(records, name)
             self._orders = [order for order in self._orders if order.name != name or order.sorts(values)]
             self.is_lost |= not self._orders or self._orders[0].name != name
-        self._ends[number] = records[:1], records[-1:]
+        self._ends[number] = picked(records, [0, -1])
 
     def distinguishes(self, records: Sequence[CallRecord]) -> bool:
         """Return whether records in a row have different values of whatever they may be sorted by."""
@@ -186,7 +178,7 @@ class RecordOrder:
         if not self.is_by_time or len(self._ends) < 2:  # noqa: PLR2004 -- a seam needs two pages
             return False
         name, pages = self._orders[0].name, [ends for _, ends in sorted(self._ends.items())]
-        seams = [(_value(one[1], name), _value(other[0], name)) for one, other in pairwise(pages)]
+        seams = [(one[-1], other[0]) for one, other in pairwise(column(ends, name) for ends in pages)]
         self._orders = [order for order in self._orders if order.name != name or all(map(order.sorts, seams))]
         is_ordered = bool(self._orders) and self._orders[0].name == name
         return is_ordered and all(order.shows_expiry(pages) for order in self._orders if order.is_time)

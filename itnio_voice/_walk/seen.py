@@ -33,10 +33,10 @@ SEARCHES = 32
 """The number of lookups in a window without an index; the next one builds an index of its keys."""
 
 _NONE: frozenset[Hashable] = frozenset()
-_Mark = tuple[Any, int]
-"""The submit time of a record and the hash of its callee."""
-_MISSING = frozenset({None, hash(None)})
-"""The marks of a missing time and of a missing callee."""
+_Mark = tuple[Any, Any]
+"""The submit time and the callee of a record."""
+_USUAL = frozenset({datetime, str, NoneType})
+"""The types of these values in the library's own classes."""
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -44,14 +44,14 @@ class PageKeys:
     """The keys of an answer's records, row by row.
 
     The keys of all pages of a window are kept, and every object that is kept slows down the rest of the program. So as
-    little as possible is kept for each record: its submit time, and the hash of its callee. Two calls with the same id
-    hardly ever have both in common, so these distinguish them from one record that is listed twice.
+    little as possible is kept for each record: its submit time and its callee. Two calls with the same id hardly ever
+    have both in common, so these distinguish them from one record that is listed twice.
     """
 
     keys: Sequence[Hashable]
     ids: Sequence[str | None]
     times: Sequence[Any]
-    callees: Sequence[int]
+    callees: Sequence[Any]
     repeats: bool = False
     """Whether a key is listed more than once."""
     shared: frozenset[Hashable] = _NONE
@@ -78,11 +78,11 @@ class PageKeys:
         return attrs.evolve(self, **{name: getattr(self, name)[rows:] for name in names})
 
     def mark(self, row: int) -> _Mark:
-        """Return the submit time of a row, and the hash of its callee."""
+        """Return the submit time and the callee of a row."""
         return self.times[row], self.callees[row]
 
     def marks_of(self, voice_id: str) -> set[_Mark]:
-        """Return the submit time of each row with an id, and the hash of its callee."""
+        """Return the submit time and the callee of each row with an id."""
         marks = zip(self.ids, self.times, self.callees, strict=True)
         return {(time, callee) for name, time, callee in marks if name == voice_id}
 
@@ -99,18 +99,23 @@ def page_keys(records: Sequence[CallRecord], shared_ids: set[Hashable]) -> PageK
         pairs = zip(ids, records, strict=True)
         keys = [content(record) if name is None or name in shared else name for name, record in pairs]
         distinct = set(keys)
-    times, callees = column(records, "submit_time"), list(map(hash, column(records, "callee")))
-    if not (isinstance(records, LateRecords) or {datetime, NoneType}.issuperset(map(type, times))):
-        # A class of a user's own may have values of any type. Records of such a class are not built late.
-        times = [None if time is None else str(time) for time in times]
+    times, callees = column(records, "submit_time"), column(records, "callee")
+    if not isinstance(records, LateRecords):  # which have the usual types
+        times, callees = map(_hashable, (times, callees))
     return PageKeys(keys, ids, times, callees, len(distinct) < len(keys), shared)
+
+
+def _hashable(values: Sequence[Any]) -> Sequence[Any]:
+    """Return values as text, unless they are of the usual types: a class of a user's own may have any."""
+    if _USUAL.issuperset(map(type, values)):
+        return values
+    return [None if value is None else str(value) for value in values]
 
 
 def _may_be(mark: _Mark, marks: Collection[_Mark]) -> bool:
     """Return whether a record may be one of others, by their marks. A missing time or callee matches any other."""
     return any(
-        all(one == other or one in _MISSING or other in _MISSING for one, other in zip(mark, each, strict=True))
-        for each in marks
+        all(one == other or None in (one, other) for one, other in zip(mark, each, strict=True)) for each in marks
     )
 
 
