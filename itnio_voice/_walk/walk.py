@@ -148,12 +148,11 @@ class Walk(Generic[R]):
         if self._failure:
             failure, self._failure = self._failure, None
             raise failure
-        concurrency = self._plan.concurrency
         # One request at a time needs no larger steps, and pages that wait for others cost time.
-        most = concurrency * BATCHES_PER_SLOT if concurrency > 1 else 1
-        self._batch_size = (
-            1 if any(opened.error for opened in gap.open) else min(max(4 * self._batch_size, concurrency), most)
-        )
+        if self._plan.concurrency > 1:
+            concurrency, has_failed = self._plan.concurrency, any(opened.error for opened in gap.open)
+            larger = min(max(4 * self._batch_size, concurrency), concurrency * BATCHES_PER_SLOT)
+            self._batch_size = 1 if has_failed else larger
 
     async def _pause(self, gap: GapWalk[R]) -> None:
         """Wait until the first open window may be read again."""
