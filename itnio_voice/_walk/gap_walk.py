@@ -131,8 +131,17 @@ class GapWalk(Generic[R]):
                 return None
             if only_edges and not self.is_edge(opened):
                 continue
-            if number := opened.take_next(now):
-                return PageOfWindow(opened, opened.current, number)
+            request = self._open_next(now, only_edges=only_edges) if self._ends_soon(opened) else None
+            if request := request or self._take_next(opened, now):
+                return request
+        return self._open_next(now, only_edges=only_edges)
+
+    def _take_next(self, opened: OpenWindow[R], now: float) -> PageOfWindow[R] | None:
+        number = opened.take_next(now)
+        return PageOfWindow(opened, opened.current, number) if number else None
+
+    def _open_next(self, now: float, *, only_edges: bool) -> PageOfWindow[R] | None:
+        """Open the next window, and return the request for its first page; None if it may not be opened."""
         if self.unopened is None or not self._may_open(self.unopened):
             return None
         if only_edges and self.unopened.span > SHORTEST:
@@ -140,9 +149,16 @@ class GapWalk(Generic[R]):
         window, self.unopened = cut(self.unopened, self._width.current)
         opened = self._new_window(window, now)
         self.open.append(opened)
-        number = opened.take_next(now)
-        assert number  # noqa: S101 -- its first page
-        return PageOfWindow(opened, opened.current, number)
+        return self._take_next(opened, now)
+
+    def _ends_soon(self, opened: OpenWindow[R]) -> bool:
+        """Return whether a window is the last open one, and a round trip is enough for its other pages.
+
+        If the next window is opened first, its number of pages is known when these have been requested.
+        """
+        if not 0 < opened.current.pages_left < self._plan.concurrency or opened is not self.open[-1]:
+            return False
+        return sum(each.current.depth for each in self.open) < self._outbox.left
 
     def _may_open(self, unopened: Window) -> bool:
         """Return whether the next window may be opened; while others are open, only if its width is known to fit."""

@@ -5,16 +5,21 @@ from datetime import timedelta
 import attrs
 
 from .._model.windows import LONGEST, SECOND, SHORTEST
-from .learned import GROWTH, SpanLimit
+from .learned import SpanLimit
 
 __all__ = ["DEEPEST", "FITTING", "WindowWidth"]
 
 DEEPEST = 10_000
 """A window with more records is narrowed: a deep page costs the server time in proportion to its depth."""
-FITTING = 4_950
-"""The planned number of records of the next window: the window still fits if the traffic doubles.
+FITTING = 5_950
+"""The planned number of records of the next window: the window still fits if the traffic grows by two thirds.
 
-A multiple of 1,000 would be suspected to be a cap. With 4,950, the last page is half full.
+A multiple of 1,000 would be suspected to be a cap. With 5,950, the last page is half full.
+"""
+WIDER = 2
+"""A window is at most this many times as long as one that was complete before.
+
+Traffic differs by hour. After a quiet night, a window that is much longer than the last one has too many records.
 """
 
 
@@ -86,8 +91,8 @@ class WindowWidth:
             self.limit.refuse(self._failing)
             self._failing = None
         if not rest or span >= self.current:
-            wanted = span * FITTING / depth if depth else LONGEST
-            self.current = self.limit.bounded(min(wanted, GROWTH * span), rest)
-            # While the width grows fast, windows that are opened ahead would be too small.
-            is_growing = self.current > 2 * span
-            self.open_limit = 1 if is_growing else min(2 * self.open_limit, self.most_open)
+            wanted = self.limit.bounded(span * FITTING / depth if depth else LONGEST, rest)
+            self.current = min(wanted, self.limit.bounded(WIDER * span, rest))
+            # Windows that are opened while the width still grows are smaller than necessary.
+            is_growing = wanted > self.current
+            self.open_limit = max(1, self.open_limit // 2) if is_growing else min(2 * self.open_limit, self.most_open)

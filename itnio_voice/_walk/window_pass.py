@@ -152,6 +152,11 @@ class WindowPass(Generic[R]):
                 yield from sorted(self._to_confirm)
 
     @property
+    def pages_left(self) -> int:
+        """The number of pages that are known to be needed and have not been requested."""
+        return self.last_page + 1 - self._next + len(self._given_back)
+
+    @property
     def step_or_size(self) -> int:
         """The number of records from which a page counts as full."""
         return self.step if len(self.keys) > 1 else self._full_page

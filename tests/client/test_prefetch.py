@@ -266,7 +266,7 @@ def test_an_unreadable_record_is_an_error_where_it_would_be_returned(way: str, a
 @pytest.mark.parametrize("way", WAYS)
 def test_the_checkpoint_is_what_the_consumer_took(way: str, left_after: int, backend: str) -> None:
     """Leaving at any item ends all requests; a stream that resumes returns the rest, and windows exactly the rest."""
-    service = Service(30_000)
+    service = Service(40_000)
 
     async def main() -> None:
         found: list[str] = []

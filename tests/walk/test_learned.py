@@ -213,7 +213,7 @@ def test_the_densities_of_a_bounded_number_of_queries_are_remembered() -> None:
     assert 1.0 == learned.density(MAX_QUERIES, HOUR)
 
 
-@pytest.mark.parametrize(("density", "span", "width"), [(1.0, HOUR, LONGEST), (10.0, DAY, timedelta(seconds=495))])
+@pytest.mark.parametrize(("density", "span", "width"), [(1.0, HOUR, LONGEST), (10.0, DAY, timedelta(seconds=595))])
 def test_the_first_width_follows_the_density(density: float, span: timedelta, width: timedelta) -> None:
     """Only if the first window would have too many records."""
     result = WindowWidth(SpanLimit(), most_open=8)

@@ -397,7 +397,7 @@ async def test_windows_widen_again_after_many_errors(concurrency: int) -> None:
             assert_each_once(await read(session, START, START + 10 * DAY), names)
 
         assert 25 == sum(request.answered == "-18" for request in sandbox.requests)
-        assert len(sandbox.requests) <= 25 + 220 + 4 * concurrency
+        assert len(sandbox.requests) <= 25 + 220 + 6 * concurrency
 
 
 @pytest.mark.parametrize("concurrency", [1, 4, 8, 64])

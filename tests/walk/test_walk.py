@@ -367,18 +367,18 @@ def round_trips(days: int, concurrency: int) -> tuple[int, int, int]:
     range_ = Window(start, start + timedelta(days=days))
     requests, times = 0, []
 
-    async def answer(window: Window, current: int, _: int) -> Page[VoiceRecord]:
+    async def answer(window: Window, current: int, size: int) -> Page[VoiceRecord]:
         nonlocal requests
         requests += 1
         await anyio.sleep(1)
         first, last = (-(-int(at.timestamp()) // SECONDS_APART) for at in (window.start, window.end))
-        offset = first + 100 * (current - 1)
-        numbers = range(offset, min(offset + 100, last))
+        offset = first + size * (current - 1)
+        numbers = range(offset, min(offset + size, last))
         records = tuple(
             VoiceRecord(voice_id=str(number), submit_time=datetime.fromtimestamp(number * SECONDS_APART, UTC))
             for number in numbers
         )
-        return Page(records, last - first, 100, current, None)
+        return Page(records, last - first, size, current, None)
 
     async def main() -> None:
         walk = Walk(WalkPlan(fetch=answer, gaps=[range_], now=range_.end.timestamp, concurrency=concurrency))
@@ -396,8 +396,8 @@ def round_trips(days: int, concurrency: int) -> tuple[int, int, int]:
         (5, 1, 2, 63),  # 60 pages: the boundary second, the page behind the last, and page 1 again
         (5, 8, 1, 10),
         (20, 1, 3, 251),  # 240 pages, in narrower windows
-        (20, 8, 2, 38),  # eight workers who know the number of pages: 31
-        (80, 8, 2, 135),  # 960 pages; eight workers: 121
+        (20, 8, 2, 34),  # eight workers who know the number of pages: 31
+        (80, 8, 2, 127),  # 960 pages; eight workers: 121
     ],
 )
 def test_walks_take_few_round_trips(days: int, concurrency: int, to_the_first: int, in_all: int) -> None:
