@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
+from math import inf
 from typing import Any
 
 import pytest
@@ -212,6 +213,29 @@ def test_a_window_that_cannot_be_returned_stays_open() -> None:
 
     assert START + 59 * SECOND == gap.walk.position
     assert not gap.walk.is_over
+
+
+@pytest.mark.parametrize(("limit", "left"), [(inf, 3), (1050, 0)])
+def test_the_next_window_is_opened_before_the_pages_of_the_last_run_out(limit: float, left: int) -> None:
+    """Its number of pages is then known in time; not if the limit may end in the last window."""
+    rows = [record(f"{number:04}", number) for number in range(1, 2101)]
+    gap = Gap(2101, rows, "[]", "oldest first", 100)
+    gap.outbox.left = limit
+    gap.width.continue_with(timedelta(seconds=1050))
+    gap.width.open_limit = 8
+    boundary, first = gap.walk.next_request(0.0), gap.walk.next_request(0.0)
+    assert boundary
+    assert first
+    for answered in (boundary, first):
+        gap.walk.add_page(answered, gap.answer(answered), 0.0)
+    gap.walk.settle(0.0)
+    requests: list[PageOfWindow[VoiceRecord]] = []
+    while (request := gap.walk.next_request(0.0)) and request.opened is first.opened:
+        requests.append(request)
+
+    assert request
+    assert 1 == request.number
+    assert left == first.opened.current.last_page - 1 - len(requests)
 
 
 @pytest.mark.parametrize("limit", [120, 150])

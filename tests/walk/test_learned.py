@@ -221,3 +221,19 @@ def test_the_first_width_follows_the_density(density: float, span: timedelta, wi
     assert result.expect(density, span) == (width < LONGEST)
     assert width == result.current
     assert 8 == result.open_limit
+
+
+def test_windows_grow_twofold() -> None:
+    """After a quiet night, the next window has no more records than expected, and fewer are opened ahead."""
+    width = WindowWidth(SpanLimit(), most_open=8)
+    width.continue_with(5 * HOUR)
+    for _ in range(3):
+        width.complete(5 * HOUR, 5_950, 9 * DAY)
+    assert (5 * HOUR, 8) == (width.current, width.open_limit)
+
+    width.complete(5 * HOUR, 400, 9 * DAY)
+    assert (10 * HOUR, 4) == (width.current, width.open_limit)
+    width.complete(10 * HOUR, 800, 9 * DAY)
+    assert (20 * HOUR, 2) == (width.current, width.open_limit)
+    width.complete(20 * HOUR, 5_950, 9 * DAY)
+    assert (20 * HOUR, 4) == (width.current, width.open_limit)

@@ -396,8 +396,8 @@ def round_trips(days: int, concurrency: int) -> tuple[int, int, int]:
         (5, 1, 2, 63),  # 60 pages: the boundary second, the page behind the last, and page 1 again
         (5, 8, 1, 10),
         (20, 1, 3, 251),  # 240 pages, in narrower windows
-        (20, 8, 2, 34),  # eight workers who know the number of pages: 31
-        (80, 8, 2, 127),  # 960 pages; eight workers: 121
+        (20, 8, 2, 33),  # eight workers who know the number of pages: 31
+        (80, 8, 2, 125),  # 960 pages; eight workers: 121
     ],
 )
 def test_walks_take_few_round_trips(days: int, concurrency: int, to_the_first: int, in_all: int) -> None:
