@@ -43,7 +43,8 @@ class OwnClient:
     async def exchange(self, request: APIRequest, signature: Signature) -> tuple[Any, Body]:
         """Send one request and receive its answer. The frame of this method holds the signature."""
         url, content = self._url(request.path), request.content or b""
-        headers = [*self.headers, *signed_headers(signature)]
+        headers = [*self.headers]
+        headers += [(name.encode(), value.encode("ascii")) for name, value in signed_headers(signature).items()]
         if request.content is not None:
             headers.append((b"Content-Length", b"%d" % len(content)))
         answer = await self.transport.handle_async_request(

@@ -50,16 +50,16 @@ class Pace:
     async def turn(self, began: float, left: float) -> int:
         """Wait until a request may be sent, and return the turn's number; only one caller may wait at a time.
 
-        A turn is taken immediately before sending. A cancelled call takes none if their number is limited. The call
-        began at `began`, and has `left` seconds for its remaining attempts and waits.
+        A turn is taken immediately before sending, so a cancelled call does not use one up. The call began at `began`,
+        and has `left` seconds for its remaining attempts and waits.
 
         Raises:
             HTTPStatusError: if the server's `Retry-After` ends later than the call may last, or if at the end of the
                 pause the server will have answered only with 429 for `total` seconds since `began`.
         """
+        await anyio.lowlevel.checkpoint_if_cancelled()
         if self._is_unlimited:
             return self._series
-        await anyio.lowlevel.checkpoint_if_cancelled()
         while True:
             now = anyio.current_time()
             pause = self._pause_end - now

@@ -17,7 +17,7 @@ from .redaction import redact_users
 
 __all__ = ["APIRequest", "base_url_problem", "check_base_url", "has_host", "is_loopback", "signed_headers"]
 
-_CONTENT_TYPE = b"application/json;charset=UTF-8"
+_CONTENT_TYPE = "application/json;charset=UTF-8"
 _LONGEST_BASE_URL = 2000
 _HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?", re.IGNORECASE)
 _PORTS = range(1, 65536)
@@ -105,12 +105,12 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
 
 
-def signed_headers(signature: Signature) -> list[tuple[bytes, bytes]]:
+def signed_headers(signature: Signature) -> dict[str, str]:
     """Return the headers that sign a request, describe its body, and say how its answer may be encoded."""
-    return [
-        (b"Api-Key", signature.api_key.encode("ascii")),
-        (b"Timestamp", signature.timestamp.encode("ascii")),
-        (b"Sign", signature.digest.encode("ascii")),
-        (b"Content-Type", _CONTENT_TYPE),
-        (b"Accept-Encoding", ENCODING.encode("ascii")),
-    ]
+    return {
+        "Api-Key": signature.api_key,
+        "Timestamp": signature.timestamp,
+        "Sign": signature.digest,
+        "Content-Type": _CONTENT_TYPE,
+        "Accept-Encoding": ENCODING,
+    }

@@ -33,10 +33,9 @@ SEARCHES = 32
 """The number of lookups in a window without an index; the next one builds an index of its keys."""
 
 _NONE: frozenset[Hashable] = frozenset()
+_TIMES = frozenset({datetime, NoneType})
 _Mark = tuple[Any, Any]
 """The submit time and the callee of a record."""
-_USUAL = frozenset({datetime, str, NoneType})
-"""The types of these values in the library's own classes."""
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -100,16 +99,19 @@ def page_keys(records: Sequence[CallRecord], shared_ids: set[Hashable]) -> PageK
         keys = [content(record) if name is None or name in shared else name for name, record in pairs]
         distinct = set(keys)
     times, callees = column(records, "submit_time"), column(records, "callee")
-    if not isinstance(records, LateRecords):  # which have the usual types
-        times, callees = map(_hashable, (times, callees))
+    if not isinstance(records, LateRecords):  # a class of a user's own may have values of any type
+        times = times if _TIMES.issuperset(map(type, times)) else [None if at is None else str(at) for at in times]
+        callees = list(map(_hashable, callees))
     return PageKeys(keys, ids, times, callees, len(distinct) < len(keys), shared)
 
 
-def _hashable(values: Sequence[Any]) -> Sequence[Any]:
-    """Return values as text, unless they are of the usual types: a class of a user's own may have any."""
-    if _USUAL.issuperset(map(type, values)):
-        return values
-    return [None if value is None else str(value) for value in values]
+def _hashable(value: Any) -> Hashable:
+    """Return a value, or if it has no hash, its text."""
+    try:
+        hash(value)
+    except TypeError:
+        return str(value)
+    return value  # type: ignore[no-any-return] # it has a hash
 
 
 def _may_be(mark: _Mark, marks: Collection[_Mark]) -> bool:

@@ -40,6 +40,40 @@ def test_keys_of_records_without_a_hash() -> None:
     assert 2 == len(keys(of(tags=[1]), of(tags=[2]), of(tags=[1])).distinct)
 
 
+class _Number:
+    """A number of a user's own class: it is compared by value, and its text shows nothing of it."""
+
+    def __init__(self, digits: str) -> None:
+        self.digits = digits
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Number) and other.digits == self.digits
+
+    def __hash__(self) -> int:
+        return hash(self.digits)
+
+    def __str__(self) -> str:
+        return "***"
+
+
+@attrs.frozen
+class _OwnRecord(VoiceRecord):
+    callee: Any = None
+
+
+@pytest.mark.parametrize("make", [str, _Number, lambda digits: [digits], lambda digits: ({"digits": digits},)])
+def test_callees_of_any_class_distinguish_records(make: Any) -> None:
+    """Also if they have no hash, or a text that is the same for all."""
+    one, same, other = (_OwnRecord(voice_id="1", callee=make(digits)) for digits in ("7", "7", "8"))
+    seen = SeenRecords(set())
+    seen.add(END, [keys(one)])
+
+    assert keys(one).lists_the_same(keys(same))
+    assert not keys(one).lists_the_same(keys(other))
+    assert not seen.unseen(keys(same), [same])
+    assert seen.unseen(keys(other), [other])
+
+
 def test_the_content_is_the_key_of_a_shared_id() -> None:
     """From then on the content is the key, also in later answers."""
     shared: set[Any] = set()
