@@ -57,6 +57,7 @@ _LONGEST_INTEGER = 18
 _TOO_LARGE = 10 ** (_LONGEST_INTEGER + 1)
 _LARGEST_SHORT = 2**63 - 1
 """The largest integer that msgspec can compare with."""
+_SHORT_INTEGER = Annotated[int, msgspec.Meta(ge=-_LARGEST_SHORT, le=_LARGEST_SHORT)] | None
 _NO_NUMBER = Decimal("NaN")
 _LONGEST_KNOWN, _MOST_KNOWN = 24, 10_000
 _DEEPEST = 32
@@ -198,7 +199,7 @@ known_amounts = _KnownAmounts()
 @_inline(
     "value if (value := {}) is None or (value.__class__ is int and "
     f"{-_TOO_LARGE} < value < {_TOO_LARGE}) else read(value, None)",
-    strict=(Annotated[int, msgspec.Meta(ge=-_LARGEST_SHORT, le=_LARGEST_SHORT)] | None, "{}"),
+    strict=(_SHORT_INTEGER, "{}"),
 )
 def integer(value: Any, _: Any = None) -> int | None:
     """Return a whole number, also from text; None for "" and null."""
