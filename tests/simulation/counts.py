@@ -5,6 +5,7 @@ must not. Between the two, any number is right: the number of each window is tha
 """
 
 import math
+from collections import Counter
 from collections.abc import Set as AbstractSet
 from itertools import permutations
 
@@ -24,6 +25,8 @@ SKIPPED = 123
 """The seconds after the limit of the retention that may be skipped, as for a stream."""
 SETTLED = (DAY - 3 * 3600, 50 * DAY + 3 * 3600)
 """Between these ages, a second is taken to change no more: the documented ones, and the error of a clock."""
+ANSWERS = 2
+"""The number of answers for a second between two windows, if the window after it is not read."""
 
 
 @attrs.define
@@ -124,15 +127,19 @@ def _bounds(plan: Plan, server: Server, counted: Counted) -> _Bounds:
 def _unsettled(server: Server, watch: Watch, changed: AbstractSet[str]) -> int:
     """Return how many of the records that have changed may be counted once too often or too seldom.
 
-    They are those of a second between two windows, if it is one that is taken to be settled, or if two changes there
-    may have made its total the same again.
+    They are those of a second between two windows, if it is one that is taken to be settled, if two changes there may
+    have made its total the same again, or if the window after it was read: a record that appears meanwhile may come
+    with either window.
     """
     requests = server.sandbox.requests[watch.first_request :]
     free = set[str]()
-    for start in {each.start for each in requests if each.start and each.end == each.start + SECOND}:
+    seconds = [(each.start, each) for each in requests if each.start and each.end == each.start + SECOND]
+    answers = Counter(start for start, each in seconds if each.answered == "0")
+    for start in {start for start, _ in seconds}:
         second = (start - START) / SECOND
         there = {mark for mark in changed if second <= server.seconds[mark] <= second + 1}
         changes = len(there) + len(there & watch.passing)
-        if changes > 1 or SETTLED[0] < watch.ended - second < SETTLED[1]:
+        was_read = answers[start] > ANSWERS
+        if changes > 1 or was_read or SETTLED[0] < watch.ended - second < SETTLED[1]:
             free |= there
     return len(free)
