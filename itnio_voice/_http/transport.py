@@ -231,8 +231,7 @@ class Transport:
 
         handled = sys.exception()  # the caller's: its frames stay
         try:
-            seconds = min(self.timeout, attempts.left)
-            received, body = await self._exchange(request, signature, seconds, until=began + seconds)
+            received, body = await self._exchange(request, signature, min(self.timeout, attempts.left))
             answer = received
             result = self._read_response(request, received, body, read, redact)
             outcome = "answered"
@@ -319,12 +318,10 @@ class Transport:
         extra = {"itnio.api_key": self.credentials.api_key, "itnio.clock_offset": offset}
         _LOGGER.info(message, offset, extra=extra)
 
-    async def _exchange(
-        self, request: APIRequest, signature: Signature, seconds: float, *, until: float
-    ) -> tuple[Any, Body]:
+    async def _exchange(self, request: APIRequest, signature: Signature, seconds: float) -> tuple[Any, Body]:
         """Send one request and receive its answer in time; translate the errors of the HTTP library."""
         try:
-            with anyio.CancelScope(deadline=until):
+            with anyio.CancelScope(deadline=anyio.current_time() + seconds):
                 return await self._http.exchange(request, signature)
             # Only the deadline cancels this scope, so the time is up.
             failure: TransportError = RequestTimeoutError(

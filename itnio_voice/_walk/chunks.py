@@ -80,5 +80,5 @@ class Chunk(Generic[R]):
 
     def built(self) -> "Chunk[R]":
         """Return the chunk with all its records built."""
-        records = tuple(chain(self.records, *self.parts)) if self.parts else tuple(self.records)
+        records = tuple(chain(self.records, *self.parts))
         return Chunk(records, self.page and with_records(self.page, records), self.done, self.pages)

@@ -131,8 +131,9 @@ class GapWalk(Generic[R]):
                 return None
             if only_edges and not self.is_edge(opened):
                 continue
-            request = self._open_next(now, only_edges=only_edges) if self._ends_soon(opened) else None
-            if request := request or self._take_next(opened, now):
+            if self._ends_soon(opened) and (request := self._open_next(now, only_edges=only_edges)):
+                return request
+            if request := self._take_next(opened, now):
                 return request
         return self._open_next(now, only_edges=only_edges)
 

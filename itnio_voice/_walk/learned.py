@@ -14,7 +14,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 GROWTH = 4
-"""How many times as long as the last one a trial is, or a step of a search."""
+"""A trial is this many times as long as the longest answered window; a step of a search, as the step before it."""
 TRIAL_AFTER = TRIAL_BACKOFF = 16
 """The number of complete windows at the limit before a longer one is tried, and its factor after a failed trial."""
 WORTH_A_TRIAL = 32
